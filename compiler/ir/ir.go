@@ -1,0 +1,248 @@
+// Package ir is the intermediate representation between the typed program and eBPF bytecode.
+//
+// A Program is a list of maps, events and functions. A Func is a list of blocks with parameters (no phi nodes);
+// a block is a list of instructions, each of which is a Value, and one terminator. Scalars are 64-bit values,
+// narrower widths live in the types of the language and in loads and stores. Strings, keys and tuples are memory:
+// a Slot, a map's value or a ring-buffer record, reached through pointer values. Where a pointer points is its
+// Class; Verify rejects misuse before the kernel's verifier would.
+//
+// What the kernel's verifier needs is an instruction of its own that no pass may remove: NullCheck (a terminator)
+// with NonNull, Bound and Mask.
+//
+// Start at Op (op.go) for what exists and Builder (build.go) for how it is made. This package knows neither the
+// kernel nor the syntax tree's meaning; it must not import cilium/ebpf.
+package ir
+
+import (
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// Program is everything the back end and the runtime need of one compiled script.
+type Program struct {
+	Source   *source.File
+	Maps     []*Map
+	Events   []*Event // Events[i].ID == i; ID is the first word of a ring-buffer record
+	Counters []*Counter
+	Funcs    []*Func
+
+	Ring   *Map // the ring buffer, nil when nothing is sent to user space
+	Health *Map // one per-CPU value of len(Counters) words, nil when nothing is counted
+}
+
+// MapKind is the storage of a map, named as the kernel names it.
+type MapKind uint8
+
+// The map kinds.
+const (
+	Hash MapKind = iota
+	LRUHash
+	PerCPUHash
+	LRUPerCPUHash
+	Array
+	PerCPUArray
+	RingBuf
+)
+
+func (k MapKind) String() string {
+	return [...]string{"hash", "lruhash", "percpuhash", "percpulruhash", "array", "percpuarray", "ringbuf"}[k]
+}
+
+// PerCPU tells whether every CPU has its own value.
+func (k MapKind) PerCPU() bool { return k == PerCPUHash || k == LRUPerCPUHash || k == PerCPUArray }
+
+// Keyed tells whether entries are created by update and go by delete.
+func (k MapKind) Keyed() bool {
+	return k == Hash || k == LRUHash || k == PerCPUHash || k == LRUPerCPUHash
+}
+
+// Map is one kernel map. Sizes are in bytes; a ring buffer has only MaxEntries, its size.
+// Array kinds have a 4-byte key and always one entry here; Array maps can be reached by OpMapValue.
+type Map struct {
+	Name       string // unique in the program; "@x" for the script's own
+	Kind       MapKind
+	KeySize    int
+	ValueSize  int
+	MaxEntries int
+	NoPrealloc bool
+
+	// What the script says about it; nil types for maps of the compiler's own.
+	Key   *types.Type
+	Value *types.Type
+}
+
+// EventKind says what user space does with a record.
+type EventKind uint8
+
+// The event kinds.
+const (
+	EventPrintf EventKind = iota
+	EventPrintValue
+	EventPrintMap
+	EventClear
+	EventZero
+	EventTime
+	EventExit
+)
+
+// Event describes one kind of ring-buffer record. A record is a u64 event ID followed by Size-8 bytes;
+// Args say where the arguments stand in the whole record and how to read them.
+type Event struct {
+	ID     int
+	Kind   EventKind
+	Format string // printf, time
+	Map    *Map   // print, clear, zero
+	Args   []EventArg
+	Size   int // of the whole record, a multiple of 8
+	Span   source.Span
+}
+
+// EventArg is one argument in a record. Scalars take 8 bytes, strings their type's size.
+type EventArg struct {
+	Type   *types.Type
+	Offset int
+}
+
+// Loss says why something was lost; every counter of a program has one.
+type Loss uint8
+
+// The losses that programs count.
+const (
+	LossRingFull     Loss = iota // a record did not fit into the ring buffer
+	LossMapFull                  // a new key did not fit into a map
+	LossSpanFull                 // the start of a span was evicted or did not fit
+	LossScratchBusy              // no scratch memory was free on this CPU
+	LossTruncated                // a string was longer than its type or its label
+	LossOverLimit                // a label set beyond the limit went to "other"; not a loss of the event
+	LossDivideByZero             // a division by zero gave 1
+	LossReadFault                // memory could not be read
+)
+
+func (l Loss) String() string {
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault"}[l]
+}
+
+// Counter is one word of Program.Health: how often something was lost, and where.
+type Counter struct {
+	ID   int
+	Loss Loss
+	Map  *Map        // for map_full, span_full, over_limit
+	Span source.Span // the place in the script
+}
+
+// ProgType is the kernel's program type a Func is loaded as.
+type ProgType uint8
+
+// The program types.
+const (
+	RawTracepoint ProgType = iota // ctx: args as u64 words; also begin, end and interval, run by BPF_PROG_TEST_RUN
+	TPBTF                         // ctx as RawTracepoint, pointers in it are trusted BTF pointers
+	Tracepoint                    // ctx: the record of the tracepoint's format
+	Uprobe                        // ctx: pt_regs; loaded as BPF_PROG_TYPE_KPROBE
+	PerfEvent                     // ctx: bpf_perf_event_data, starts with pt_regs
+)
+
+func (t ProgType) String() string {
+	return [...]string{"raw_tp", "tp_btf", "tracepoint", "uprobe", "perf_event"}[t]
+}
+
+// Func is one BPF program.
+type Func struct {
+	Name        string
+	Type        ProgType
+	Hook        string // what the program is attached to, for printing: "sys_exit", "tracepoint:sched:sched_switch"
+	Preemptible bool   // may be preempted by another run of itself on the same CPU (uprobes)
+	Blocks      []*Block
+	Slots       []*Slot
+	Span        source.Span
+
+	nextValue int
+}
+
+// Block is a straight line of instructions with parameters and one terminator.
+type Block struct {
+	ID     int
+	Params []*Value
+	Insts  []*Value
+	Term   Term
+}
+
+// TermKind is how a block ends.
+type TermKind uint8
+
+// The terminators.
+const (
+	TermNone      TermKind = iota // not yet ended; Verify rejects it
+	TermJump                      // to Then(ThenArgs)
+	TermIf                        // Cond != 0: Then(ThenArgs), otherwise Else(ElseArgs)
+	TermNullCheck                 // Cond, an …OrNull pointer, is not null: Then, whose first instruction is NonNull(Cond); otherwise Else
+	TermRet                       // Cond is the result
+)
+
+// Term is a terminator.
+type Term struct {
+	Kind               TermKind
+	Cond               *Value
+	Then, Else         *Block
+	ThenArgs, ElseArgs []*Value
+	Span               source.Span
+}
+
+// Successors returns the blocks a block may continue with.
+func (t *Term) Successors() []*Block {
+	switch t.Kind {
+	case TermJump:
+		return []*Block{t.Then}
+	case TermIf, TermNullCheck:
+		return []*Block{t.Then, t.Else}
+	}
+	return nil
+}
+
+// Slot is memory of one run of the program, on the stack or, when it does not fit, in per-CPU scratch.
+// Size is a multiple of 8; slots are 8-byte aligned and hold garbage until written.
+type Slot struct {
+	ID   int
+	Name string // for printing: the variable or what it serves as
+	Size int
+}
+
+// Class is what a value is, and for pointers where it points.
+type Class uint8
+
+// The classes.
+const (
+	Void           Class = iota
+	Scalar               // 64 bits; user-space and kernel addresses are scalars too, reached by Read only
+	Ctx                  // the program's context
+	SlotPtr              // into a Slot
+	MapValue             // into a map's value
+	MapValueOrNull       // result of MapLookup
+	RingPtr              // into a reserved ring-buffer record
+	RingPtrOrNull        // result of RingReserve
+	BTFPtr               // trusted or untrusted BTF pointer: loads cannot fault, read as 0 instead
+)
+
+func (c Class) String() string {
+	return [...]string{"void", "scalar", "ctx", "slot", "mapvalue", "mapvalue_or_null", "ring", "ring_or_null", "btf"}[c]
+}
+
+// Pointer tells whether values of the class may be the base of a Load or Store (or, …OrNull, become one).
+func (c Class) Pointer() bool { return c >= Ctx }
+
+// Value is an instruction and its result. Which fields count depends on the Op (see the table in op.go).
+type Value struct {
+	ID     int
+	Op     Op
+	Class  Class
+	Args   []*Value
+	Imm    int64
+	Off    int32 // byte offset of a memory access from its base pointer
+	Width  uint8 // bytes of a memory access or extension: 1, 2, 4, 8
+	Signed bool  // of Load and Ext: sign-extend
+	Map    *Map
+	Slot   *Slot
+	Helper Helper
+	Data   string // Bytes: what to store, a multiple of 8 long
+	Span   source.Span
+}

@@ -1,0 +1,210 @@
+package ir
+
+// Op is an operation.
+type Op uint8
+
+// Effect says what a pass may do with an unused or repeated instruction.
+type Effect uint8
+
+// The effects.
+const (
+	Pure  Effect = iota // may be removed, merged and moved
+	Read                // reads memory: may be removed when unused, merged only when nothing is written between
+	Write               // changes memory the program or others see: stays, in order
+	Call                // clobbers r1–r5 and has an effect: stays, in order
+	Guard               // needed by the kernel's verifier: never removed
+)
+
+// The operations. p is a pointer, k a pointer to a key, x and y scalars.
+const (
+	OpInvalid Op = iota
+	OpParam      // a block's parameter
+	OpConst      // Imm
+
+	OpAdd // x + y, wrapping; all arithmetic is on 64 bits
+	OpSub
+	OpMul
+	OpUDiv // x / 0 = 0, as the kernel defines it; lowering guards against it first
+	OpUMod // x % 0 = x
+	OpSDiv // truncating; INT64_MIN / -1 = INT64_MIN
+	OpSMod // sign of the dividend
+	OpAnd
+	OpOr
+	OpXor
+	OpShl // counts are taken modulo 64
+	OpShr // logical
+	OpSar // arithmetic
+	OpNeg
+	OpNot // ~x
+	OpExt // the low Width bytes of x, zero- or sign-extended
+
+	OpEq // 1 or 0
+	OpNe
+	OpULt
+	OpULe
+	OpSLt
+	OpSLe
+
+	OpBound // x if x <= Imm (unsigned), otherwise Imm
+	OpMask  // x & Imm
+
+	OpCtx      // the context pointer
+	OpSlot     // the address of Slot
+	OpMapValue // the address of the only entry of an Array Map
+	OpOffset   // p + Imm
+	OpIndex    // p + x*Imm; x must be a Bound or Mask
+	OpNonNull  // the …OrNull pointer of the NullCheck that leads here, now known not to be null
+
+	OpLoad     // Width bytes at p+Off; on a BTFPtr the result may be a BTFPtr again (Class)
+	OpStore    // Width bytes at p+Off = x
+	OpZero     // Imm bytes at p+Off = 0; multiples of 8
+	OpBytes    // Data at p+Off
+	OpCopy     // Imm bytes at p+Off = the bytes at y; multiples of 8, 8-byte aligned
+	OpAddMem   // *(u64*)(p+Off) += x, plain: for per-CPU memory
+	OpAtomic   // *(u64*)(p+Off) += x, atomic, no result
+	OpFetchAdd // the same with the old value as result
+	OpCmpXchg  // if *(u64*)(p+Off) == x then = y; the old value
+
+	OpMapLookup // k: MapValueOrNull
+	OpMapUpdate // k, p (value); Imm is BPF_ANY 0, BPF_NOEXIST 1, BPF_EXIST 2; 0 or -errno
+	OpMapDelete // k; 0 or -errno
+
+	OpRead    // p (destination), x (address): Imm bytes from user (Signed false) or kernel (Signed true) memory; 0 or -errno
+	OpReadStr // p, x (address), y (size, at most Imm, at least 1): NUL-terminated; length with NUL or -errno
+
+	OpRingReserve // Imm bytes: RingPtrOrNull
+	OpRingSubmit  // p; Imm is BPF_RB_NO_WAKEUP 1 or BPF_RB_FORCE_WAKEUP 2
+	OpRingDiscard // p
+
+	OpHelper // a kernel helper, see Helper
+
+	numOps
+)
+
+// opInfo is one row of the op table.
+type opInfo struct {
+	name   string
+	args   int // number of Args, -1 when it varies
+	effect Effect
+	class  Class // of the result; a dash in comments where it varies
+}
+
+var opTable = [numOps]opInfo{
+	OpInvalid:     {"invalid", 0, Guard, Void},
+	OpParam:       {"param", 0, Pure, Scalar},
+	OpConst:       {"const", 0, Pure, Scalar},
+	OpAdd:         {"add", 2, Pure, Scalar},
+	OpSub:         {"sub", 2, Pure, Scalar},
+	OpMul:         {"mul", 2, Pure, Scalar},
+	OpUDiv:        {"udiv", 2, Pure, Scalar},
+	OpUMod:        {"umod", 2, Pure, Scalar},
+	OpSDiv:        {"sdiv", 2, Pure, Scalar},
+	OpSMod:        {"smod", 2, Pure, Scalar},
+	OpAnd:         {"and", 2, Pure, Scalar},
+	OpOr:          {"or", 2, Pure, Scalar},
+	OpXor:         {"xor", 2, Pure, Scalar},
+	OpShl:         {"shl", 2, Pure, Scalar},
+	OpShr:         {"shr", 2, Pure, Scalar},
+	OpSar:         {"sar", 2, Pure, Scalar},
+	OpNeg:         {"neg", 1, Pure, Scalar},
+	OpNot:         {"not", 1, Pure, Scalar},
+	OpExt:         {"ext", 1, Pure, Scalar},
+	OpEq:          {"eq", 2, Pure, Scalar},
+	OpNe:          {"ne", 2, Pure, Scalar},
+	OpULt:         {"ult", 2, Pure, Scalar},
+	OpULe:         {"ule", 2, Pure, Scalar},
+	OpSLt:         {"slt", 2, Pure, Scalar},
+	OpSLe:         {"sle", 2, Pure, Scalar},
+	OpBound:       {"bound", 1, Guard, Scalar},
+	OpMask:        {"mask", 1, Guard, Scalar},
+	OpCtx:         {"ctx", 0, Pure, Ctx},
+	OpSlot:        {"slot", 0, Pure, SlotPtr},
+	OpMapValue:    {"mapvalue", 0, Pure, MapValue},
+	OpOffset:      {"offset", 1, Pure, Void},
+	OpIndex:       {"index", 2, Pure, Void},
+	OpNonNull:     {"nonnull", 1, Guard, Void},
+	OpLoad:        {"load", 1, Read, Scalar},
+	OpStore:       {"store", 2, Write, Void},
+	OpZero:        {"zero", 1, Write, Void},
+	OpBytes:       {"bytes", 1, Write, Void},
+	OpCopy:        {"copy", 2, Write, Void},
+	OpAddMem:      {"addmem", 2, Write, Void},
+	OpAtomic:      {"atomic", 2, Write, Void},
+	OpFetchAdd:    {"fetchadd", 2, Write, Scalar},
+	OpCmpXchg:     {"cmpxchg", 3, Write, Scalar},
+	OpMapLookup:   {"lookup", 1, Call, MapValueOrNull},
+	OpMapUpdate:   {"update", 2, Call, Scalar},
+	OpMapDelete:   {"delete", 1, Call, Scalar},
+	OpRead:        {"read", 2, Call, Scalar},
+	OpReadStr:     {"readstr", 3, Call, Scalar},
+	OpRingReserve: {"reserve", 0, Call, RingPtrOrNull},
+	OpRingSubmit:  {"submit", 1, Call, Void},
+	OpRingDiscard: {"discard", 1, Call, Void},
+	OpHelper:      {"helper", -1, Call, Scalar},
+}
+
+func (o Op) String() string { return opTable[o].name }
+
+// Effect returns the op's effect. A helper's own effect is in its row: see (*Value).Effect.
+func (o Op) Effect() Effect { return opTable[o].effect }
+
+// Effect returns what a pass may do with this instruction.
+func (v *Value) Effect() Effect {
+	if v.Op == OpHelper {
+		return helperTable[v.Helper].effect
+	}
+	return opTable[v.Op].effect
+}
+
+// IsCall tells whether the instruction clobbers the caller-saved registers r1–r5.
+func (v *Value) IsCall() bool {
+	switch v.Op {
+	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpRead, OpReadStr, OpRingReserve, OpRingSubmit, OpRingDiscard:
+		return true
+	}
+	return false
+}
+
+// Helper is a kernel helper function.
+type Helper uint8
+
+// The helpers.
+const (
+	HelperNone      Helper = iota
+	HelperKtimeBoot        // ns since boot, suspend included
+	HelperKtimeMono        // ns since boot
+	HelperPidTgid          // tgid << 32 | tid of the current task, in the initial pid namespace
+	HelperUidGid           // gid << 32 | uid
+	HelperCPU              // the current CPU's number
+	HelperRandom           // 32 random bits
+	HelperComm             // p: 16 bytes of the current task's name; padded with NUL
+	HelperTaskBTF          // the current task: BTFPtr
+	HelperCookie           // the attach cookie; the context is passed by the back end
+	numHelpers
+)
+
+type helperInfo struct {
+	name   string
+	args   int
+	effect Effect
+	class  Class
+	once   bool // gives the same value during one run: CSE may merge it
+}
+
+var helperTable = [numHelpers]helperInfo{
+	HelperNone:      {"none", 0, Guard, Void, false},
+	HelperKtimeBoot: {"ktime_get_boot_ns", 0, Read, Scalar, false},
+	HelperKtimeMono: {"ktime_get_ns", 0, Read, Scalar, false},
+	HelperPidTgid:   {"get_current_pid_tgid", 0, Read, Scalar, true},
+	HelperUidGid:    {"get_current_uid_gid", 0, Read, Scalar, true},
+	HelperCPU:       {"get_smp_processor_id", 0, Read, Scalar, false},
+	HelperRandom:    {"get_prandom_u32", 0, Read, Scalar, false},
+	HelperComm:      {"get_current_comm", 1, Call, Scalar, false},
+	HelperTaskBTF:   {"get_current_task_btf", 0, Read, BTFPtr, true},
+	HelperCookie:    {"get_attach_cookie", 0, Read, Scalar, true},
+}
+
+func (h Helper) String() string { return helperTable[h].name }
+
+// Once tells whether the helper gives the same value during one run of the program.
+func (h Helper) Once() bool { return helperTable[h].once }

@@ -1,0 +1,281 @@
+// Package types holds the types of the language, their layouts, the rules of promotion, and the Universe: what the
+// checker is told about the functions, aggregations, variables and probe types that exist.
+//
+// Layout: every scalar takes 8 bytes in keys, map values and events, strings are padded to a multiple of 8, tuples
+// are their elements one after the other. So nothing has padding that could hold garbage. Struct layouts come from
+// outside (BTF, tracefs) and are kept as they are.
+package types
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind is the kind of a type.
+type Kind uint8
+
+// The kinds.
+const (
+	Invalid Kind = iota // after an error; suppresses further errors
+	Void
+	Bool
+	Int
+	String
+	Buffer
+	Tuple
+	Struct
+	Pointer
+	Array
+	Aggregate
+)
+
+// Type is a type of the language. Types are compared with Equal, not ==.
+type Type struct {
+	Kind   Kind
+	Size   int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Struct or Array all of it
+	Signed bool
+	Elem   *Type   // Pointer, Array
+	Len    int     // Array
+	Elems  []*Type // Tuple
+	Name   string  // Struct, Enum-typed Int
+	Layout Layout  // Struct
+	User   bool    // Pointer (and its pointee): lives in user space
+	Agg    *Agg    // Aggregate
+}
+
+// Layout gives the fields of a struct; it may look them up late.
+type Layout interface {
+	Fields() []Field
+}
+
+// Field is a field of a struct. Offsets are in bytes; BitSize is 0 unless it is a bit field.
+type Field struct {
+	Name    string
+	Type    *Type
+	Offset  int
+	BitOff  int  // from Offset
+	BitSize int  // 0: not a bit field
+	DataLoc bool // a __data_loc word: low half the offset of the bytes in the record, high half their length
+}
+
+// Agg is what an aggregation was called with: its row's name and the constant arguments after the value.
+type Agg struct {
+	Func   string
+	Args   []int64 // hist: bits; lhist: min, max, step; dist: schema
+	Signed bool    // of the aggregated value
+	Words  int     // of one value in the kernel, 8 bytes each
+}
+
+// Equal tells whether two aggregations may share a map.
+func (a *Agg) Equal(o *Agg) bool {
+	if a.Func != o.Func || len(a.Args) != len(o.Args) {
+		return false
+	}
+	for i := range a.Args {
+		if a.Args[i] != o.Args[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Fields is a Layout known in full.
+type Fields []Field
+
+// Fields implements Layout.
+func (f Fields) Fields() []Field { return f }
+
+// Field finds a field of a struct.
+func (t *Type) Field(name string) (Field, bool) {
+	if t.Kind != Struct || t.Layout == nil {
+		return Field{}, false
+	}
+	for _, f := range t.Layout.Fields() {
+		if f.Name == name {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+// The common types.
+var (
+	None    = &Type{Kind: Void}
+	Bad     = &Type{Kind: Invalid}
+	Boolean = &Type{Kind: Bool, Size: 1}
+	Int64   = &Type{Kind: Int, Size: 8, Signed: true}
+	Uint64  = &Type{Kind: Int, Size: 8}
+	Int32   = &Type{Kind: Int, Size: 4, Signed: true}
+	Uint32  = &Type{Kind: Int, Size: 4}
+	Int16   = &Type{Kind: Int, Size: 2, Signed: true}
+	Uint16  = &Type{Kind: Int, Size: 2}
+	Int8    = &Type{Kind: Int, Size: 1, Signed: true}
+	Uint8   = &Type{Kind: Int, Size: 1}
+)
+
+// IntOf returns the integer type of a width in bytes.
+func IntOf(size int, signed bool) *Type {
+	for _, t := range [...]*Type{Int64, Uint64, Int32, Uint32, Int16, Uint16, Int8, Uint8} {
+		if t.Size == size && t.Signed == signed {
+			return t
+		}
+	}
+	panic(fmt.Sprintf("BUG: integer of %d bytes", size))
+}
+
+// StringOf is a string with a capacity in bytes, the NUL included.
+func StringOf(capacity int) *Type { return &Type{Kind: String, Size: capacity} }
+
+// TupleOf is a tuple.
+func TupleOf(elems ...*Type) *Type { return &Type{Kind: Tuple, Elems: elems} }
+
+// PointerTo is a pointer into kernel or user memory.
+func PointerTo(elem *Type, user bool) *Type {
+	return &Type{Kind: Pointer, Size: 8, Elem: elem, User: user}
+}
+
+// Scalar tells whether values of the type are 64-bit values in the IR rather than memory.
+func (t *Type) Scalar() bool { return t.Kind == Int || t.Kind == Bool || t.Kind == Pointer }
+
+// Integer tells whether arithmetic works on the type.
+func (t *Type) Integer() bool { return t.Kind == Int || t.Kind == Bool }
+
+// Memory returns the bytes a value of the type takes in keys, map values and events: a multiple of 8.
+func (t *Type) Memory() int {
+	switch t.Kind {
+	case Bool, Int, Pointer:
+		return 8
+	case Tuple:
+		n := 0
+		for _, e := range t.Elems {
+			n += e.Memory()
+		}
+		return n
+	case Aggregate:
+		return 8 * t.Agg.Words
+	case Void, Invalid:
+		return 0
+	}
+	return (t.Size + 7) &^ 7
+}
+
+// Equal tells whether two types are the same.
+func (t *Type) Equal(o *Type) bool {
+	if t == o {
+		return true
+	}
+	if t == nil || o == nil || t.Kind != o.Kind {
+		return false
+	}
+	switch t.Kind {
+	case Int:
+		return t.Size == o.Size && t.Signed == o.Signed && t.Name == o.Name
+	case String, Buffer:
+		return t.Size == o.Size
+	case Tuple:
+		if len(t.Elems) != len(o.Elems) {
+			return false
+		}
+		for i := range t.Elems {
+			if !t.Elems[i].Equal(o.Elems[i]) {
+				return false
+			}
+		}
+	case Struct:
+		return t.Name == o.Name && t.Size == o.Size
+	case Pointer:
+		return t.User == o.User && t.Elem.Equal(o.Elem)
+	case Array:
+		return t.Len == o.Len && t.Elem.Equal(o.Elem)
+	case Aggregate:
+		return t.Agg.Equal(o.Agg)
+	}
+	return true
+}
+
+// Unify returns the type that holds values of both: integers and strings grow, tuples element by element.
+// ok is false when there is none.
+func Unify(a, b *Type) (t *Type, ok bool) {
+	switch {
+	case a.Kind == Invalid || b.Kind == Invalid:
+		return Bad, true
+	case a.Kind == Int && b.Kind == Int:
+		return promote(a, b), true
+	case a.Kind == Bool && b.Kind == Int:
+		return b, true
+	case a.Kind == Int && b.Kind == Bool:
+		return a, true
+	case a.Kind != b.Kind:
+		return nil, false
+	case a.Kind == String:
+		if a.Size >= b.Size {
+			return a, true
+		}
+		return b, true
+	case a.Kind == Tuple:
+		if len(a.Elems) != len(b.Elems) {
+			return nil, false
+		}
+		out := make([]*Type, len(a.Elems))
+		for i := range a.Elems {
+			if out[i], ok = Unify(a.Elems[i], b.Elems[i]); !ok {
+				return nil, false
+			}
+		}
+		return TupleOf(out...), true
+	case a.Equal(b):
+		return a, true
+	case a.Kind == Pointer:
+		return &Type{Kind: Pointer, Size: 8, Elem: None, User: a.User}, true
+	}
+	return nil, false
+}
+
+// promote is the integer promotion: the larger width; with different signs int64.
+func promote(a, b *Type) *Type {
+	switch {
+	case a.Signed == b.Signed:
+		return IntOf(max(a.Size, b.Size), a.Signed)
+	default:
+		return Int64
+	}
+}
+
+// String prints the type as it is written in scripts.
+func (t *Type) String() string {
+	switch t.Kind {
+	case Invalid:
+		return "invalid"
+	case Void:
+		return "void"
+	case Bool:
+		return "bool"
+	case Int:
+		if t.Name != "" {
+			return t.Name
+		}
+		if t.Signed {
+			return fmt.Sprintf("int%d", t.Size*8)
+		}
+		return fmt.Sprintf("uint%d", t.Size*8)
+	case String:
+		return fmt.Sprintf("string[%d]", t.Size)
+	case Buffer:
+		return fmt.Sprintf("buffer[%d]", t.Size)
+	case Tuple:
+		names := make([]string, len(t.Elems))
+		for i, e := range t.Elems {
+			names[i] = e.String()
+		}
+		return "(" + strings.Join(names, ",") + ")"
+	case Struct:
+		return "struct " + t.Name
+	case Pointer:
+		return t.Elem.String() + " *"
+	case Array:
+		return fmt.Sprintf("%s[%d]", t.Elem, t.Len)
+	case Aggregate:
+		return t.Agg.Func + "_t"
+	}
+	panic("BUG: type without a name")
+}
