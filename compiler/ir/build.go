@@ -302,3 +302,11 @@ func (b *Builder) Help(h Helper, args ...*Value) *Value {
 	v.Helper, v.Class = h, helperTable[h].class
 	return b.emit(v)
 }
+
+// Param adds a parameter to a block that nothing jumps to yet.
+func (b *Builder) Param(blk *Block, c Class) *Value {
+	v := b.value(OpParam)
+	v.Class = c
+	blk.Params = append(blk.Params, v)
+	return v
+}

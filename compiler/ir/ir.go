@@ -65,6 +65,7 @@ type Map struct {
 	ValueSize  int
 	MaxEntries int
 	NoPrealloc bool
+	Init       []byte // first value of an Array map, nil for zeros
 
 	// What the script says about it; nil types for maps of the compiler's own.
 	Key   *types.Type
@@ -92,6 +93,8 @@ type Event struct {
 	Kind   EventKind
 	Format string // printf, time
 	Map    *Map   // print, clear, zero
+	Top    int64  // print of a map: how many entries, 0 for all
+	Div    int64  // print of a map: divide values by, 0 for 1
 	Args   []EventArg
 	Size   int // of the whole record, a multiple of 8
 	Span   source.Span
@@ -116,10 +119,11 @@ const (
 	LossOverLimit                // a label set beyond the limit went to "other"; not a loss of the event
 	LossDivideByZero             // a division by zero gave 1
 	LossReadFault                // memory could not be read
+	LossNegative                 // a negative value was observed as 0
 )
 
 func (l Loss) String() string {
-	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault"}[l]
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative"}[l]
 }
 
 // Counter is one word of Program.Health: how often something was lost, and where.
@@ -150,8 +154,9 @@ func (t ProgType) String() string {
 type Func struct {
 	Name        string
 	Type        ProgType
-	Hook        string // what the program is attached to, for printing: "sys_exit", "tracepoint:sched:sched_switch"
-	Preemptible bool   // may be preempted by another run of itself on the same CPU (uprobes)
+	Hook        string       // what the program is attached to, for printing: "sys_exit", "tracepoint:sched:sched_switch"
+	Hooks       []types.Hook // where the engine attaches it
+	Preemptible bool         // may be preempted by another run of itself on the same CPU (uprobes)
 	Blocks      []*Block
 	Slots       []*Slot
 	Span        source.Span

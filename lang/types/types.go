@@ -58,8 +58,25 @@ type Field struct {
 	DataLoc bool // a __data_loc word: low half the offset of the bytes in the record, high half their length
 }
 
+// AggKind says how the words of an aggregation's value in the kernel are read and merged over the CPUs.
+type AggKind uint8
+
+// The aggregation kinds, with the words of a value.
+const (
+	CountAgg AggKind = iota // count
+	SumAgg                  // sum, 1 once set
+	MinAgg                  // least, 1 once set
+	MaxAgg                  // greatest, 1 once set
+	AvgAgg                  // sum, count
+	StatsAgg                // sum, count
+	HistAgg                 // Args[0] = k bits: negatives; 0 … 2^k-1; then 2^k linear parts of every octave
+	LHistAgg                // Args = min, max, step: below min; each step; max and above
+	DistAgg                 // Args[0] = schema: count, sum, zeros, native buckets from native.Table.First
+)
+
 // Agg is what an aggregation was called with: its row's name and the constant arguments after the value.
 type Agg struct {
+	Kind   AggKind
 	Func   string
 	Args   []int64 // hist: bits; lhist: min, max, step; dist: schema
 	Signed bool    // of the aggregated value

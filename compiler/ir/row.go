@@ -1,0 +1,91 @@
+package ir
+
+import (
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// Lowering is what the lowering of a clause offers to the rows of stdlib: the builder, the expressions of the script
+// as IR values, and the few mechanisms that rows share. Scalars are 64-bit values, extended according to their type.
+type Lowering interface {
+	Builder() *Builder
+	Kernel() *Kernel
+	Target() *types.Target
+
+	Type(e syntax.Expr) *types.Type
+	Const(e syntax.Expr) (int64, bool)
+
+	// Scalar is the value of a scalar expression.
+	Scalar(e syntax.Expr) *Value
+	// Into writes the value of e, laid out as t, at p+off. With pad, what follows the end of strings is zeroed,
+	// as keys need it.
+	Into(e syntax.Expr, t *types.Type, p *Value, off int, pad bool)
+
+	// Map is the map that a map expression names.
+	Map(e *syntax.Map) *Map
+	// Key is a pointer to the key made of the expressions. An unkeyed map's key is nil.
+	Key(m *Map, keys []syntax.Expr) *Value
+	// Touch forgets what is known of the values of a map, after a change.
+	Touch(m *Map)
+
+	// Word is the i-th word of the context (raw tracepoints) or the 8 bytes at offset i*8 (registers, records).
+	Word(i int) *Value
+	// Add adds x to a counter in the value of an aggregation; plainly where nothing can interfere.
+	Add(p *Value, off int, x *Value)
+	// Rodata is the address of constant data; equal data is kept once.
+	Rodata(data string) *Value
+	// Global is the address of a word that the engine sets before the start.
+	Global(g Global) *Value
+
+	// Emit sends an event; ev's ID, Size and the Offsets of Args are filled in. args go with ev.Args.
+	Emit(ev *Event, args []syntax.Expr, flags int64)
+	// Count counts a loss at the current place.
+	Count(loss Loss, m *Map)
+	// When lowers f on a path of its own, taken where cond is not 0, that joins again.
+	When(cond *Value, f func())
+	// Finish ends the action.
+	Finish()
+	// Span is the place that is being lowered.
+	Span() source.Span
+}
+
+// Global names a word of the globals map.
+type Global int
+
+// The globals.
+const (
+	GlobalStart Global = iota // boot-clock ns when the script started
+	NumGlobals
+)
+
+// Kernel is what the lowering needs to know of the kernel the program is for.
+type Kernel struct {
+	TPBTF       bool // tp_btf programs can be loaded: context words are trusted pointers
+	TaskBTF     bool // bpf_get_current_task_btf exists
+	CommPadded  bool // the kernel pads task->comm with NUL
+	CommOffset  int  // of comm in task_struct, -1 when unknown
+	AtomicFetch bool // atomic operations can return the old value
+}
+
+// FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.
+type FuncLower struct {
+	Scalar func(l Lowering, c *syntax.Call) *Value
+	Into   func(l Lowering, c *syntax.Call, t *types.Type, p *Value, off int, pad bool)
+}
+
+// VarLower lowers a builtin variable; n is its number (arg3: 3).
+type VarLower struct {
+	Scalar func(l Lowering, n int) *Value
+	Into   func(l Lowering, n int, t *types.Type, p *Value, off int, pad bool)
+}
+
+// AggLower updates the value at p of an aggregation with one more argument (nil when it takes none).
+type AggLower func(l Lowering, agg *types.Agg, p, x *Value)
+
+// Library finds the lowering of rows by name; stdlib implements it.
+type Library interface {
+	FuncLower(name string) FuncLower
+	VarLower(name string) VarLower
+	AggLower(name string) AggLower
+}

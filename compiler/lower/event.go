@@ -1,0 +1,72 @@
+package lower
+
+import (
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// headerSize is the event's ID, the first word of every record.
+const headerSize = 8
+
+// emit sends an event: the record is reserved in the ring buffer and filled in place. Scalars are computed before,
+// since a reserved record must be submitted on every path and an expression may end the action (stop).
+func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
+	l := f.l
+	if l.out.Ring == nil {
+		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: ringSize}
+		l.out.Maps = append(l.out.Maps, l.out.Ring)
+	}
+	ev.ID, ev.Span = len(l.out.Events), f.Builder.Span
+	l.out.Events = append(l.out.Events, ev)
+	off := headerSize
+	for i := range ev.Args {
+		ev.Args[i].Offset = off
+		off += ev.Args[i].Type.Memory()
+	}
+	ev.Size = off
+
+	ready := make([]*ir.Value, len(args))
+	for i, a := range args {
+		switch t := ev.Args[i].Type; {
+		case t.Scalar():
+			ready[i] = f.scalar(a)
+		case endsAction(f, a):
+			ready[i] = f.memory(a, t, false)
+		}
+	}
+	full, next := f.Block(), f.Block()
+	p := f.NullCheck(f.Reserve(ev.Size), full)
+	f.Store(p, 0, 8, f.Const(int64(ev.ID)))
+	cache := f.cache.save()
+	for i, a := range args {
+		arg := ev.Args[i]
+		switch {
+		case ready[i] == nil:
+			f.into(a, arg.Type, p, arg.Offset, false)
+		case arg.Type.Scalar():
+			f.Store(p, arg.Offset, 8, ready[i])
+		default:
+			f.Copy(p, arg.Offset, ready[i], arg.Type.Memory())
+		}
+	}
+	f.Submit(p, flags)
+	f.cache.restore(cache)
+	f.Jump(next)
+	f.SetBlock(full)
+	f.count(ir.LossRingFull, nil)
+	f.Jump(next)
+	f.SetBlock(next)
+}
+
+// endsAction tells whether evaluating e may leave the action.
+func endsAction(f *fn, e syntax.Expr) bool {
+	found := false
+	syntax.Walk(e, func(n syntax.Node) bool {
+		if c, ok := n.(*syntax.Call); ok && f.info.Funcs[c] != nil && f.info.Funcs[c].Class == types.VerbFunc {
+			found = true
+		}
+		return !found
+	})
+	return found
+}

@@ -1,0 +1,548 @@
+// Package lower turns a checked script into IR.
+//
+// Every (clause, target) pair is placed on a hook, the cheapest place of the kernel that serves it; clauses on one hook
+// become one function, one after the other, and hooks with the same clauses share it. Within a clause the IR is built
+// straight from the typed tree: scalar variables are values, joined by block parameters; strings, keys and tuples are
+// written into memory where they are needed. Keys are built once per action and map values looked up once, as long as
+// nothing in between can have changed them (see keyCache).
+//
+// What single functions, variables and aggregations do is in the rows of stdlib, reached through ir.Library; this
+// package knows the statements, operators, maps, events and the verbs of sli bodies. User errors were all found by
+// check: anything unexpected here panics with "BUG:". Start at Program.
+package lower
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+const ringSize = 4 << 20 // bytes of the ring buffer
+
+// preallocLimit is how many bytes a hash map may take before its entries are allocated one by one.
+const preallocLimit = 8 << 20
+
+// Options says for whom the program is lowered.
+type Options struct {
+	Library ir.Library
+	Kernel  ir.Kernel
+	CPUs    int // possible CPUs, to judge the size of per-CPU maps
+}
+
+// lowerer is the state of one program.
+type lowerer struct {
+	opt  Options
+	in   *check.Program
+	out  *ir.Program
+	maps map[*check.Map]*ir.Map
+	slis map[*check.SLI]*sliMaps
+
+	rodata   *ir.Map
+	rodataAt map[string]int
+	globals  *ir.Map
+	zeros    *ir.Map
+	usedBy   map[*ir.Map][]*ir.Func // functions that aggregate into a map
+}
+
+// Program lowers a checked script.
+func Program(in *check.Program, opt Options) (*ir.Program, *Layout) {
+	l := &lowerer{opt: opt, in: in, out: &ir.Program{Source: in.File.Source}, maps: map[*check.Map]*ir.Map{},
+		slis: map[*check.SLI]*sliMaps{}, rodataAt: map[string]int{}, usedBy: map[*ir.Map][]*ir.Func{}}
+	for _, m := range in.Maps {
+		l.scriptMap(m)
+	}
+	for _, s := range in.SLIs {
+		l.sliMaps(s)
+	}
+	groups := l.place()
+	for _, g := range groups {
+		l.noteAggregations(g)
+	}
+	for _, g := range groups {
+		l.group(g)
+	}
+	if len(l.out.Counters) > 0 {
+		l.out.Health.ValueSize = 8 * len(l.out.Counters)
+	}
+	return l.out, l.layout()
+}
+
+// scriptMap chooses the storage of one of the script's maps.
+func (l *lowerer) scriptMap(m *check.Map) {
+	if m.Value == nil {
+		return
+	}
+	out := &ir.Map{Name: m.Name, Key: m.Key, Value: m.Value, KeySize: 4, MaxEntries: 1}
+	agg := m.Value.Kind == types.Aggregate
+	out.ValueSize = m.Value.Memory()
+	if m.Key == nil {
+		out.Kind = ir.PerCPUArray
+		if !agg {
+			out.Kind = ir.Array
+			out.ValueSize += 8 // the word that tells whether the map was ever assigned
+		}
+	} else {
+		out.KeySize = m.Key.Memory()
+		out.MaxEntries = l.in.Config.MaxMapKeys
+		out.Kind = ir.Hash
+		if agg {
+			out.Kind = ir.PerCPUHash
+		}
+		switch m.Kind {
+		case "lruhash":
+			out.Kind = ir.LRUHash
+			if agg {
+				out.Kind = ir.LRUPerCPUHash
+			}
+		case "percpulruhash":
+			out.Kind = ir.LRUPerCPUHash
+		}
+		if m.Max > 0 {
+			out.MaxEntries = m.Max
+		}
+		l.prealloc(out)
+	}
+	l.maps[m] = out
+	l.out.Maps = append(l.out.Maps, out)
+}
+
+// prealloc decides whether the entries of a hash map are allocated ahead.
+func (l *lowerer) prealloc(m *ir.Map) {
+	per := m.ValueSize
+	if m.Kind.PerCPU() {
+		per *= max(l.opt.CPUs, 1)
+	}
+	lru := m.Kind == ir.LRUHash || m.Kind == ir.LRUPerCPUHash
+	m.NoPrealloc = !lru && m.MaxEntries*(per+m.KeySize+48) > preallocLimit
+}
+
+// entry is a clause on a hook. For system calls it may stand for several targets at once.
+type entry struct {
+	clause  *check.Clause
+	targets []*types.Target
+	raw     bool // served by the targets' raw form
+}
+
+func (e *entry) form() types.ArgsForm {
+	if e.raw {
+		return e.targets[0].Raw.Form
+	}
+	return e.targets[0].Form
+}
+
+func (e *entry) args() *types.Type {
+	if e.raw && e.targets[0].Raw.Args != nil {
+		return e.targets[0].Raw.Args
+	}
+	return e.targets[0].Args
+}
+
+// group is one future function: its hooks all have the same entries.
+type group struct {
+	typ     ir.ProgType
+	hooks   []types.Hook
+	entries []*entry
+	fn      *ir.Builder
+}
+
+// place puts every clause and target on a hook and merges.
+func (l *lowerer) place() []*group {
+	var order []string
+	byHook := map[string]*group{}
+	signature := map[string]*strings.Builder{}
+	for ci, cl := range l.in.Clauses {
+		readsArgs, perProbe := clauseNeeds(cl)
+		for _, t := range cl.Targets {
+			raw := t.Raw != nil && (t.Raw.Args != nil || !readsArgs)
+			hook, typ := t.Hook, l.progType(t.Hook.Kind)
+			if raw {
+				hook = types.Hook{Kind: types.HookRaw, Event: t.Raw.Event}
+				typ = l.progType(types.HookRaw)
+			}
+			key := hookKey(&hook)
+			g := byHook[key]
+			if g == nil {
+				g = &group{typ: typ, hooks: []types.Hook{hook}}
+				byHook[key], signature[key] = g, &strings.Builder{}
+				order = append(order, key)
+			}
+			fmt.Fprintf(signature[key], "%d", ci)
+			if perProbe {
+				fmt.Fprintf(signature[key], " %s", t.Name)
+			}
+			syscall := raw && (t.Raw.Form == types.SyscallEnter || t.Raw.Form == types.SyscallExit)
+			if n := len(g.entries); n > 0 && g.entries[n-1].clause == cl && syscall && !perProbe {
+				g.entries[n-1].targets = append(g.entries[n-1].targets, t)
+			} else {
+				g.entries = append(g.entries, &entry{clause: cl, targets: []*types.Target{t}, raw: raw})
+			}
+			signature[key].WriteByte(';')
+		}
+	}
+	var out []*group
+	shared := map[string]*group{}
+	for _, key := range order {
+		g := byHook[key]
+		sign := fmt.Sprint(g.typ, g.hooks[0].Kind, " ", signature[key])
+		if syscalls := g.hooks[0].Kind == types.HookRaw; !syscalls && shared[sign] != nil {
+			shared[sign].hooks = append(shared[sign].hooks, g.hooks...)
+			continue
+		}
+		shared[sign] = g
+		out = append(out, g)
+	}
+	return out
+}
+
+func (l *lowerer) progType(k types.HookKind) ir.ProgType {
+	switch k {
+	case types.HookRaw:
+		if l.opt.Kernel.TPBTF {
+			return ir.TPBTF
+		}
+		return ir.RawTracepoint
+	case types.HookTracepoint:
+		return ir.Tracepoint
+	case types.HookUprobe, types.HookUretprobe:
+		return ir.Uprobe
+	case types.HookProfile:
+		return ir.PerfEvent
+	}
+	return ir.RawTracepoint
+}
+
+func hookKey(h *types.Hook) string {
+	return fmt.Sprint(h.Kind, " ", h.Event, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points)
+}
+
+// clauseNeeds tells what keeps targets from sharing code.
+func clauseNeeds(cl *check.Clause) (args, perProbe bool) {
+	for _, row := range cl.Info.Vars {
+		args = args || row.Args
+		perProbe = perProbe || row.PerProbe
+	}
+	return args, perProbe
+}
+
+// noteAggregations records which functions write a map, before any is lowered.
+func (l *lowerer) noteAggregations(g *group) {
+	g.fn = ir.NewFunc(l.out, fmt.Sprintf("%s_%d", hookName(&g.hooks[0]), len(l.out.Funcs)), g.typ, hookText(g.hooks))
+	g.fn.Func.Hooks = g.hooks
+	seen := map[*ir.Map]bool{}
+	note := func(m *ir.Map) {
+		if m != nil && !seen[m] {
+			seen[m] = true
+			l.usedBy[m] = append(l.usedBy[m], g.fn.Func)
+		}
+	}
+	for _, e := range g.entries {
+		for _, m := range e.clause.Info.Maps {
+			note(l.maps[m])
+		}
+		if s := e.clause.SLI; s != nil {
+			note(l.slis[s].value)
+			note(l.slis[s].other)
+			note(l.slis[s].stats)
+		}
+	}
+}
+
+// plain tells whether f may add to per-CPU memory of m without an atomic instruction. A raw tracepoint program never
+// interrupts itself on a CPU, and perf programs (tracepoint, perf_event) never interrupt each other; uprobe programs
+// can be preempted.
+func (l *lowerer) plain(m *ir.Map, f *ir.Func) bool {
+	perf := true
+	for _, u := range l.usedBy[m] {
+		if u.Preemptible {
+			return false
+		}
+		perf = perf && (u.Type == ir.Tracepoint || u.Type == ir.PerfEvent)
+	}
+	return len(l.usedBy[m]) <= 1 || perf
+}
+
+func hookName(h *types.Hook) string {
+	switch h.Kind {
+	case types.HookBegin:
+		return "begin"
+	case types.HookEnd:
+		return "end"
+	case types.HookInterval:
+		return "interval"
+	case types.HookProfile:
+		return "profile"
+	case types.HookUprobe:
+		return "uprobe"
+	case types.HookUretprobe:
+		return "uretprobe"
+	}
+	return h.Event[strings.IndexByte(h.Event, ':')+1:]
+}
+
+func hookText(hooks []types.Hook) string {
+	h := &hooks[0]
+	text := hookName(h)
+	switch h.Kind {
+	case types.HookInterval, types.HookProfile:
+		text += ":" + h.Period.String()
+	case types.HookUprobe, types.HookUretprobe:
+		text += ":" + h.Path
+		for _, p := range h.Points {
+			text += fmt.Sprintf("+0x%x", p.Offset)
+		}
+	case types.HookTracepoint:
+		text = h.Event
+	}
+	if len(hooks) > 1 {
+		text += fmt.Sprintf(" and %d more", len(hooks)-1)
+	}
+	return text
+}
+
+// group lowers one function.
+func (l *lowerer) group(g *group) {
+	f := &fn{Builder: g.fn, l: l, group: g}
+	for _, e := range g.entries {
+		f.entry(e)
+	}
+	f.Builder.Ret(f.Builder.Const(0))
+}
+
+// fn lowers one function; a fresh action for every clause.
+type fn struct {
+	*ir.Builder
+	l     *lowerer
+	group *group
+
+	entryOf *entry
+	info    *check.Info
+	sli     *check.SLI
+	end     *ir.Block // where the action ends
+	vars    map[*check.Local]*ir.Value
+	slots   map[*check.Local]*ir.Slot
+	cache   keyCache
+	labels  map[string]operand // inside the conditions of an sli
+	plain   bool               // counters of the value being updated need no atomic instruction
+}
+
+// entry lowers one clause: the test for its system calls, its predicate, its body.
+func (f *fn) entry(e *entry) {
+	f.entryOf, f.info, f.sli = e, e.clause.Info, e.clause.SLI
+	f.vars, f.slots = map[*check.Local]*ir.Value{}, map[*check.Local]*ir.Slot{}
+	f.cache = keyCache{}
+	f.end = f.Block()
+	f.Builder.Span = e.clause.Probe.Span()
+	f.selectSyscall(e)
+	if pred := e.clause.Probe.Pred; pred != nil {
+		body := f.Block()
+		f.cond(pred, body, f.end)
+		f.SetBlock(body)
+	}
+	f.block(e.clause.Probe.Body)
+	f.Jump(f.end)
+	f.SetBlock(f.end)
+}
+
+const origAx = 120 // offset in the pt_regs of x86-64
+
+// selectSyscall leaves the action unless the system call is one of the entry's.
+func (f *fn) selectSyscall(e *entry) {
+	form := e.form()
+	if form != types.SyscallEnter && form != types.SyscallExit || e.targets[0].Syscall < 0 {
+		return
+	}
+	var nr *ir.Value
+	if form == types.SyscallEnter {
+		nr = f.Word(1)
+	} else {
+		nr = f.regs(origAx)
+	}
+	numbers := make([]int64, len(e.targets))
+	for i, t := range e.targets {
+		numbers[i] = int64(t.Syscall)
+	}
+	sort.Slice(numbers, func(i, j int) bool { return numbers[i] < numbers[j] })
+	body := f.Block()
+	f.selectNumber(nr, numbers, body)
+	f.SetBlock(body)
+}
+
+// selectNumber is a binary search over constants.
+func (f *fn) selectNumber(nr *ir.Value, numbers []int64, found *ir.Block) {
+	if len(numbers) == 1 {
+		f.If(f.Bin(ir.OpEq, nr, f.Const(numbers[0])), found, f.end)
+		return
+	}
+	mid := len(numbers) / 2
+	low, high := f.Block(), f.Block()
+	f.If(f.Bin(ir.OpULt, nr, f.Const(numbers[mid])), low, high)
+	f.SetBlock(low)
+	f.selectNumber(nr, numbers[:mid], found)
+	f.SetBlock(high)
+	f.selectNumber(nr, numbers[mid:], found)
+}
+
+// regs reads a register of the pt_regs that context word 0 points to.
+func (f *fn) regs(off int) *ir.Value {
+	p := f.wordPointer(0)
+	if p.Class == ir.BTFPtr {
+		return f.Load(p, off, 8, false)
+	}
+	return f.readKernel(f.AddImm(p, int64(off)), 8, false)
+}
+
+// readKernel reads a scalar from a kernel address.
+func (f *fn) readKernel(addr *ir.Value, width int, signed bool) *ir.Value {
+	return f.readAt(addr, width, signed, true)
+}
+
+func (f *fn) readAt(addr *ir.Value, width int, signed, kernel bool) *ir.Value {
+	p := f.Addr(f.Slot("read", 8))
+	f.Read(p, addr, width, kernel)
+	return f.Load(p, 0, width, signed)
+}
+
+// wordPointer is context word i as a pointer where the kernel trusts it.
+func (f *fn) wordPointer(i int) *ir.Value {
+	if f.Func.Type == ir.TPBTF {
+		return f.LoadBTF(f.Ctx(), 8*i)
+	}
+	return f.Word(i)
+}
+
+// Word is the i-th 8 bytes of the context.
+func (f *fn) Word(i int) *ir.Value { return f.Load(f.Ctx(), 8*i, 8, false) }
+
+func (f *fn) site() ir.Lowering { return site{f} }
+
+// site is fn seen as ir.Lowering; it keeps the builder's own method names apart.
+type site struct{ f *fn }
+
+func (s site) Builder() *ir.Builder              { return s.f.Builder }
+func (s site) Kernel() *ir.Kernel                { return &s.f.l.opt.Kernel }
+func (s site) Target() *types.Target             { return s.f.target() }
+func (s site) Type(e syntax.Expr) *types.Type    { return s.f.info.Type(e) }
+func (s site) Const(e syntax.Expr) (int64, bool) { v, ok := s.f.info.Consts[e]; return v, ok }
+func (s site) Scalar(e syntax.Expr) *ir.Value    { return s.f.scalar(e) }
+func (s site) Into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {
+	s.f.into(e, t, p, off, pad)
+}
+func (s site) Map(e *syntax.Map) *ir.Map { return s.f.l.maps[s.f.info.Maps[e]] }
+func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {
+	if m.Key == nil {
+		return nil
+	}
+	return s.f.key(m, keys)
+}
+func (s site) Touch(m *ir.Map)                             { s.f.cache.touch(m) }
+func (s site) Word(i int) *ir.Value                        { return s.f.Word(i) }
+func (s site) Add(p *ir.Value, off int, x *ir.Value)       { s.f.add(p, off, x) }
+func (s site) Rodata(data string) *ir.Value                { return s.f.rodata(data) }
+func (s site) Global(g ir.Global) *ir.Value                { return s.f.global(g) }
+func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
+func (s site) Count(loss ir.Loss, m *ir.Map)               { s.f.count(loss, m) }
+func (s site) When(cond *ir.Value, f func())               { s.f.when(cond, f) }
+func (s site) Finish()                                     { s.f.Jump(s.f.end) }
+func (s site) Span() source.Span                           { return s.f.Builder.Span }
+
+func (f *fn) target() *types.Target {
+	t := *f.entryOf.targets[0]
+	t.Args, t.Form = f.entryOf.args(), f.entryOf.form()
+	return &t
+}
+
+// rodata finds or adds constant data.
+func (f *fn) rodata(data string) *ir.Value {
+	l := f.l
+	if l.rodata == nil {
+		l.rodata = &ir.Map{Name: "rodata", Kind: ir.Array, KeySize: 4, MaxEntries: 1}
+		l.out.Maps = append(l.out.Maps, l.rodata)
+	}
+	at, ok := l.rodataAt[data]
+	if !ok {
+		at = len(l.rodata.Init)
+		l.rodata.Init = append(l.rodata.Init, data...)
+		for len(l.rodata.Init)%8 != 0 {
+			l.rodata.Init = append(l.rodata.Init, 0)
+		}
+		l.rodata.ValueSize = len(l.rodata.Init)
+		l.rodataAt[data] = at
+	}
+	return f.Offset(f.MapValue(l.rodata), int64(at))
+}
+
+func (f *fn) global(g ir.Global) *ir.Value {
+	l := f.l
+	if l.globals == nil {
+		l.globals = &ir.Map{Name: "globals", Kind: ir.Array, KeySize: 4, MaxEntries: 1, ValueSize: 8 * int(ir.NumGlobals)}
+		l.out.Maps = append(l.out.Maps, l.globals)
+	}
+	return f.Offset(f.MapValue(l.globals), 8*int64(g))
+}
+
+// zeros is memory of at least size bytes that is never written.
+func (f *fn) zeros(size int) *ir.Value {
+	l := f.l
+	if l.zeros == nil {
+		l.zeros = &ir.Map{Name: "zeros", Kind: ir.Array, KeySize: 4, MaxEntries: 1}
+		l.out.Maps = append(l.out.Maps, l.zeros)
+	}
+	l.zeros.ValueSize = max(l.zeros.ValueSize, (size+7)&^7)
+	return f.MapValue(l.zeros)
+}
+
+// count adds one to a health counter.
+func (f *fn) count(loss ir.Loss, m *ir.Map) {
+	l := f.l
+	if l.out.Health == nil {
+		l.out.Health = &ir.Map{Name: "health", Kind: ir.PerCPUArray, KeySize: 4, MaxEntries: 1}
+		l.out.Maps = append(l.out.Maps, l.out.Health)
+	}
+	var c *ir.Counter
+	for _, o := range l.out.Counters {
+		if o.Loss == loss && o.Map == m && o.Span == f.Builder.Span {
+			c = o
+		}
+	}
+	if c == nil {
+		c = &ir.Counter{ID: len(l.out.Counters), Loss: loss, Map: m, Span: f.Builder.Span}
+		l.out.Counters = append(l.out.Counters, c)
+	}
+	next := f.Block()
+	p := f.NullCheck(f.Lookup(l.out.Health, f.zeroKey()), next)
+	f.Atomic(p, 8*c.ID, f.Const(1))
+	f.Jump(next)
+	f.SetBlock(next)
+}
+
+// zeroKey is the key of one-entry arrays.
+func (f *fn) zeroKey() *ir.Value {
+	p := f.Addr(f.Slot("key0", 8))
+	f.Store(p, 0, 8, f.Const(0))
+	return p
+}
+
+// add adds x to a word of a per-CPU value.
+func (f *fn) add(p *ir.Value, off int, x *ir.Value) {
+	if f.plain {
+		f.AddMem(p, off, x)
+	} else {
+		f.Atomic(p, off, x)
+	}
+}
+
+// when lowers body where cond is not 0, and joins.
+func (f *fn) when(cond *ir.Value, body func()) {
+	then, next := f.Block(), f.Block()
+	f.If(cond, then, next)
+	f.SetBlock(then)
+	body()
+	f.Jump(next)
+	f.SetBlock(next)
+}

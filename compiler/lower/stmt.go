@@ -1,0 +1,333 @@
+package lower
+
+import (
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+func (f *fn) block(b *syntax.Block) {
+	for _, s := range b.Stmts {
+		f.stmt(s)
+	}
+	if b.Result != nil {
+		f.effect(b.Result)
+	}
+}
+
+func (f *fn) stmt(s syntax.Stmt) {
+	f.Builder.Span = s.Span()
+	switch s := s.(type) {
+	case *syntax.Block:
+		f.block(s)
+	case *syntax.ExprStmt:
+		f.effect(s.X)
+	case *syntax.Assign:
+		f.assign(s)
+	case *syntax.Let:
+		f.let(s)
+	case *syntax.If:
+		f.ifStmt(s)
+	case *syntax.Jump:
+		f.Jump(f.end)
+	default:
+		bug("statement %T", s)
+	}
+}
+
+// effect lowers an expression whose value is dropped.
+func (f *fn) effect(e syntax.Expr) {
+	f.Builder.Span = e.Span()
+	switch e := e.(type) {
+	case *syntax.Ternary:
+		if e.Then != nil {
+			f.branch(e.Cond, func() { f.effect(e.Then) }, func() { f.effect(e.Else) })
+			return
+		}
+	case *syntax.Unary:
+		if e.Op == "++" || e.Op == "--" {
+			f.increment(e, false)
+			return
+		}
+	case syntax.BlockExpr:
+		f.block(e.Block)
+		return
+	case syntax.IfExpr:
+		f.ifStmt(e.If)
+		return
+	case *syntax.Call:
+		f.call(e)
+		return
+	}
+	if f.info.Type(e).Scalar() {
+		f.scalar(e)
+		return
+	}
+	f.memory(e, f.info.Type(e), false)
+}
+
+func (f *fn) ifStmt(s *syntax.If) {
+	els := func() {}
+	if s.Else != nil {
+		els = func() { f.stmt(s.Else) }
+	}
+	f.branch(s.Cond, func() { f.block(s.Then) }, els)
+}
+
+// branch lowers both sides of a condition and joins scalar variables by block parameters.
+func (f *fn) branch(cond syntax.Expr, then, els func()) {
+	yes, no, join := f.Block(), f.Block(), f.Block()
+	cache := f.cache.save() // what the condition finds is known on its true side only
+	f.cond(cond, yes, no)
+	before := f.copyVars()
+
+	f.SetBlock(yes)
+	then()
+	yesEnd, yesVars := f.Current(), f.vars
+	yesOpen := !f.Ended()
+
+	f.vars = before
+	f.cache.restore(cache)
+	before = f.copyVars()
+	f.SetBlock(no)
+	els()
+	noEnd, noVars := f.Current(), f.vars
+	noOpen := !f.Ended()
+	f.cache.restore(cache)
+
+	var yesArgs, noArgs []*ir.Value
+	f.vars = before
+	for _, v := range f.sortedVars(before) {
+		a, b := yesVars[v], noVars[v]
+		switch {
+		case a == b || !noOpen:
+			f.vars[v] = a
+		case !yesOpen:
+			f.vars[v] = b
+		default:
+			class := a.Class
+			if b.Class != class {
+				class = ir.Scalar
+			}
+			p := f.Param(join, class)
+			yesArgs, noArgs = append(yesArgs, a), append(noArgs, b)
+			f.vars[v] = p
+		}
+	}
+	if yesOpen {
+		f.SetBlock(yesEnd)
+		f.Jump(join, yesArgs...)
+	}
+	if noOpen {
+		f.SetBlock(noEnd)
+		f.Jump(join, noArgs...)
+	}
+	f.SetBlock(join)
+	if !yesOpen && !noOpen {
+		f.Jump(f.end) // unreachable; the block must still end
+	}
+}
+
+func (f *fn) copyVars() map[*check.Local]*ir.Value {
+	out := make(map[*check.Local]*ir.Value, len(f.vars))
+	for k, v := range f.vars {
+		out[k] = v
+	}
+	return out
+}
+
+// sortedVars orders variables by declaration, so that output is deterministic.
+func (f *fn) sortedVars(vars map[*check.Local]*ir.Value) []*check.Local {
+	var out []*check.Local
+	for v := range vars {
+		out = append(out, v)
+	}
+	for i := 1; i < len(out); i++ {
+		for j := i; j > 0 && out[j].Decl.Start < out[j-1].Decl.Start; j-- {
+			out[j], out[j-1] = out[j-1], out[j]
+		}
+	}
+	return out
+}
+
+// cond lowers a condition as control flow.
+func (f *fn) cond(e syntax.Expr, yes, no *ir.Block) {
+	switch e := e.(type) {
+	case *syntax.Binary:
+		switch e.Op {
+		case "&&":
+			mid := f.Block()
+			f.cond(e.L, mid, no)
+			f.SetBlock(mid)
+			f.cond(e.R, yes, no)
+			return
+		case "||":
+			mid := f.Block()
+			cache := f.cache.save()
+			f.cond(e.L, yes, mid)
+			f.cache.restore(cache)
+			f.SetBlock(mid)
+			f.cond(e.R, yes, no)
+			f.cache.restore(cache)
+			return
+		case "==", "!=":
+			if !f.info.Type(e.L).Scalar() {
+				if e.Op == "!=" {
+					yes, no = no, yes
+				}
+				f.compareMemory(e.L, e.R, yes, no)
+				return
+			}
+		}
+	case *syntax.Unary:
+		if e.Op == "!" {
+			cache := f.cache.save()
+			f.cond(e.X, no, yes)
+			f.cache.restore(cache)
+			return
+		}
+	case *syntax.Map:
+		if m := f.l.maps[f.info.Maps[e]]; m.Key != nil && f.info.Type(e).Scalar() {
+			p := f.lookup(m, e, no)
+			f.If(f.Load(p, 0, 8, false), yes, no)
+			return
+		}
+	}
+	f.If(f.scalar(e), yes, no)
+}
+
+func (f *fn) let(s *syntax.Let) {
+	l := f.info.Locals[s.Name]
+	if s.Value == nil {
+		if l.Type.Scalar() {
+			f.vars[l] = f.Const(0)
+		} else {
+			p := f.local(l)
+			f.Zero(p, 0, l.Type.Memory())
+		}
+		return
+	}
+	f.setLocal(l, s.Value)
+}
+
+// local is the memory of a variable that is not a scalar.
+func (f *fn) local(l *check.Local) *ir.Value {
+	s := f.slots[l]
+	if s == nil {
+		s = f.Slot("$"+l.Name, l.Type.Memory())
+		f.slots[l] = s
+	}
+	return f.Addr(s)
+}
+
+func (f *fn) setLocal(l *check.Local, e syntax.Expr) {
+	if l.Type.Scalar() {
+		f.vars[l] = f.scalar(e)
+		return
+	}
+	// The value may depend on the variable itself: build it aside unless it plainly does not.
+	if readsLocal(e, l.Name) {
+		tmp := f.memory(e, l.Type, true)
+		f.Copy(f.local(l), 0, tmp, l.Type.Memory())
+		return
+	}
+	f.into(e, l.Type, f.local(l), 0, true)
+}
+
+func readsLocal(e syntax.Expr, name string) bool {
+	found := false
+	syntax.Walk(e, func(n syntax.Node) bool {
+		if v, ok := n.(*syntax.Var); ok && v.Text == name {
+			found = true
+		}
+		return !found
+	})
+	return found
+}
+
+func (f *fn) assign(s *syntax.Assign) {
+	if n, ok := s.Target.(*syntax.Name); ok && n.Text == "_" {
+		f.effect(s.Value)
+		return
+	}
+	switch target := s.Target.(type) {
+	case *syntax.Var:
+		l := f.info.Locals[target]
+		if s.Op == "=" {
+			f.setLocal(l, s.Value)
+			return
+		}
+		f.vars[l] = f.arith(s.Op[:len(s.Op)-1], f.vars[l], f.scalar(s.Value), l.Type.Signed || f.info.Type(s.Value).Signed)
+	case *syntax.Map:
+		f.assignMap(target, s)
+	default:
+		bug("assignment to %T", target)
+	}
+}
+
+func (f *fn) assignMap(target *syntax.Map, s *syntax.Assign) {
+	m := f.l.maps[f.info.Maps[target]]
+	if call, ok := s.Value.(*syntax.Call); ok && f.info.Aggs[call] != nil {
+		f.aggregate(m, target, call)
+		return
+	}
+	if s.Op == "=" {
+		f.store(m, target, s.Value)
+		return
+	}
+	op := s.Op[:len(s.Op)-1]
+	x := f.scalar(s.Value)
+	switch op {
+	case "+":
+		f.addTo(m, target, x, false)
+	case "-":
+		f.addTo(m, target, f.Un(ir.OpNeg, x), false)
+	default:
+		old := f.readMapScalar(m, target)
+		f.storeScalar(m, target, f.arith(op, old, x, m.Value.Signed || f.info.Type(s.Value).Signed))
+	}
+}
+
+// increment is ++ and --; wanted tells whether its value is used.
+func (f *fn) increment(e *syntax.Unary, wanted bool) *ir.Value {
+	step := f.Const(1)
+	if e.Op == "--" {
+		step = f.Const(-1)
+	}
+	switch x := e.X.(type) {
+	case *syntax.Var:
+		l := f.info.Locals[x]
+		old := f.vars[l]
+		f.vars[l] = f.Bin(ir.OpAdd, old, step)
+		if e.Postfix {
+			return old
+		}
+		return f.vars[l]
+	case *syntax.Map:
+		old := f.addTo(f.l.maps[f.info.Maps[x]], x, step, wanted)
+		if !wanted || e.Postfix {
+			return old
+		}
+		return f.Bin(ir.OpAdd, old, step)
+	}
+	bug("++ on %T", e.X)
+	return nil
+}
+
+// call lowers a call for its effect, and its scalar value if it has one.
+func (f *fn) call(e *syntax.Call) *ir.Value {
+	row := f.info.Funcs[e]
+	if row == nil { // a builtin variable written with ()
+		return f.scalar(e)
+	}
+	if row.Class == types.VerbFunc {
+		return f.verb(row.Verb, e)
+	}
+	low := f.l.opt.Library.FuncLower(row.Name)
+	if low.Scalar == nil {
+		f.memory(e, f.info.Type(e), false)
+		return nil
+	}
+	return low.Scalar(f.site(), e)
+}

@@ -1,0 +1,349 @@
+package check
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// Options is what the checker needs besides the tree.
+type Options struct {
+	Universe types.Universe
+	Resolver types.Resolver
+	Config   types.Config
+	Params   []string // positional parameters
+}
+
+// maxWalks bounds the search for a fixed point; types only grow, so a script needs as many walks as its longest chain
+// of maps that take their type from one another.
+const maxWalks = 16
+
+// checker is the state of one walk over the script; maps and locals outlive it.
+type checker struct {
+	opt     Options
+	file    *syntax.File
+	prog    *Program
+	diags   source.Diagnostics
+	maps    map[string]*Map
+	slis    map[string]*SLI
+	changed bool
+	final   bool
+
+	clause *Clause
+	target *types.Target // the first of the clause's targets
+	info   *Info
+	scope  *scope
+	labels map[string]*types.Type // names inside the conditions of an sli
+	locals map[localKey]*Local
+}
+
+// localKey identifies a local across walks.
+type localKey struct {
+	clause *Clause
+	decl   *syntax.Var
+}
+
+// scope is a block; variables live until its end.
+type scope struct {
+	up   *scope
+	vars map[string]*Local
+}
+
+// Check resolves and types a parsed script. The Program is only fit for lowering when the diagnostics hold no error.
+func Check(file *syntax.File, opt Options) (*Program, source.Diagnostics) {
+	c := &checker{opt: opt, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}, locals: map[localKey]*Local{}}
+	c.prog = &Program{File: file, Universe: opt.Universe, Config: opt.Config}
+	c.declare()
+	declared := c.diags
+	for walk := 0; ; walk++ {
+		c.diags, c.changed = nil, false
+		c.walk()
+		if c.final {
+			break
+		}
+		c.final = !c.changed || walk == maxWalks
+	}
+	return c.prog, append(declared, c.diags...).Sort()
+}
+
+func (c *checker) errorf(n syntax.Node, format string, args ...any) *source.Diagnostic {
+	return c.diags.Errorf(c.file.Source, n.Span(), format, args...)
+}
+
+func (c *checker) warnf(n syntax.Node, format string, args ...any) *source.Diagnostic {
+	return c.diags.Warnf(c.file.Source, n.Span(), format, args...)
+}
+
+// notYet reports a part of the language that this version parses but cannot run.
+func (c *checker) notYet(n syntax.Node, what string) {
+	c.errorf(n, "%s not supported by this version of slope", what)
+}
+
+// declare registers what has a name and resolves attach points; it runs once.
+func (c *checker) declare() {
+	for _, it := range c.file.Items {
+		switch it := it.(type) {
+		case *syntax.Probe:
+			c.resolve(it, nil)
+		case *syntax.SLI:
+			c.declareSLI(it)
+		case *syntax.MapDecl:
+			c.declareMap(it)
+		case *syntax.Config:
+			c.config(it)
+		case *syntax.Import:
+			c.notYet(it, "imports are")
+		case *syntax.Macro:
+			c.notYet(it, "macros are")
+		case *syntax.Fn:
+			c.notYet(it, "functions are")
+		case *syntax.Export:
+			c.notYet(it, "export declarations are")
+		case *syntax.Test:
+			c.notYet(it, "test blocks are")
+		case *syntax.CDef:
+			c.notYet(it, "C definitions are")
+		case *syntax.Directive:
+			if !strings.HasPrefix(it.Text, "#!") {
+				c.notYet(it, "C preprocessor lines are")
+			}
+		}
+	}
+	for _, it := range c.file.Items {
+		if slo, ok := it.(*syntax.SLO); ok {
+			c.declareSLO(slo)
+		}
+	}
+	if len(c.prog.Clauses) == 0 && !c.diags.HasErrors() && len(c.file.Items) == 0 {
+		end := int32(len(c.file.Source.Text))
+		c.diags.Errorf(c.file.Source, source.Span{Start: 0, End: end}, "no probes to attach").
+			WithHint("a script needs at least one probe, for example: begin { printf(\"hello\\n\"); }")
+	}
+}
+
+func (c *checker) declareMap(d *syntax.MapDecl) {
+	name := "@" + d.Name.Text
+	if c.maps[name] != nil {
+		c.errorf(d.Name, "map '%s' was already declared", name)
+		return
+	}
+	switch d.Type.Text {
+	case "hash", "lruhash", "percpuhash", "percpulruhash":
+	default:
+		c.errorf(d.Type, "unknown map type '%s'", d.Type.Text).
+			WithHint("map types: hash, lruhash, percpuhash, percpulruhash")
+		return
+	}
+	if d.Max.Value == 0 || d.Max.Value > 1<<26 {
+		c.errorf(d.Max, "got %d map entries, want 1 to %d", d.Max.Value, 1<<26)
+		return
+	}
+	m := c.mapNamed(name, d.Span())
+	m.Kind, m.Max = d.Type.Text, int(d.Max.Value)
+}
+
+// config takes the keys that this version obeys.
+func (c *checker) config(n *syntax.Config) {
+	for _, p := range n.Props {
+		name := strings.TrimPrefix(strings.ToLower(p.Name.Text), "bpftrace_")
+		v, ok := p.Value.(*syntax.Int)
+		switch name {
+		case "max_map_keys", "max_strlen":
+			if !ok || v.Value == 0 || v.Value > 1<<26 {
+				c.errorf(p.Value, "invalid value for '%s': want a positive integer", name)
+				continue
+			}
+			if name == "max_map_keys" {
+				c.prog.Config.MaxMapKeys = int(v.Value)
+			} else if v.Value > 16384 {
+				c.errorf(p.Value, "got a string length of %d, want at most 16384", v.Value)
+			} else {
+				c.prog.Config.MaxStrlen = int(v.Value)
+			}
+		default:
+			c.errorf(p.Name, "configuration key '%s' is unknown or not supported by this version of slope", p.Name.Text).
+				WithHint("supported keys: max_map_keys, max_strlen")
+		}
+	}
+}
+
+// resolve expands the attach points of a probe into clauses.
+func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
+	var clauses []*Clause
+	for _, a := range p.Attach {
+		if len(a.Parts) == 0 {
+			continue
+		}
+		row := c.opt.Universe.Probe(a.Parts[0])
+		if row == nil {
+			d := c.errorf(part(a, 0), "invalid probe type: %s", a.Parts[0])
+			suggest(d, a.Parts[0], c.opt.Universe.Names(types.ProbeNames))
+			continue
+		}
+		targets, err := c.opt.Resolver.Resolve(row, a)
+		var re *types.ResolveError
+		switch {
+		case errors.As(err, &re):
+			var n syntax.Node = a
+			if re.Part >= 0 {
+				n = part(a, re.Part)
+			}
+			c.errorf(n, "%s", re.Message).Hint = re.Hint
+			continue
+		case err != nil:
+			c.errorf(a, "%s", err)
+			continue
+		}
+	next:
+		for _, t := range targets {
+			for _, cl := range clauses {
+				if sameShape(cl.Targets[0], t) {
+					cl.Targets = append(cl.Targets, t)
+					continue next
+				}
+			}
+			clauses = append(clauses, &Clause{Probe: p, SLI: sli, Targets: []*types.Target{t}, Info: newInfo()})
+		}
+	}
+	c.prog.Clauses = append(c.prog.Clauses, clauses...)
+}
+
+// sameShape tells whether one body serves both targets.
+func sameShape(a, b *types.Target) bool {
+	if a.Probe != b.Probe || a.Form != b.Form || a.Return != b.Return || a.Goid != b.Goid || (a.Raw == nil) != (b.Raw == nil) {
+		return false
+	}
+	if a.Raw != nil && (a.Raw.Form != b.Raw.Form || (a.Raw.Args == nil) != (b.Raw.Args == nil)) {
+		return false
+	}
+	return sameFields(a.Args, b.Args)
+}
+
+func sameFields(a, b *types.Type) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	fa, fb := a.Layout.Fields(), b.Layout.Fields()
+	if len(fa) != len(fb) {
+		return false
+	}
+	for i := range fa {
+		if fa[i].Name != fb[i].Name || fa[i].Offset != fb[i].Offset || !fa[i].Type.Equal(fb[i].Type) {
+			return false
+		}
+	}
+	return true
+}
+
+// part is the node of one ':'-separated part of an attach point.
+func part(a *syntax.AttachPoint, n int) syntax.Node {
+	start := a.Span().Start
+	if a.Alias != "" {
+		start += int32(len(a.Alias)) + 1
+	}
+	raw := a.Raw
+	for i := 0; i < n && i < len(a.Parts); i++ {
+		at := strings.Index(raw, a.Parts[i])
+		if at < 0 {
+			return a
+		}
+		colon := strings.IndexByte(raw[at+len(a.Parts[i]):], ':')
+		if colon < 0 {
+			return a
+		}
+		skip := at + len(a.Parts[i]) + colon + 1
+		start, raw = start+int32(skip), raw[skip:]
+	}
+	if n >= len(a.Parts) {
+		return a
+	}
+	at := max(strings.Index(raw, a.Parts[n]), 0)
+	return syntax.Range{Start: start + int32(at), End: start + int32(at+max(len(a.Parts[n]), 1))}
+}
+
+// walk types the whole script once.
+func (c *checker) walk() {
+	for _, s := range c.prog.SLIs {
+		s.labelCalls = 0
+	}
+	for _, cl := range c.prog.Clauses {
+		c.walkClause(cl)
+	}
+	for _, s := range c.prog.SLIs {
+		c.finishSLI(s)
+	}
+	if !c.final {
+		return
+	}
+	for _, m := range c.prog.Maps {
+		if m.Value == nil && m.Kind != "" {
+			c.diags.Warnf(c.file.Source, m.Span, "map '%s' is declared and never used", m.Name)
+		}
+	}
+}
+
+func (c *checker) walkClause(cl *Clause) {
+	c.clause, c.target, c.info = cl, cl.Targets[0], newInfo()
+	cl.Info = c.info
+	c.scope = nil
+	if cl.Probe.Pred != nil {
+		c.condition(cl.Probe.Pred)
+	}
+	c.block(cl.Probe.Body)
+	c.clause, c.target, c.info = nil, nil, nil
+}
+
+// mapNamed finds a map or makes it.
+func (c *checker) mapNamed(name string, at source.Span) *Map {
+	m := c.maps[name]
+	if m == nil {
+		m = &Map{Name: name, Keys: -1, Span: at}
+		c.maps[name] = m
+		c.prog.Maps = append(c.prog.Maps, m)
+	}
+	return m
+}
+
+// suggest adds "did you mean" when one of the names is close.
+func suggest(d *source.Diagnostic, got string, names []string) {
+	best, bestAt := "", 3
+	if len(got) <= 3 {
+		bestAt = 2
+	}
+	for _, n := range names {
+		if at := distance(strings.ToLower(got), strings.ToLower(n)); at < bestAt {
+			best, bestAt = n, at
+		}
+	}
+	if best != "" {
+		d.WithHint("did you mean '%s'?", best)
+	}
+}
+
+// distance is the edit distance with transpositions of neighbours.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

@@ -1,0 +1,353 @@
+package check
+
+import (
+	"strings"
+
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+const (
+	defaultSchema = 3   // of native histograms: 2^3 buckets per octave
+	defaultLimit  = 100 // label sets
+	maxLimit      = 100000
+	maxSchema     = 5
+)
+
+func (c *checker) declareSLI(n *syntax.SLI) {
+	if old := c.slis[n.Name.Text]; old != nil {
+		c.errorf(n.Name, "sli '%s' was already declared", n.Name.Text)
+		return
+	}
+	s := &SLI{Name: n.Name.Text, Node: n, Schema: defaultSchema, Limit: defaultLimit, Info: newInfo()}
+	if n.Doc != nil {
+		s.Doc = n.Doc.Value
+	}
+	seen := map[string]bool{"value": true, "le": true, "sli": true, "slo": true, "quantile": true}
+	for _, l := range n.Labels {
+		if seen[l.Text] {
+			c.errorf(l, "label '%s' is used twice or reserved", l.Text).
+				WithHint("reserved: le, quantile, sli, slo, value")
+		}
+		seen[l.Text] = true
+		s.Labels = append(s.Labels, Label{Name: l.Text})
+	}
+	for _, p := range n.Props {
+		c.sliProperty(s, p)
+	}
+	c.slis[s.Name] = s
+	c.prog.SLIs = append(c.prog.SLIs, s)
+	if len(n.Probes) == 0 {
+		c.errorf(n.Name, "sli '%s' has no probes", s.Name)
+	}
+	for _, p := range n.Probes {
+		c.resolve(p, s)
+	}
+}
+
+func (c *checker) sliProperty(s *SLI, p *syntax.Property) {
+	switch p.Name.Text {
+	case "unit":
+		switch name, _ := p.Value.(*syntax.Name); {
+		case name != nil && name.Text == "seconds":
+			s.Unit = Seconds
+		case name != nil && name.Text == "bytes":
+			s.Unit = Bytes
+		case name != nil && name.Text == "none":
+			s.Unit = NoUnit
+		default:
+			c.errorf(p.Value, "unknown unit").WithHint("units: seconds (observed in ns), bytes, none")
+		}
+	case "limit":
+		s.Limit = c.intProperty(p, 1, maxLimit)
+	case "resolution":
+		s.Schema = c.intProperty(p, 0, maxSchema)
+	case "valid":
+		s.Valid = p.Value
+	default:
+		d := c.errorf(p.Name, "unknown property '%s' of an sli", p.Name.Text)
+		suggest(d, p.Name.Text, []string{"unit", "limit", "resolution", "valid"})
+		if d.Hint == "" {
+			d.WithHint("properties: unit, limit, resolution, valid")
+		}
+	}
+}
+
+func (c *checker) intProperty(p *syntax.Property, least, most int) int {
+	v, ok := p.Value.(*syntax.Int)
+	if !ok || v.Value < uint64(least) || v.Value > uint64(most) {
+		c.errorf(p.Value, "invalid value for '%s': want an integer from %d to %d", p.Name.Text, least, most)
+		return least
+	}
+	return int(v.Value)
+}
+
+func (c *checker) declareSLO(n *syntax.SLO) {
+	for _, o := range c.prog.SLOs {
+		if o.Name == n.Name.Text {
+			c.errorf(n.Name, "slo '%s' was already declared", o.Name)
+			return
+		}
+	}
+	if n.Composite != nil {
+		c.notYet(n.Composite, "composite objectives are")
+		return
+	}
+	s := n.Sentence
+	if s == nil {
+		return
+	}
+	o := &SLO{Name: n.Name.Text, Node: n, PPB: s.Objective.PPB, Filters: s.Filters, Op: s.Op, Where: s.Where}
+	if s.Minutes {
+		c.notYet(s, "objectives over good minutes are")
+		return
+	}
+	if o.PPB > 1e9 {
+		c.errorf(s.Objective, "got an objective of %s, want at most 100%%", s.Objective.Raw)
+		return
+	}
+	if o.PPB == 1e9 {
+		c.warnf(s.Objective, "an objective of 100%% has no error budget: any bad event breaks it")
+	}
+	if o.SLI = c.slis[s.SLI.Text]; o.SLI == nil {
+		d := c.errorf(s.SLI, "unknown sli '%s'", s.SLI.Text)
+		var names []string
+		for name := range c.slis {
+			names = append(names, name)
+		}
+		suggest(d, s.SLI.Text, names)
+		return
+	}
+	c.sentence(o, s)
+	for _, p := range n.Props {
+		switch p.Name.Text {
+		case "runbook":
+			if _, ok := p.Value.(*syntax.String); !ok {
+				c.errorf(p.Value, "invalid value for 'runbook': want a string")
+			}
+		case "min_events", "labels", "page", "ticket", "nodata":
+			c.notYet(p, "the property '"+p.Name.Text+"' is")
+		default:
+			c.errorf(p.Name, "unknown property '%s' of an slo", p.Name.Text)
+		}
+	}
+	o.SLI.Objectives = append(o.SLI.Objectives, o)
+	c.prog.SLOs = append(c.prog.SLOs, o)
+}
+
+// sentence takes the constant parts of an objective.
+func (c *checker) sentence(o *SLO, s *syntax.Sentence) {
+	if s.Window != nil {
+		if s.Window.Calendar != "" {
+			c.notYet(s.Window, "calendar windows are")
+		} else if s.Window.Length != nil {
+			if s.Window.Length.Unit != syntax.DurationUnit || s.Window.Length.Value == 0 {
+				c.errorf(s.Window, "invalid window: want a duration such as 30d")
+			}
+			o.Window = s.Window.Length.Value
+		}
+	}
+	for _, by := range s.By {
+		found := false
+		for i, l := range o.SLI.Labels {
+			if l.Name == by.Text {
+				o.By, found = append(o.By, i), true
+			}
+		}
+		if !found {
+			d := c.errorf(by, "unknown label '%s' of sli '%s'", by.Text, o.SLI.Name)
+			suggest(d, by.Text, labelNames(o.SLI))
+		}
+	}
+	if s.Op == "" {
+		return
+	}
+	lit, ok := s.Limit.(*syntax.Int)
+	if !ok {
+		c.errorf(s.Limit, "the threshold of an objective must be a literal")
+		return
+	}
+	o.Limit = int64(lit.Value)
+	switch {
+	case o.SLI.Unit == Seconds && lit.Unit != syntax.DurationUnit && lit.Value != 0:
+		c.errorf(lit, "sli '%s' is measured in seconds, got the plain number %s", o.SLI.Name, lit.Raw).
+			WithHint("write a duration: %sns, %sms or %ss", lit.Raw, lit.Raw, lit.Raw)
+	case o.SLI.Unit == Bytes && lit.Unit == syntax.DurationUnit:
+		c.errorf(lit, "sli '%s' is measured in bytes, got the duration %s", o.SLI.Name, lit.Raw)
+	case o.SLI.Unit == NoUnit && lit.Unit != syntax.NoUnit:
+		c.errorf(lit, "sli '%s' has no unit, got %s", o.SLI.Name, lit.Raw).
+			WithHint("give the sli a unit: unit = seconds;")
+	}
+}
+
+func labelNames(s *SLI) []string {
+	var out []string
+	for _, l := range s.Labels {
+		out = append(out, l.Name)
+	}
+	return out
+}
+
+// verb types a recording verb inside an sli body.
+func (c *checker) verb(e *syntax.Call, f *types.Func, tc *types.Call) *types.Type {
+	s := c.clause.SLI
+	if s == nil {
+		c.errorf(e, "%s() can only be used inside the body of an sli", f.Name)
+		return types.Bad
+	}
+	switch f.Verb {
+	case types.Start, types.Stop, types.Cancel:
+		return c.spanVerb(s, e, f, tc)
+	case types.Advance, types.Level:
+		c.notYet(e, f.Name+"() is")
+		return types.Bad
+	}
+	kind, own := Ratio, 0
+	switch f.Verb {
+	case types.Observe:
+		kind, own = Distribution, 1
+		s.value = normalize(tc.Args[0])
+	case types.EventIf:
+		own = 1
+	}
+	if s.Kind == UnknownSLI {
+		s.Kind, c.changed = kind, true
+	}
+	if s.Kind != kind {
+		c.errorf(e, "sli '%s' records a %s elsewhere and a %s here: one sli has one kind", s.Name, s.Kind, kind)
+		return types.Bad
+	}
+	got := tc.Args[own:]
+	if len(got) != len(s.Labels) {
+		want := "no labels"
+		if len(s.Labels) > 0 {
+			want = plural(len(s.Labels), "label") + " (" + strings.Join(labelNames(s), ", ") + ")"
+		}
+		c.errorf(e, "%s() got %s, want %s as sli '%s' declares", f.Name, plural(len(got), "label"), want, s.Name)
+		return types.Bad
+	}
+	for i, t := range got {
+		c.labelType(s, i, e.Args[own+i], t)
+	}
+	s.labelCalls++
+	return types.None
+}
+
+// labelType fixes the type of a label: an integer, or a string of bounded length.
+func (c *checker) labelType(s *SLI, i int, at syntax.Node, t *types.Type) {
+	l := &s.Labels[i]
+	switch t.Kind {
+	case types.Int, types.Bool:
+		t = normalize(t)
+	case types.String:
+		t = types.StringOf(c.prog.Config.LabelLen)
+	default:
+		c.errorf(at, "label '%s' got type '%s', want an integer or a string", l.Name, t)
+		return
+	}
+	if l.Type == nil {
+		l.Type, c.changed = t, true
+		return
+	}
+	u, ok := types.Unify(l.Type, t)
+	if !ok {
+		c.errorf(at, "label '%s' is a '%s' elsewhere and a '%s' here", l.Name, l.Type, t)
+		return
+	}
+	if !u.Equal(l.Type) {
+		l.Type, c.changed = u, true
+	}
+}
+
+func (c *checker) spanVerb(s *SLI, e *syntax.Call, f *types.Func, tc *types.Call) *types.Type {
+	if len(e.Args) == 0 {
+		c.errorf(e, "%s() got no key", f.Name).WithHint("for example: %s(tid), or %s(goid) in a Go program", f.Name, f.Name)
+		return types.Bad
+	}
+	key := c.keyType(e.Args)
+	if key.Kind == types.Invalid {
+		return key
+	}
+	if s.SpanKey == nil {
+		s.SpanKey, c.changed = key, true
+	} else if u, ok := types.Unify(s.SpanKey, key); !ok {
+		c.errorf(e, "%s() got a key of type '%s', and '%s' elsewhere in sli '%s'", f.Name, key, s.SpanKey, s.Name)
+		return types.Bad
+	} else if !u.Equal(s.SpanKey) {
+		s.SpanKey, c.changed = u, true
+	}
+	switch f.Verb {
+	case types.Start:
+		s.start = e
+		return types.None
+	case types.Stop:
+		s.stop = e
+		return types.Uint64
+	}
+	return types.None
+}
+
+// finishSLI checks what needs the whole body: kinds, spans, conditions of the objectives.
+func (c *checker) finishSLI(s *SLI) {
+	if c.final {
+		if s.Kind == UnknownSLI && len(s.Node.Probes) > 0 {
+			c.errorf(s.Node.Name, "sli '%s' records nothing", s.Name).
+				WithHint("a probe of the body must call observe(), good(), bad() or event()")
+			return
+		}
+		if s.start != nil && s.stop == nil {
+			c.errorf(s.start, "start() without stop() in sli '%s'", s.Name)
+		}
+		if s.stop != nil && s.start == nil {
+			c.errorf(s.stop, "stop() without start() in sli '%s'", s.Name)
+		}
+	}
+	c.info = newInfo()
+	s.Info = c.info
+	c.labels = map[string]*types.Type{}
+	for _, l := range s.Labels {
+		if l.Type == nil {
+			c.labels[l.Name] = types.Bad
+		} else {
+			c.labels[l.Name] = l.Type
+		}
+	}
+	if s.Kind == Distribution {
+		c.labels["value"] = types.Uint64
+	}
+	if s.Valid != nil {
+		if s.Kind == Ratio && c.final {
+			c.errorf(s.Valid, "'valid' works on the observed value; sli '%s' records good and bad events", s.Name)
+		}
+		c.condition(s.Valid)
+	}
+	for _, o := range s.Objectives {
+		if o.Op != "" && s.Kind == Ratio && c.final {
+			c.errorf(o.Node.Sentence.Limit, "sli '%s' records good and bad events and has no value to compare", s.Name).
+				WithHint("write: slo %s = %s of %s over …", o.Name, o.Node.Sentence.Objective.Raw, s.Name)
+		}
+		if o.Op == "" && o.Where == nil && s.Kind == Distribution && c.final {
+			c.errorf(o.Node, "objective '%s' needs a condition: sli '%s' records values, and nothing says which are good", o.Name, s.Name).
+				WithHint("for example: slo %s = %s of %s <= 200ms over 30d", o.Name, o.Node.Sentence.Objective.Raw, s.Name)
+		}
+		for _, f := range o.Filters {
+			c.condition(f)
+		}
+		if o.Where != nil {
+			c.condition(o.Where)
+		}
+	}
+	c.info, c.labels = nil, nil
+}
+
+// LabelTypes is the type of the tuple of labels, nil without labels.
+func (s *SLI) LabelTypes() *types.Type {
+	if len(s.Labels) == 0 {
+		return nil
+	}
+	elems := make([]*types.Type, len(s.Labels))
+	for i, l := range s.Labels {
+		elems[i] = l.Type
+	}
+	return types.TupleOf(elems...)
+}

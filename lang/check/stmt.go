@@ -1,0 +1,328 @@
+package check
+
+import (
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// block types the statements of a block in a scope of its own and returns the type of its result.
+func (c *checker) block(b *syntax.Block) *types.Type {
+	c.scope = &scope{up: c.scope, vars: map[string]*Local{}}
+	for _, s := range b.Stmts {
+		c.stmt(s)
+	}
+	t := types.None
+	if b.Result != nil {
+		t = c.statementExpr(b.Result)
+	}
+	if c.final {
+		for _, v := range c.scope.vars {
+			if !v.read {
+				c.warnf(v.Decl, "variable '$%s' is assigned and never used", v.Name)
+			}
+		}
+	}
+	c.scope = c.scope.up
+	return t
+}
+
+func (c *checker) stmt(s syntax.Stmt) {
+	switch s := s.(type) {
+	case *syntax.Block:
+		c.block(s)
+	case *syntax.ExprStmt:
+		c.statementExpr(s.X)
+	case *syntax.Assign:
+		c.assign(s)
+	case *syntax.Let:
+		c.let(s)
+	case *syntax.If:
+		c.ifStmt(s)
+	case *syntax.Jump:
+		c.jump(s)
+	case *syntax.Loop:
+		c.notYet(s, s.Keyword+" loops are")
+	case *syntax.For:
+		c.notYet(s, "for loops are")
+	case syntax.ImportStmt:
+		c.notYet(s.Import, "imports are")
+	}
+}
+
+func (c *checker) ifStmt(s *syntax.If) {
+	c.condition(s.Cond)
+	c.block(s.Then)
+	if s.Else != nil {
+		c.stmt(s.Else)
+	}
+}
+
+func (c *checker) jump(s *syntax.Jump) {
+	switch {
+	case s.Keyword != "return":
+		c.errorf(s, "%s outside a loop", s.Keyword)
+	case s.Value != nil:
+		c.notYet(s.Value, "return values in probes are")
+	}
+}
+
+// statementExpr is an expression used for its effect; one without effect gets a warning.
+func (c *checker) statementExpr(e syntax.Expr) *types.Type {
+	switch e := e.(type) {
+	case *syntax.Call:
+		t := c.call(e, true)
+		c.info.Types[e] = t
+		if f := c.info.Funcs[e]; f != nil && f.Class == types.AggFunc && c.final {
+			c.errorf(e, "%s() must be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
+		}
+		return t
+	case *syntax.Unary:
+		if e.Op == "++" || e.Op == "--" {
+			return c.expr(e)
+		}
+	case *syntax.Ternary:
+		c.condition(e.Cond)
+		if e.Then != nil {
+			a, b := c.statementExpr(e.Then), c.statementExpr(e.Else)
+			t := types.None
+			if a.Kind != types.Void && b.Kind != types.Void {
+				if u, ok := types.Unify(a, b); ok {
+					t = u
+				}
+			}
+			c.info.Types[e] = t
+			return t
+		}
+	case syntax.BlockExpr:
+		t := c.block(e.Block)
+		c.info.Types[e] = t
+		return t
+	case syntax.IfExpr:
+		c.ifStmt(e.If)
+		c.info.Types[e] = types.None
+		return types.None
+	}
+	t := c.expr(e)
+	if c.final && t.Kind != types.Invalid && t.Kind != types.Void {
+		c.warnf(e, "value is not used")
+	}
+	return t
+}
+
+// assign types target = value and the compound forms.
+func (c *checker) assign(s *syntax.Assign) {
+	if n, ok := s.Target.(*syntax.Name); ok && n.Text == "_" {
+		c.expr(s.Value)
+		return
+	}
+	if s.Op != "=" {
+		c.compound(s)
+		return
+	}
+	switch target := s.Target.(type) {
+	case *syntax.Map:
+		value := c.valueFor(target, s.Value)
+		c.assignMap(target, s, value)
+	case *syntax.Var:
+		c.assignVar(target, s, c.expr(s.Value))
+	default:
+		c.expr(s.Value)
+		c.errorf(s.Target, "cannot assign to this expression").WithHint("only variables ($x) and maps (@x) can be assigned")
+	}
+}
+
+// valueFor types what is assigned to a map: the one place where aggregations may stand.
+func (c *checker) valueFor(m *syntax.Map, e syntax.Expr) *types.Type {
+	call, ok := e.(*syntax.Call)
+	if !ok {
+		return c.expr(e)
+	}
+	f := c.opt.Universe.Func(call.Name.Text)
+	if f == nil || f.Class != types.AggFunc {
+		return c.expr(e)
+	}
+	tc, ok := c.callArgs(call, f)
+	c.info.Funcs[call] = f
+	if !ok {
+		return types.Bad
+	}
+	agg := f.Agg(tc)
+	c.info.Aggs[call] = agg
+	t := &types.Type{Kind: types.Aggregate, Name: agg.Func, Agg: agg}
+	c.info.Types[call] = t
+	return t
+}
+
+// compound types target op= value.
+func (c *checker) compound(s *syntax.Assign) {
+	value := c.expr(s.Value)
+	target := c.readTarget(s.Target)
+	if target.Kind == types.Invalid || value.Kind == types.Invalid {
+		return
+	}
+	if !target.Integer() || !value.Integer() {
+		c.errorf(s, "operator '%s' wants integers, got '%s' and '%s'", s.Op, target, value)
+		return
+	}
+	if m, ok := s.Target.(*syntax.Map); ok {
+		c.assignMap(m, s, c.arith(s.Op[:len(s.Op)-1], target, value, nil, s.Value))
+	}
+}
+
+// readTarget types the old value of what ++ or op= changes; a map that does not exist yet starts from 0.
+func (c *checker) readTarget(e syntax.Expr) *types.Type {
+	if m, ok := e.(*syntax.Map); ok {
+		mm := c.mapRef(m)
+		if mm == nil {
+			return types.Bad
+		}
+		if mm.Value == nil {
+			c.setMapValue(mm, m, types.Int64)
+		}
+		c.info.Types[m] = mm.Value
+		return mm.Value
+	}
+	if _, ok := e.(*syntax.Var); !ok {
+		c.errorf(e, "cannot assign to this expression").WithHint("only variables ($x) and maps (@x) can be assigned")
+		return types.Bad
+	}
+	return c.expr(e)
+}
+
+// assignMap fixes or widens the type of a map by an assignment.
+func (c *checker) assignMap(n *syntax.Map, at syntax.Node, value *types.Type) {
+	m := c.mapRef(n)
+	if m == nil || value.Kind == types.Invalid {
+		return
+	}
+	if value.Kind == types.Void {
+		c.errorf(at, "got no value to assign to map '%s'", m.Name)
+		return
+	}
+	c.setMapValue(m, at, value)
+	c.info.Types[n] = m.Value
+}
+
+func (c *checker) setMapValue(m *Map, at syntax.Node, value *types.Type) {
+	value = normalize(value)
+	if !storable(value) {
+		c.errorf(at, "value of type '%s' cannot be kept in a map", value)
+		return
+	}
+	if m.Value == nil {
+		m.Value, c.changed = value, true
+		return
+	}
+	t, ok := types.Unify(m.Value, value)
+	if !ok {
+		c.errorf(at, "type mismatch for %s: trying to assign value of type '%s' when map already contains a value of type '%s'", m.Name, value, m.Value)
+		return
+	}
+	if !t.Equal(m.Value) {
+		m.Value, c.changed = t, true
+	}
+}
+
+// storable tells whether values of the type can be kept in maps and keys.
+func storable(t *types.Type) bool {
+	switch t.Kind {
+	case types.Tuple:
+		for _, e := range t.Elems {
+			if !storable(e) {
+				return false
+			}
+		}
+		return true
+	case types.Struct, types.Array, types.Void:
+		return false
+	}
+	return true
+}
+
+// normalize widens the integers of a stored type to 64 bits, which is how they are laid out.
+func normalize(t *types.Type) *types.Type {
+	switch t.Kind {
+	case types.Int:
+		return types.IntOf(8, t.Signed)
+	case types.String:
+		return types.StringOf((t.Size + 7) &^ 7)
+	case types.Tuple:
+		elems := make([]*types.Type, len(t.Elems))
+		for i, e := range t.Elems {
+			elems[i] = normalize(e)
+		}
+		return types.TupleOf(elems...)
+	}
+	return t
+}
+
+// let declares a variable.
+func (c *checker) let(s *syntax.Let) {
+	if s.Type != nil {
+		c.notYet(s, "typed declarations are")
+		return
+	}
+	for sc := c.scope; sc != nil; sc = sc.up {
+		if sc.vars[s.Name.Text] != nil {
+			c.errorf(s.Name, "variable '$%s' was already declared. Variable shadowing is not allowed", s.Name.Text)
+			return
+		}
+	}
+	if s.Value == nil {
+		c.declareLocal(s.Name, types.Int64)
+		return
+	}
+	t := c.expr(s.Value)
+	c.declareLocal(s.Name, t)
+}
+
+func (c *checker) declareLocal(n *syntax.Var, t *types.Type) *Local {
+	key := localKey{c.clause, n}
+	l := c.locals[key]
+	if l == nil {
+		l = &Local{Name: n.Text, Type: normalize(t), Decl: n}
+		c.locals[key] = l
+		c.changed = true
+	}
+	c.scope.vars[n.Text] = l
+	c.info.Locals[n] = l
+	c.growLocal(l, n, t)
+	return l
+}
+
+func (c *checker) growLocal(l *Local, at syntax.Node, t *types.Type) {
+	if t.Kind == types.Invalid {
+		return
+	}
+	u, ok := types.Unify(l.Type, normalize(t))
+	if !ok {
+		c.errorf(at, "type mismatch for $%s: trying to assign value of type '%s' when variable already contains a value of type '%s'", l.Name, t, l.Type)
+		return
+	}
+	if !u.Equal(l.Type) {
+		l.Type, c.changed = u, true
+	}
+}
+
+func (c *checker) lookupLocal(name string) *Local {
+	for sc := c.scope; sc != nil; sc = sc.up {
+		if l := sc.vars[name]; l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+func (c *checker) assignVar(n *syntax.Var, at syntax.Node, t *types.Type) {
+	if t.Kind == types.Void || t.Kind == types.Struct || t.Kind == types.Array {
+		c.errorf(at, "value of type '%s' cannot be kept in a variable", t)
+		return
+	}
+	l := c.lookupLocal(n.Text)
+	if l == nil {
+		c.declareLocal(n, t)
+		return
+	}
+	c.info.Locals[n] = l
+	c.growLocal(l, at, t)
+}

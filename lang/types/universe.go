@@ -1,0 +1,221 @@
+package types
+
+import (
+	"time"
+
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+)
+
+// Universe is what exists besides the language itself. The checker and the lowering receive one, as a resolver
+// receives its predeclared names; the rows behind it live in stdlib. A nil row means that the name is unknown.
+type Universe interface {
+	Func(name string) *Func
+	Var(name string) *Var
+	Probe(name string) *Probe // by name or alias, in any case
+	Names(class NameClass) []string
+}
+
+// NameClass selects names for completion and did-you-mean.
+type NameClass uint8
+
+// The name classes.
+const (
+	FuncNames NameClass = iota
+	AggNames
+	VerbNames
+	VarNames
+	ProbeNames
+)
+
+// Doc is what every row tells about itself.
+type Doc struct {
+	Name     string
+	Text     string   // one or more sentences
+	Examples []string // whole scripts that check and compile
+	Since    string   // the kernel feature it needs, "" for none
+}
+
+// ParamKind says what an argument must be.
+type ParamKind uint8
+
+// The parameter kinds.
+const (
+	AnyParam       ParamKind = iota // any value
+	IntParam                        // an integer or bool
+	AddressParam                    // an integer or pointer
+	LiteralParam                    // an integer constant
+	FormatParam                     // a string literal with directives for the arguments that follow
+	TextParam                       // a string literal
+	MapParam                        // a map as a whole: @x
+	KeyParam                        // a key of the map before it
+	PrintableParam                  // a map as a whole or any value
+)
+
+// Param is one parameter of a function.
+type Param struct {
+	Name     string
+	Kind     ParamKind
+	Optional bool
+	Repeated bool // only the last one: any number, also none
+}
+
+// FuncClass says where a function may stand.
+type FuncClass uint8
+
+// The function classes.
+const (
+	PlainFunc FuncClass = iota
+	AggFunc             // only as the value assigned to a map
+	VerbFunc            // only inside the body of an sli
+)
+
+// Verb is what a VerbFunc does to its sli.
+type Verb uint8
+
+// The verbs.
+const (
+	NoVerb  Verb = iota
+	Start        // remember now under the key
+	Stop         // the ns since Start, which is forgotten; ends the action without one
+	Cancel       // forget
+	Observe      // one event with a value
+	Good         // one good event
+	BadVerb      // one bad event
+	EventIf      // one event, good when the condition holds
+	Advance      // cumulative counters
+	Level        // a gauge
+)
+
+// Func is the row of a function as the checker sees it.
+type Func struct {
+	Doc
+	Class  FuncClass
+	Verb   Verb
+	Params []Param
+	Result func(c *Call) *Type // nil: no value
+	Check  func(c *Call)       // further checks, with c.Errorf; may be nil
+
+	// For an AggFunc: what it keeps, once Check found nothing to say.
+	Agg func(c *Call) *Agg
+}
+
+// Call is a call being checked.
+type Call struct {
+	Node   *syntax.Call
+	Args   []*Type // Void for maps as a whole
+	Const  func(i int) (int64, bool)
+	Errorf func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
+	Config *Config
+}
+
+// Config is the part of the configuration that types depend on.
+type Config struct {
+	MaxStrlen  int // capacity of str(), with the NUL
+	MaxMapKeys int
+	LabelLen   int // capacity of a label's string, with the NUL
+	SpanKeys   int // entries of an sli's span map
+}
+
+// DefaultConfig is what holds without a config block.
+func DefaultConfig() Config {
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384}
+}
+
+// Var is the row of a builtin variable. A Numbered one is written with a number: arg0, arg1.
+type Var struct {
+	Doc
+	Numbered bool
+	Args     bool                                  // reads the probe's arguments
+	Varies   bool                                  // differs at every use within one action
+	PerProbe bool                                  // differs from target to target: the probe's name
+	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
+}
+
+// Probe is the row of a probe type.
+type Probe struct {
+	Doc
+	Aliases []string
+	Forms   []string // "tracepoint:subsystem:event"
+}
+
+// Resolver finds what an attach point stands for on this machine.
+type Resolver interface {
+	// Resolve expands an attach point; the error is a *ResolveError or concerns the whole attach point.
+	Resolve(p *Probe, a *syntax.AttachPoint) ([]*Target, error)
+}
+
+// ResolveError tells which part of an attach point is wrong (0 is the probe type, -1 all of it).
+type ResolveError struct {
+	Part    int
+	Message string
+	Hint    string
+}
+
+func (e *ResolveError) Error() string { return e.Message }
+
+// HookKind says how the kernel or the runtime calls a program.
+type HookKind uint8
+
+// The hook kinds.
+const (
+	HookBegin HookKind = iota
+	HookEnd
+	HookInterval
+	HookProfile
+	HookRaw        // a raw tracepoint: Event
+	HookTracepoint // a perf tracepoint: ID
+	HookUprobe     // Path and Points, entry or any instruction
+	HookUretprobe  // Path and Points, function return
+)
+
+// Hook is one place a program is attached to; programs with equal keys are merged.
+type Hook struct {
+	Kind    HookKind
+	Event   string        // raw tracepoint, or "subsystem:event"
+	ID      uint64        // of a tracepoint in tracefs
+	Period  time.Duration // interval, profile
+	Path    string        // of the binary
+	Points  []Point
+	PerHost bool // unused by merging: one probe, many points
+}
+
+// Point is one address in a binary.
+type Point struct {
+	Offset uint64 // in the file
+	RefCtr uint64 // file offset of a USDT semaphore, 0 for none
+}
+
+// ArgsForm says where the fields of args and argN are found.
+type ArgsForm uint8
+
+// The forms of arguments.
+const (
+	NoArgs       ArgsForm = iota
+	RecordArgs            // at their offsets in the tracepoint's record, which is the context
+	WordArgs              // field i is context word Offset/8
+	SyscallEnter          // field i is argument register Offset/8 of the pt_regs in context word 0
+	SyscallExit           // ret is context word 1, the number is orig_ax of the pt_regs in context word 0
+	CArgs                 // registers of the System V calling convention
+	GoArgs                // registers of Go's calling convention
+)
+
+// Target is one concrete probe.
+type Target struct {
+	Probe   *Probe
+	Name    string // in full: "tracepoint:syscalls:sys_enter_read"
+	Hook    Hook
+	Args    *Type // struct, nil without fields
+	Form    ArgsForm
+	Return  bool // retval exists
+	Goid    int  // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
+	Syscall int  // system-call number for SyscallEnter and SyscallExit, -1 for all
+	Raw     *Raw // the raw tracepoint that serves the same event more cheaply, nil when none does
+}
+
+// Raw is a cheaper way to serve a tracepoint.
+type Raw struct {
+	Event string
+	Args  *Type // nil: the raw event serves only where no field is read
+	Form  ArgsForm
+}

@@ -1,0 +1,272 @@
+package stdlib
+
+import (
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/compiler/native"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+const (
+	maxHistBits   = 5
+	maxLHist      = 1000 // buckets
+	defaultSchema = 3
+	maxDistSchema = 5
+	log2Words     = 65 // octaves of a 64-bit value and one for 0
+)
+
+var valueParam = types.Param{Name: "n", Kind: types.IntParam}
+
+// simple is the Agg function of an aggregation with a fixed number of words.
+func simple(kind types.AggKind, words int) func(c *types.Call) *types.Agg {
+	return func(c *types.Call) *types.Agg {
+		a := &types.Agg{Kind: kind, Func: c.Node.Name.Text, Words: words}
+		if len(c.Args) > 0 {
+			a.Signed = c.Args[0].Signed
+		}
+		return a
+	}
+}
+
+func aggregations() []Func {
+	return []Func{
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "count", Text: "Count how often this is reached.",
+					Examples: []string{"tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }"}},
+				Class: types.AggFunc, Agg: simple(types.CountAgg, 1),
+			},
+			Update: func(l ir.Lowering, _ *types.Agg, p, _ *ir.Value) { l.Add(p, 0, l.Builder().Const(1)) },
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "sum", Text: "Add up a number.",
+					Examples: []string{"tracepoint:syscalls:sys_enter_read { @bytes[comm] = sum(args.count); }"}},
+				Class: types.AggFunc, Params: []types.Param{valueParam}, Agg: simple(types.SumAgg, 2),
+			},
+			Update: func(l ir.Lowering, _ *types.Agg, p, x *ir.Value) {
+				l.Add(p, 0, x)
+				l.Builder().Store(p, 8, 8, l.Builder().Const(1))
+			},
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "min", Text: "Keep the least of all numbers.",
+					Examples: []string{"tracepoint:syscalls:sys_enter_read { @least = min(args.count); }"}},
+				Class: types.AggFunc, Params: []types.Param{valueParam}, Agg: simple(types.MinAgg, 2),
+			},
+			Update: func(l ir.Lowering, a *types.Agg, p, x *ir.Value) { extreme(l, a, p, x, false) },
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "max", Text: "Keep the greatest of all numbers.",
+					Examples: []string{"tracepoint:syscalls:sys_enter_read { @most[pid] = max(args.count); }"}},
+				Class: types.AggFunc, Params: []types.Param{valueParam}, Agg: simple(types.MaxAgg, 2),
+			},
+			Update: func(l ir.Lowering, a *types.Agg, p, x *ir.Value) { extreme(l, a, p, x, true) },
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "avg", Text: "Average a number.",
+					Examples: []string{"tracepoint:syscalls:sys_enter_read { @size = avg(args.count); }"}},
+				Class: types.AggFunc, Params: []types.Param{valueParam}, Agg: simple(types.AvgAgg, 2),
+			},
+			Update: sumAndCount,
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "stats", Text: "Count, average and total of a number.",
+					Examples: []string{"tracepoint:raw_syscalls:sys_enter { @ = stats(args.id); }"}},
+				Class: types.AggFunc, Params: []types.Param{valueParam}, Agg: simple(types.StatsAgg, 2),
+			},
+			Update: sumAndCount,
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "hist", Text: "A histogram of powers of two; bits (0 to 5) cut every power into 2^bits equal parts.",
+					Examples: []string{"tracepoint:syscalls:sys_enter_read { @ = hist(args.count); }", "interval:s:1 { @ = hist(rand % 1000, 2); }"}},
+				Class:  types.AggFunc,
+				Params: []types.Param{valueParam, {Name: "bits", Kind: types.LiteralParam, Optional: true}},
+				Check: func(c *types.Call) {
+					if k, ok := c.Const(1); ok && (k < 0 || k > maxHistBits) {
+						c.Errorf(1, "hist: bits got %d, want 0 to %d", k, maxHistBits)
+					}
+				},
+				Agg: func(c *types.Call) *types.Agg {
+					k, _ := c.Const(1)
+					a := simple(types.HistAgg, (log2Words-int(k))<<k+1)(c)
+					a.Args = []int64{k}
+					return a
+				},
+			},
+			Update: histogram,
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "lhist", Text: "A histogram of equal steps from min to max; what lies outside is counted in one bucket on each side.",
+					Examples: []string{"tracepoint:syscalls:sys_enter_read { @ = lhist(args.count, 0, 4096, 256); }"}},
+				Class: types.AggFunc,
+				Params: []types.Param{valueParam, {Name: "min", Kind: types.LiteralParam}, {Name: "max", Kind: types.LiteralParam},
+					{Name: "step", Kind: types.LiteralParam}},
+				Check: checkLHist,
+				Agg: func(c *types.Call) *types.Agg {
+					lo, _ := c.Const(1)
+					hi, _ := c.Const(2)
+					step, _ := c.Const(3)
+					a := simple(types.LHistAgg, int((hi-lo)/step)+2)(c)
+					a.Args = []int64{lo, hi, step}
+					return a
+				},
+			},
+			Update: linear,
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "dist", Text: "A distribution: exact count, sum and a Prometheus native histogram, from which mean and percentiles are printed. resolution (0 to 5, 3 unless given) is the schema: 2^resolution buckets per power of two.",
+					Examples: []string{"tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; }\ntracepoint:syscalls:sys_exit_read /@start[tid]/ { @lat[comm] = dist(nsecs - @start[tid]); delete(@start, tid); }"}},
+				Class:  types.AggFunc,
+				Params: []types.Param{valueParam, {Name: "resolution", Kind: types.LiteralParam, Optional: true}},
+				Check: func(c *types.Call) {
+					if s, ok := c.Const(1); ok && (s < 0 || s > maxDistSchema) {
+						c.Errorf(1, "dist: resolution got %d, want 0 to %d", s, maxDistSchema)
+					}
+				},
+				Agg: func(c *types.Call) *types.Agg {
+					schema, ok := c.Const(1)
+					if !ok {
+						schema = defaultSchema
+					}
+					a := simple(types.DistAgg, 2+native.Words(int(schema)))(c)
+					a.Args = []int64{schema}
+					return a
+				},
+			},
+			Update: func(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
+				b := l.Builder()
+				if a.Signed {
+					x = clamp(l, x)
+				}
+				l.Add(p, 0, b.Const(1))
+				l.Add(p, 8, x)
+				native.Observe(l, p, 16, x, int(a.Args[0]), 1)
+			},
+		},
+	}
+}
+
+// clamp makes a negative value 0 and counts it.
+func clamp(l ir.Lowering, x *ir.Value) *ir.Value {
+	b := l.Builder()
+	join, negative, fine := b.Block(ir.Scalar), b.Block(), b.Block()
+	b.If(b.Bin(ir.OpSLt, x, b.Const(0)), negative, fine)
+	b.SetBlock(fine)
+	b.Jump(join, x)
+	b.SetBlock(negative)
+	l.Count(ir.LossNegative, nil)
+	b.Jump(join, b.Const(0))
+	b.SetBlock(join)
+	return join.Params[0]
+}
+
+// extreme keeps x if nothing was kept yet or x lies further out.
+func extreme(l ir.Lowering, a *types.Agg, p, x *ir.Value, greatest bool) {
+	b := l.Builder()
+	less := ir.OpULt
+	if a.Signed {
+		less = ir.OpSLt
+	}
+	keep, compare, next := b.Block(), b.Block(), b.Block()
+	b.If(b.Load(p, 8, 8, false), compare, keep)
+	b.SetBlock(compare)
+	old := b.Load(p, 0, 8, false)
+	if greatest {
+		b.If(b.Bin(less, old, x), keep, next)
+	} else {
+		b.If(b.Bin(less, x, old), keep, next)
+	}
+	b.SetBlock(keep)
+	b.Store(p, 0, 8, x)
+	b.Store(p, 8, 8, b.Const(1))
+	b.Jump(next)
+	b.SetBlock(next)
+}
+
+func sumAndCount(l ir.Lowering, _ *types.Agg, p, x *ir.Value) {
+	l.Add(p, 0, x)
+	l.Add(p, 8, l.Builder().Const(1))
+}
+
+// histogram adds to bucket 0 for negative numbers, 1+v for v < 2^k, else to the part of its power of two:
+// 1 + (e-k+1)*2^k + the k bits after the highest, where e is the position of the highest bit.
+func histogram(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
+	b := l.Builder()
+	k := a.Args[0]
+	last := int64(a.Words - 1)
+	bump := func(position *ir.Value) {
+		l.Add(b.Index(p, b.Bound(position, last), 8), 0, b.Const(1))
+	}
+	next := b.Block()
+	if a.Signed {
+		negative, positive := b.Block(), b.Block()
+		b.If(b.Bin(ir.OpSLt, x, b.Const(0)), negative, positive)
+		b.SetBlock(negative)
+		l.Add(p, 0, b.Const(1))
+		b.Jump(next)
+		b.SetBlock(positive)
+	}
+	small, large := b.Block(), b.Block()
+	b.If(b.Bin(ir.OpULt, x, b.Const(1<<k)), small, large)
+	b.SetBlock(small)
+	bump(b.AddImm(x, 1))
+	b.Jump(next)
+	b.SetBlock(large)
+	e := native.Log2(l, x)
+	if k == 0 {
+		bump(b.AddImm(e, 2))
+	} else {
+		part := b.Bin(ir.OpAnd, b.Bin(ir.OpShr, x, b.AddImm(e, -k)), b.Const(1<<k-1))
+		octave := b.Bin(ir.OpShl, b.AddImm(e, 1-k), b.Const(k))
+		bump(b.AddImm(b.Bin(ir.OpAdd, octave, part), 1))
+	}
+	b.Jump(next)
+	b.SetBlock(next)
+}
+
+func checkLHist(c *types.Call) {
+	lo, _ := c.Const(1)
+	hi, _ := c.Const(2)
+	step, _ := c.Const(3)
+	switch {
+	case step <= 0:
+		c.Errorf(3, "lhist: step got %d, want at least 1", step)
+	case hi <= lo:
+		c.Errorf(2, "lhist: max got %d, want more than min, %d", hi, lo)
+	case uint64(hi-lo)/uint64(step) > maxLHist:
+		c.Errorf(-1, "lhist: too many buckets, got %d, want at most %d", uint64(hi-lo)/uint64(step), maxLHist)
+	case (hi-lo)%step != 0:
+		c.Errorf(3, "lhist: step %d does not divide the range from %d to %d", step, lo, hi)
+	}
+}
+
+func linear(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
+	b := l.Builder()
+	lo, hi, step := a.Args[0], a.Args[1], a.Args[2]
+	less := ir.OpULt
+	if a.Signed || lo < 0 {
+		less = ir.OpSLt
+	}
+	below, from, above, inside, next := b.Block(), b.Block(), b.Block(), b.Block(), b.Block()
+	b.If(b.Bin(less, x, b.Const(lo)), below, from)
+	b.SetBlock(below)
+	l.Add(p, 0, b.Const(1))
+	b.Jump(next)
+	b.SetBlock(from)
+	b.If(b.Bin(less, x, b.Const(hi)), inside, above)
+	b.SetBlock(above)
+	l.Add(p, 8*(a.Words-1), b.Const(1))
+	b.Jump(next)
+	b.SetBlock(inside)
+	position := b.AddImm(b.Bin(ir.OpUDiv, b.Bin(ir.OpSub, x, b.Const(lo)), b.Const(step)), 1)
+	l.Add(b.Index(p, b.Bound(position, int64(a.Words-1)), 8), 0, b.Const(1))
+	b.Jump(next)
+	b.SetBlock(next)
+}

@@ -1,0 +1,61 @@
+package stdlib
+
+import (
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+func memoryFuncs() []Func {
+	return []Func{
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "str", Text: "The string at an address: up to its NUL, or of a given length as Go keeps strings. At most max_strlen bytes, NUL included.",
+					Examples: []string{`tracepoint:syscalls:sys_enter_openat { printf("%s\n", str(args.filename)); }`}},
+				Params: []types.Param{{Name: "address", Kind: types.AnyParam}, {Name: "length", Kind: types.IntParam, Optional: true}},
+				Check: func(c *types.Call) {
+					if !c.Args[0].Scalar() && c.Args[0].Kind != types.String {
+						c.Errorf(0, "str() got '%s' for 'address', want an address", c.Args[0])
+					}
+				},
+				Result: func(c *types.Call) *types.Type {
+					size := c.Config.MaxStrlen
+					if n, ok := c.Const(1); ok && n >= 0 && n+1 < int64(size) {
+						size = int(n) + 1
+					}
+					return types.StringOf((size + 7) &^ 7)
+				},
+			},
+			FuncLower: ir.FuncLower{Into: strInto},
+		},
+	}
+}
+
+func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int, pad bool) {
+	b := l.Builder()
+	if !l.Type(c.Args[0]).Scalar() { // already a string
+		l.Into(c.Args[0], t, p, off, pad)
+		return
+	}
+	addr := l.Scalar(c.Args[0])
+	size := b.Const(int64(t.Size))
+	if len(c.Args) > 1 {
+		if _, constant := l.Const(c.Args[1]); !constant {
+			// length+1 for the NUL, at most the capacity; a negative length is a very large one.
+			size = b.AddImm(b.Bound(l.Scalar(c.Args[1]), int64(t.Size-1)), 1)
+		} else if n, _ := l.Const(c.Args[1]); n >= 0 && n < int64(t.Size) {
+			size = b.Const(n + 1)
+		}
+	}
+	if pad {
+		b.Zero(p, off, t.Memory())
+	}
+	dst := p
+	if off != 0 {
+		dst = b.Offset(p, int64(off))
+	}
+	at := l.Type(c.Args[0])
+	kernel := at.Kind == types.Pointer && !at.User
+	n := b.ReadStr(dst, addr, size, t.Size, kernel)
+	l.When(b.Bin(ir.OpSLt, n, b.Const(0)), func() { l.Count(ir.LossReadFault, nil) })
+}

@@ -1,0 +1,162 @@
+package stdlib
+
+import (
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// void makes a FuncLower of a function without a value.
+func void(f func(l ir.Lowering, c *syntax.Call)) ir.FuncLower {
+	return ir.FuncLower{Scalar: func(l ir.Lowering, c *syntax.Call) *ir.Value {
+		f(l, c)
+		return nil
+	}}
+}
+
+// eventArgs describes arguments by their types.
+func eventArgs(l ir.Lowering, args []syntax.Expr) []ir.EventArg {
+	out := make([]ir.EventArg, len(args))
+	for i, a := range args {
+		out[i].Type = l.Type(a)
+	}
+	return out
+}
+
+func outputFuncs() []Func {
+	return []Func{
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "printf", Text: "Print text. The format is that of C; %s prints any value, %r a buffer.",
+					Examples: []string{`begin { printf("hello %s, pid %d\n", comm, pid); }`}},
+				Params: []types.Param{{Name: "format", Kind: types.FormatParam}, {Name: "args", Kind: types.AnyParam, Repeated: true}},
+				Check:  checkFormat,
+			},
+			FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
+				format := c.Args[0].(*syntax.String).Value
+				l.Emit(&ir.Event{Kind: ir.EventPrintf, Format: format, Args: eventArgs(l, c.Args[1:])}, c.Args[1:], ir.NoWakeup)
+			}),
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "print", Text: "Print a value, or a whole map: its greatest top entries, values divided by div.",
+					Examples: []string{"interval:s:1 { @n = count(); print(@n); }", `begin { print((1, "two")); }`}},
+				Params: []types.Param{{Name: "value", Kind: types.PrintableParam}, {Name: "top", Kind: types.LiteralParam, Optional: true},
+					{Name: "div", Kind: types.LiteralParam, Optional: true}},
+				Check: func(c *types.Call) {
+					whole := wholeMap(c.Node.Args[0])
+					if len(c.Args) > 1 && whole == nil {
+						c.Errorf(1, "print: top and div only work on a whole map")
+					}
+					if d, ok := c.Const(2); ok && d <= 0 {
+						c.Errorf(2, "print: div got %d, want at least 1", d)
+					}
+					if whole == nil && c.Args[0].Kind == types.Aggregate {
+						c.Errorf(0, "print: single values of aggregations are not supported by this version of slope").
+							WithHint("print the whole map: print(@x)")
+					}
+				},
+			},
+			FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
+				if m := wholeMap(c.Args[0]); m != nil {
+					ev := &ir.Event{Kind: ir.EventPrintMap, Map: l.Map(m)}
+					if len(c.Args) > 1 {
+						ev.Top, _ = l.Const(c.Args[1])
+					}
+					if len(c.Args) > 2 {
+						ev.Div, _ = l.Const(c.Args[2])
+					}
+					l.Emit(ev, nil, ir.ForceWakeup)
+					return
+				}
+				l.Emit(&ir.Event{Kind: ir.EventPrintValue, Args: eventArgs(l, c.Args[:1])}, c.Args[:1], ir.NoWakeup)
+			}),
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "time", Text: "Print the time of day; the format is that of strftime(3), %H:%M:%S and a line end unless given.",
+					Examples: []string{`interval:s:1 { time("%H:%M:%S tick\n"); }`}},
+				Params: []types.Param{{Name: "format", Kind: types.TextParam, Optional: true}},
+			},
+			FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
+				format := "%H:%M:%S\n"
+				if len(c.Args) > 0 {
+					format = c.Args[0].(*syntax.String).Value
+				}
+				l.Emit(&ir.Event{Kind: ir.EventTime, Format: format}, nil, ir.NoWakeup)
+			}),
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "exit", Text: "End the script, with an exit status when given. What was recorded before is printed.",
+					Examples: []string{`begin { printf("bye\n"); exit(); }`, "interval:s:5 { exit(3); }"}},
+				Params: []types.Param{{Name: "status", Kind: types.IntParam, Optional: true}},
+			},
+			FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
+				l.Emit(&ir.Event{Kind: ir.EventExit, Args: eventArgs(l, c.Args)}, c.Args, ir.ForceWakeup)
+				l.Finish()
+			}),
+		},
+	}
+}
+
+// wholeMap is the map when e is one without a key, nil otherwise.
+func wholeMap(e syntax.Expr) *syntax.Map {
+	if m, ok := e.(*syntax.Map); ok && len(m.Index) == 0 {
+		return m
+	}
+	return nil
+}
+
+func checkFormat(c *types.Call) {
+	name := c.Node.Name.Text
+	directives, err := types.ParseFormat(c.Node.Args[0].(*syntax.String).Value)
+	if err != nil {
+		c.Errorf(0, "%s: %s", name, err)
+		return
+	}
+	want := 0
+	for _, d := range directives {
+		if d.Verb == "" {
+			continue
+		}
+		if d.StarW {
+			want++
+		}
+		if d.StarP {
+			want++
+		}
+		want++
+	}
+	got := len(c.Args) - 1
+	if got != want {
+		few := "not enough"
+		if got > want {
+			few = "too many"
+		}
+		c.Errorf(-1, "%s: %s arguments for format string (%d supplied, %d expected)", name, few, got, want)
+		return
+	}
+	at := 1
+	for _, d := range directives {
+		if d.Verb == "" {
+			continue
+		}
+		for _, star := range []bool{d.StarW, d.StarP} {
+			if star {
+				if !c.Args[at].Integer() {
+					c.Errorf(at, "%s: '*' wants an integer, got '%s'", name, c.Args[at])
+				}
+				at++
+			}
+		}
+		if m, ok := c.Node.Args[at].(*syntax.Map); ok && c.Args[at].Kind == types.Void {
+			c.Errorf(at, "%s: cannot print the whole map @%s with %%%s", name, m.Text, d.Verb).WithHint("use print(@%s)", m.Text)
+		} else if !d.Accepts(c.Args[at]) {
+			c.Errorf(at, "%s: %%%s expects a value of another type, got '%s'", name, d.Verb, c.Args[at])
+		} else if c.Args[at].Kind == types.Aggregate {
+			c.Errorf(at, "%s: single values of aggregations are not supported by this version of slope", name)
+		}
+		at++
+	}
+}

@@ -1,0 +1,197 @@
+package stdlib
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+const commSize = 16 // TASK_COMM_LEN of the kernel
+
+// The offsets in the pt_regs of x86-64, in words of 8 bytes.
+const (
+	wordR15 = iota
+	wordR14
+	wordR13
+	wordR12
+	wordBP
+	wordBX
+	wordR11
+	wordR10
+	wordR9
+	wordR8
+	wordAX
+	wordCX
+	wordDX
+	wordSI
+	wordDI
+)
+
+// argWords are the registers that hold arguments, in order.
+var (
+	cArgWords  = []int{wordDI, wordSI, wordDX, wordCX, wordR8, wordR9}
+	goArgWords = []int{wordAX, wordBX, wordCX, wordDI, wordSI, wordR8, wordR9, wordR10, wordR11}
+)
+
+// always is the type of a variable that exists in every probe.
+func always(t *types.Type) func(*types.Target, int) (*types.Type, error) {
+	return func(*types.Target, int) (*types.Type, error) { return t, nil }
+}
+
+// helper lowers to a plain helper call.
+func helper(h ir.Helper) ir.VarLower {
+	return ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Builder().Help(h) }}
+}
+
+// half lowers to 32 bits of a helper's result.
+func half(h ir.Helper, high bool) ir.VarLower {
+	return ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
+		b := l.Builder()
+		v := b.Help(h)
+		if high {
+			return b.Bin(ir.OpShr, v, b.Const(32))
+		}
+		return b.Ext(v, 4, false)
+	}}
+}
+
+func scalarVar(name, text, example string, t *types.Type, low ir.VarLower) Var {
+	return Var{Var: types.Var{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}}, Type: always(t)}, VarLower: low}
+}
+
+func variables() []Var {
+	return []Var{
+		scalarVar("pid", "Process ID (the kernel's tgid).", "tracepoint:raw_syscalls:sys_enter { @[pid] = count(); }", types.Uint32, half(ir.HelperPidTgid, true)),
+		scalarVar("tid", "Thread ID (the kernel's pid).", "tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", types.Uint32, half(ir.HelperPidTgid, false)),
+		scalarVar("uid", "User ID.", "tracepoint:raw_syscalls:sys_enter { @[uid] = count(); }", types.Uint32, half(ir.HelperUidGid, false)),
+		scalarVar("gid", "Group ID.", "tracepoint:raw_syscalls:sys_enter { @[gid] = count(); }", types.Uint32, half(ir.HelperUidGid, true)),
+		scalarVar("cpu", "Number of the CPU.", "tracepoint:raw_syscalls:sys_enter { @[cpu] = count(); }", types.Uint32, helper(ir.HelperCPU)),
+		scalarVar("nsecs", "Nanoseconds since boot, time asleep included; the same throughout one action.", "begin { printf(\"%llu\\n\", nsecs); }", types.Uint64, helper(ir.HelperKtimeBoot)),
+		scalarVar("elapsed", "Nanoseconds since the script started.", "interval:s:1 { printf(\"%llu\\n\", elapsed); }", types.Uint64,
+			ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
+				b := l.Builder()
+				return b.Bin(ir.OpSub, b.Help(ir.HelperKtimeBoot), b.Load(l.Global(ir.GlobalStart), 0, 8, false))
+			}}),
+		{
+			Var: types.Var{Doc: types.Doc{Name: "rand", Text: "A random 32-bit number.", Examples: []string{"interval:ms:100 { @ = lhist(rand % 100, 0, 100, 10); }"}},
+				Type: always(types.Uint32), Varies: true},
+			VarLower: helper(ir.HelperRandom),
+		},
+		{
+			Var: types.Var{Doc: types.Doc{Name: "comm", Text: "Name of the current thread.", Examples: []string{"tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }"}},
+				Type: always(types.StringOf(commSize))},
+			VarLower: ir.VarLower{Into: commInto},
+		},
+		{
+			Var: types.Var{Doc: types.Doc{Name: "probe", Text: "Full name of the probe.", Examples: []string{"tracepoint:syscalls:sys_enter_read, tracepoint:syscalls:sys_enter_write { @[probe] = count(); }"}},
+				PerProbe: true,
+				Type: func(t *types.Target, _ int) (*types.Type, error) {
+					return types.StringOf((len(t.Name) + 8) &^ 7), nil
+				}},
+			VarLower: ir.VarLower{Into: func(l ir.Lowering, _ int, t *types.Type, p *ir.Value, off int, pad bool) {
+				name := l.Target().Name + "\x00"
+				l.Builder().Bytes(p, off, name)
+				if rest := t.Memory() - (len(name)+7)&^7; rest > 0 && pad {
+					l.Builder().Zero(p, off+(len(name)+7)&^7, rest)
+				}
+			}},
+		},
+		{
+			Var: types.Var{Doc: types.Doc{Name: "args", Text: "The fields of the probe's event: args.name.", Examples: []string{"tracepoint:syscalls:sys_enter_read { @ = sum(args.count); }"}},
+				Args: true,
+				Type: func(t *types.Target, _ int) (*types.Type, error) {
+					if t.Args == nil {
+						return nil, fmt.Errorf("the probe type %s has no args here", t.Probe.Name)
+					}
+					return t.Args, nil
+				}},
+		},
+		{
+			Var: types.Var{Doc: types.Doc{Name: "arg", Text: "Arguments by number: arg0, arg1, … from the registers of the calling convention, or the words of a raw tracepoint.",
+				Examples: []string{"rawtracepoint:sys_enter { @[arg1] = count(); }"}},
+				Numbered: true, Args: true, Type: argType},
+			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, n int) *ir.Value {
+				switch l.Target().Form {
+				case types.CArgs:
+					return l.Word(cArgWords[n])
+				case types.GoArgs:
+					return l.Word(goArgWords[n])
+				}
+				return l.Word(n)
+			}},
+		},
+		{
+			Var: types.Var{Doc: types.Doc{Name: "retval", Text: "The value a function returns.", Examples: []string{"uretprobe:/bin/sh:main { @ = hist(retval); }"}},
+				Args: true,
+				Type: func(t *types.Target, _ int) (*types.Type, error) {
+					if !t.Return {
+						return nil, fmt.Errorf("retval does not exist in a %s probe", t.Probe.Name)
+					}
+					return types.Uint64, nil
+				}},
+			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Word(wordAX) }},
+		},
+		{
+			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads.",
+				Examples: nil},
+				Args: true, Type: goidType},
+			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
+				// Go's calling convention keeps the current g in R14, at the entry and at every RET.
+				b := l.Builder()
+				p := b.Addr(b.Slot("goid", 8))
+				b.Read(p, b.AddImm(l.Word(wordR14), int64(l.Target().Goid)), 8, false)
+				return b.Load(p, 0, 8, false)
+			}},
+		},
+	}
+}
+
+func argType(t *types.Target, n int) (*types.Type, error) {
+	limit := 0
+	switch t.Form {
+	case types.CArgs:
+		limit = len(cArgWords)
+	case types.GoArgs:
+		limit = len(goArgWords)
+	case types.WordArgs:
+		limit = 12
+		if t.Args != nil {
+			limit = len(t.Args.Layout.Fields())
+		}
+	}
+	if limit == 0 {
+		return nil, fmt.Errorf("arg%d does not exist in a %s probe", n, t.Probe.Name)
+	}
+	if n >= limit {
+		return nil, fmt.Errorf("arg%d does not exist: the highest is arg%d", n, limit-1)
+	}
+	return types.Int64, nil
+}
+
+func goidType(t *types.Target, _ int) (*types.Type, error) {
+	switch {
+	case t.Form != types.GoArgs:
+		return nil, errors.New("goid only exists in uprobe and goret probes of Go programs")
+	case t.Goid < 0:
+		return nil, fmt.Errorf("goid: the place of the goroutine's ID in %s is not known", t.Hook.Path)
+	}
+	return types.Uint64, nil
+}
+
+// commInto copies the task's name: two loads where the kernel keeps it padded, otherwise the helper.
+func commInto(l ir.Lowering, _ int, _ *types.Type, p *ir.Value, off int, _ bool) {
+	b, k := l.Builder(), l.Kernel()
+	if k.TaskBTF && k.CommPadded && k.CommOffset >= 0 {
+		task := b.Help(ir.HelperTaskBTF)
+		b.Store(p, off, 8, b.Load(task, k.CommOffset, 8, false))
+		b.Store(p, off+8, 8, b.Load(task, k.CommOffset+8, 8, false))
+		return
+	}
+	dst := p
+	if off != 0 {
+		dst = b.Offset(p, int64(off))
+	}
+	b.Help(ir.HelperComm, dst)
+}
