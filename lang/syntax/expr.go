@@ -22,6 +22,9 @@ type parser struct {
 
 type bailout struct{}
 
+// maxProblems is how many errors of one body are worth reading.
+const maxProblems = 50
+
 // enter runs f on lex and returns what it complained about; err is set when f gave up.
 func enter(lex *lexer.PeekingLexer, percent bool, f func(p *parser)) (list []problem, err error) {
 	p := &parser{lex: lex, percent: percent}
@@ -47,6 +50,9 @@ func (p *parser) note(pr problem) {
 		if old.span.Start == pr.span.Start {
 			return
 		}
+	}
+	if len(p.problems) >= maxProblems {
+		return
 	}
 	p.problems = append(p.problems, pr)
 }
@@ -263,7 +269,7 @@ func (p *parser) primary() Expr {
 	span := tokenSpan(t)
 	switch kindOf(t) {
 	case Number:
-		if percent := p.percentLiteral(); percent != nil {
+		if percent := p.percentLiteral(false); percent != nil {
 			return percent
 		}
 		p.lex.Next()
@@ -452,8 +458,9 @@ func (p *parser) startsExpr() bool {
 }
 
 // percentLiteral reads "99.9%", "100%" or the decimal "14.4" where properties may hold them. The parts must
-// touch, and after '%' no operand may follow: "10 % 3" and "10%3" are remainders.
-func (p *parser) percentLiteral() *Percent {
+// touch, and after '%' no operand may follow: "10 % 3" and "10%3" are remainders,
+// unless the caller is sure.
+func (p *parser) percentLiteral(sure bool) *Percent {
 	if !p.percent {
 		return nil
 	}
@@ -470,7 +477,7 @@ func (p *parser) percentLiteral() *Percent {
 		}
 	}
 	decimal := p.lex.MakeCheckpoint()
-	if touches() && p.accept("%") && (!p.startsExpr() || p.endsPercent()) {
+	if touches() && p.accept("%") && (sure || !p.startsExpr() || p.endsPercent()) {
 		return p.newPercent(text+"%", source.Span(p.rangeFrom(start)))
 	}
 	p.lex.LoadCheckpoint(decimal)

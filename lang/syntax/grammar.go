@@ -268,7 +268,7 @@ func (g *gPercent) Parse(lex *lexer.PeekingLexer) error {
 	return g.read(lex, true, func(p *parser) *Percent {
 		first := *lex.Peek()
 		at := tokenSpan(&first)
-		n := p.percentLiteral()
+		n := p.percentLiteral(true)
 		if n == nil || n.Raw[len(n.Raw)-1] != '%' {
 			p.report(at, "syntax: got '%s', want percentage", first.Value)
 			panic(bailout{})
@@ -377,30 +377,20 @@ func (g *gSLIBody) Parse(lex *lexer.PeekingLexer) error {
 			continue
 		}
 		g.nested = append(g.nested, problems(err, lex, "property or probe")...)
-		skipMember(lex, lex.RawCursor() == cursor)
+		skipMember(lex, cursor)
 	}
 }
 
 // skipMember is skipItem within the body of an sli: it stops at the '}' that closes it.
-func skipMember(lex *lexer.PeekingLexer, progress bool) {
-	depth := 0
-	for t := lex.Peek(); !t.EOF(); t = lex.Peek() {
-		if !progress && (isKind(t, AttachWord) || isKind(t, DeclWord)) || depth == 0 && t.Value == "}" {
+func skipMember(lex *lexer.PeekingLexer, from lexer.RawCursor) {
+	depth := openBraces(lex, from)
+	for progress := lex.RawCursor() == from; ; progress = false {
+		t := lex.Peek()
+		if t.EOF() || !progress && startsLine(lex) || isKind(t, DeclWord) || depth == 0 && t.Value == "}" {
 			return
 		}
-		progress = false
-		lex.Next()
-		switch t.Value {
-		case "{":
-			depth++
-		case "}":
-			if depth--; depth == 0 {
-				return
-			}
-		case ";":
-			if depth == 0 {
-				return
-			}
+		if lex.Next(); endsSkip(t, &depth) {
+			return
 		}
 	}
 }

@@ -77,7 +77,7 @@ func (b *builder) item(lex *lexer.PeekingLexer) Item {
 		return box.Item.build(b)
 	}
 	b.add(problems(err, lex, "probe or declaration"))
-	skipItem(lex, lex.RawCursor() == cursor)
+	skipItem(lex, cursor)
 	return &BadItem{Range{Start: int32(start.Pos.Offset), End: endOf(lex)}}
 }
 
@@ -92,33 +92,53 @@ func guarded[T any](parse func(*lexer.PeekingLexer, ...participle.ParseOption) (
 	return parse(lex, participle.AllowTrailing(true))
 }
 
-// skipItem advances to where the next item may start. progress asks for at least one token.
-func skipItem(lex *lexer.PeekingLexer, progress bool) {
-	depth := 0
-	for {
+// skipItem advances to where the next item may start. from is where the broken one started.
+func skipItem(lex *lexer.PeekingLexer, from lexer.RawCursor) {
+	depth := openBraces(lex, from)
+	for progress := lex.RawCursor() == from; ; progress = false {
 		t := lex.Peek()
-		switch {
-		case t.EOF():
-			return
-		case progress:
-			progress = false
-		case kindOf(t) == AttachWord || kindOf(t) == DeclWord:
+		if t.EOF() || !progress && startsLine(lex) {
 			return
 		}
-		lex.Next()
-		switch t.Value {
-		case "{":
-			depth++
-		case "}":
-			if depth--; depth <= 0 {
-				return
-			}
-		case ";":
-			if depth == 0 {
-				return
-			}
+		if lex.Next(); endsSkip(t, &depth) {
+			return
 		}
 	}
+}
+
+// startsLine tells that an item may start at the next token and stands first on its line: on the same line
+// it is more likely a part of what is broken.
+func startsLine(lex *lexer.PeekingLexer) bool {
+	t := lex.Peek()
+	if isKind(t, DeclWord) {
+		return true
+	}
+	between := lex.Range(lex.RawCursor(), lex.RawCursor()+1)
+	return isKind(t, AttachWord) && isKind(&between[0], Whitespace) && strings.Contains(between[0].Value, "\n")
+}
+
+// openBraces counts the braces that were opened since from and are still open.
+func openBraces(lex *lexer.PeekingLexer, from lexer.RawCursor) int {
+	depth := 0
+	for _, t := range lex.Range(from, lex.RawCursor()) {
+		countBrace(&t, &depth)
+	}
+	return depth
+}
+
+func countBrace(t *lexer.Token, depth *int) {
+	switch t.Value {
+	case "{":
+		*depth++
+	case "}":
+		*depth = max(*depth-1, 0)
+	}
+}
+
+// endsSkip tells whether a broken item or member ends with t.
+func endsSkip(t *lexer.Token, depth *int) bool {
+	countBrace(t, depth)
+	return *depth == 0 && (t.Value == "}" || t.Value == ";")
 }
 
 // problems turns an error of participle into ours. want names what may stand at the start of the production.

@@ -103,7 +103,7 @@ func (p *parser) skipStmt() {
 			if depth == 0 {
 				return
 			}
-			if depth--; depth == 0 {
+			if depth--; depth == 0 && p.peek2().Value != "else" {
 				p.lex.Next()
 				p.accept(";")
 				return
