@@ -1,0 +1,214 @@
+// Package attach connects loaded programs to what happens in the kernel and in processes: raw tracepoints, typed
+// tracepoints, perf tracepoints, user functions, and a sampling clock.
+//
+// Every function tries the newest mechanism first and falls back where the kernel does not have it: a perf event is
+// joined by a BPF link or, before 5.15, by an ioctl; user functions by uprobe_multi or, before 6.6, by one perf event
+// each. What comes back is one Link, whatever it took.
+//
+// Invariants. On an error nothing stays attached and no descriptor stays open. Errors are *Error and say which of the
+// three it is: nothing there to attach to (ErrNotFound), not permitted (bpf.ErrPrivilege), or not offered by this
+// kernel (bpf.ErrNotSupported).
+//
+// The package must not load programs, resolve symbols or choose a mechanism for a script. Detaching one perf event
+// takes the kernel 50 to 120 ms and is serialised there; raw tracepoints and uprobe_multi links are gone in
+// microseconds to milliseconds. Start at RawTracepoint and Uprobe.
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/internal/sys"
+)
+
+// Link is an attached program. Close detaches it.
+type Link interface {
+	io.Closer
+}
+
+// ErrNotFound says that there is nothing of that name or place to attach to.
+var ErrNotFound = errors.New("nothing to attach to")
+
+// Error is why something could not be attached.
+type Error struct {
+	Target string // "raw tracepoint sched_switch"
+	Err    error
+}
+
+// Error names the target and the reason.
+func (e *Error) Error() string { return "attach " + e.Target + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *Error) Unwrap() error { return e.Err }
+
+// failed makes an Error; permission is explained by the missing capability where one is missing.
+func failed(target string, err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		if p := bpf.CheckPrivileges(); p != nil {
+			err = fmt.Errorf("%w: %w", p, err)
+		} else if n := paranoid(); n != "" {
+			err = fmt.Errorf("%w (kernel.perf_event_paranoid is %s)", err, n)
+		}
+	}
+	return &Error{Target: target, Err: err}
+}
+
+func paranoid() string {
+	b, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
+	if err != nil || len(b) == 0 {
+		return ""
+	}
+	return string(b[:len(b)-1])
+}
+
+// links closes many descriptors as one Link, in order: a link before the perf event it is on.
+type links struct {
+	fds  []int
+	path []byte // what the kernel reads during perf_event_open: kept here so that it is on the heap and stays in place
+}
+
+func (l *links) add(fd int) { l.fds = append(l.fds, fd) }
+
+// Close detaches; a second call does nothing.
+func (l *links) Close() error {
+	var errs []error
+	for i := len(l.fds) - 1; i >= 0; i-- {
+		errs = append(errs, unix.Close(l.fds[i]))
+	}
+	l.fds = nil
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detach: %w", err)
+	}
+	return nil
+}
+
+// RawTracepoint attaches a program of type RawTracepoint to an event by its name, without its system: "sched_switch".
+func RawTracepoint(prog *ebpf.Program, name string) (Link, error) {
+	target := "raw tracepoint " + name
+	cname := append([]byte(name), 0)
+	attr := sys.RawTracepointAttr{Name: sys.Ptr(cname), ProgFD: uint32(prog.FD())}
+	fd, err := sys.BPF(sys.RawTracepointOpen, &attr)
+	runtime.KeepAlive(prog)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, &Error{target, fmt.Errorf("%w: the kernel has no such event", ErrNotFound)}
+	}
+	if err != nil {
+		return nil, failed(target, err)
+	}
+	return &links{fds: []int{fd}}, nil
+}
+
+// Tracing attaches a program to the target it was loaded for by its BTF id: a typed raw tracepoint, or the entry or
+// return of a kernel function.
+func Tracing(prog *ebpf.Program) (Link, error) {
+	fd, err := sys.BPF(sys.RawTracepointOpen, &sys.RawTracepointAttr{ProgFD: uint32(prog.FD())})
+	runtime.KeepAlive(prog)
+	if err == sys.ENOTSUPP {
+		err = &bpf.FeatureError{Feature: "trampolines for tracing programs", Err: err}
+	}
+	if err != nil {
+		return nil, failed("tracing program "+prog.String(), err)
+	}
+	return &links{fds: []int{fd}}, nil
+}
+
+// Tracepoint attaches a program of type TracePoint to an event by the id in its format.
+func Tracepoint(prog *ebpf.Program, id uint64) (Link, error) {
+	target := fmt.Sprintf("tracepoint %d", id)
+	l := &links{}
+	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id, Sample: 1, Wakeup: 1}
+	// The CPU is a formality: programs of a tracepoint run on all of them.
+	if err := l.perfEvent(prog, &attr, -1, 0, 0); err != nil {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+			err = fmt.Errorf("%w: the kernel has no event with this id (%w)", ErrNotFound, err)
+		}
+		return nil, failed(target, err)
+	}
+	return l, nil
+}
+
+// perfEvent opens a perf event, joins the program to it and enables it. On an error it leaves l as it was.
+func (l *links) perfEvent(prog *ebpf.Program, attr *unix.PerfEventAttr, pid, cpu int, cookie uint64) error {
+	event, err := sys.PerfEventOpen(attr, pid, cpu)
+	if err != nil {
+		return fmt.Errorf("open perf event: %w", err)
+	}
+	link, err := sys.BPF(sys.LinkCreate, &sys.LinkPerfEventAttr{ProgFD: uint32(prog.FD()), TargetFD: uint32(event),
+		AttachType: sys.AttachPerfEvent, Cookie: cookie})
+	if errors.Is(err, unix.EINVAL) { // perhaps a kernel before 5.15
+		if cookie != 0 {
+			unix.Close(event)
+			return &bpf.FeatureError{Feature: "cookies of perf events", Err: err}
+		}
+		if e := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, prog.FD()); e == nil {
+			err, link = nil, -1
+		} else {
+			err = e
+		}
+	}
+	runtime.KeepAlive(prog)
+	if err == nil {
+		if err = unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil && link >= 0 {
+			unix.Close(link)
+		}
+	}
+	if err != nil {
+		unix.Close(event)
+		return fmt.Errorf("join program to perf event: %w", err)
+	}
+	l.add(event)
+	if link >= 0 {
+		l.add(link)
+	}
+	return nil
+}
+
+// Sampling is the rate of a sampling event: either of the two.
+type Sampling struct {
+	Period uint64 // of a clock in nanoseconds, else in events
+	Freq   uint64 // per second and CPU
+}
+
+// CPUClock runs a program of type PerfEvent on every online CPU at the given rate, busy or idle.
+func CPUClock(prog *ebpf.Program, rate Sampling) (Link, error) {
+	return Software(prog, unix.PERF_COUNT_SW_CPU_CLOCK, rate)
+}
+
+// Software runs a program of type PerfEvent on a software event (PERF_COUNT_SW_…) on every online CPU.
+func Software(prog *ebpf.Program, event uint64, rate Sampling) (Link, error) {
+	target := fmt.Sprintf("software event %d", event)
+	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Config: event, Sample: rate.Period}
+	switch {
+	case rate.Freq > 0 && rate.Period == 0:
+		attr.Sample, attr.Bits = rate.Freq, unix.PerfBitFreq
+	case rate.Freq > 0 || rate.Period == 0:
+		return nil, &Error{target, errors.New("give either a period or a frequency")}
+	}
+	online, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		return nil, &Error{target, err}
+	}
+	l := &links{}
+	for _, cpu := range sys.ParseCPUList(string(online)) {
+		a := attr
+		err := l.perfEvent(prog, &a, -1, cpu, 0)
+		if errors.Is(err, unix.ENODEV) { // gone since
+			continue
+		}
+		if err != nil {
+			l.Close()
+			return nil, failed(target, fmt.Errorf("on CPU %d: %w", cpu, err))
+		}
+	}
+	if len(l.fds) == 0 {
+		return nil, &Error{target, errors.New("no CPU is online")}
+	}
+	return l, nil
+}

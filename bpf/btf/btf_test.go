@@ -1,0 +1,264 @@
+package btf
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/slopebpf/slope/lang/types"
+)
+
+func open(t testing.TB) *Index {
+	t.Helper()
+	ix, err := Open()
+	if errors.Is(err, ErrNoBTF) && os.Getenv("REQUIRE_KERNEL") != "1" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ix.Close() })
+	return ix
+}
+
+func TestTaskStruct(t *testing.T) {
+	ix := open(t)
+	task, err := ix.Struct("task_struct")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if task.Size < 1000 || task.Name != "task_struct" {
+		t.Fatalf("got %s of %d bytes", task.Name, task.Size)
+	}
+	comm, ok := task.Field("comm")
+	if !ok || comm.Type.Kind != types.Array || comm.Type.Elem != types.Int8 || comm.Type.Len != 16 || comm.Type.Name != "" {
+		t.Fatalf("comm: got %+v", comm)
+	}
+	pid, ok := task.Field("pid")
+	if !ok || !pid.Type.Equal(types.Int32) || pid.Offset == 0 {
+		t.Fatalf("pid: got %+v", pid)
+	}
+	parent, ok := task.Field("real_parent")
+	if !ok || parent.Type.Kind != types.Pointer || parent.Type.User || parent.Type.Elem.Name != "task_struct" {
+		t.Fatalf("real_parent: got %+v", parent)
+	}
+	again, ok := parent.Type.Elem.Field("pid")
+	if !ok || again.Offset != pid.Offset {
+		t.Fatalf("real_parent->pid: got %+v", again)
+	}
+	bits, ok := task.Field("in_execve")
+	if !ok || bits.BitSize != 1 || bits.Type.Size != 4 || bits.BitOff > 31 || bits.Offset%4 != 0 {
+		t.Fatalf("in_execve: got %+v", bits)
+	}
+	if mm, ok := task.Field("mm"); !ok || mm.Type.Elem.Name != "mm_struct" {
+		t.Fatalf("mm: got %+v", mm)
+	} else if pgd, ok := mm.Type.Elem.Field("pgd"); !ok || pgd.Offset == 0 { // inside an anonymous struct
+		t.Fatalf("mm->pgd: got %+v", pgd)
+	}
+}
+
+func TestTypedefOfAnonymousStruct(t *testing.T) {
+	ix := open(t)
+	s, err := ix.Struct("atomic64_t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, ok := s.Field("counter"); !ok || !f.Type.Equal(types.Int64) {
+		t.Fatalf("counter: got %+v", f)
+	}
+}
+
+func TestRawTracepoint(t *testing.T) {
+	ix := open(t)
+	args, err := ix.RawTracepointArgs("sched_switch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(args) < 3 || args[0].Name != "preempt" || args[0].Type.Kind != types.Bool || args[0].Offset != 0 {
+		t.Fatalf("got %+v", args)
+	}
+	if args[2].Name != "next" || args[2].Type.Elem.Name != "task_struct" || args[2].Offset != 16 {
+		t.Fatalf("got %+v", args[2])
+	}
+	if _, ok := args[2].Type.Elem.Field("comm"); !ok {
+		t.Fatal("next->comm not found")
+	}
+	if id, err := ix.RawTracepoint("sys_enter"); err != nil || id == 0 {
+		t.Fatal(id, err)
+	}
+	if _, err := ix.RawTracepoint("no_such_event"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+}
+
+func TestFuncAndConstant(t *testing.T) {
+	ix := open(t)
+	id, args, result, err := ix.Func("vfs_read")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id == 0 || len(args) != 4 || args[0].Name != "file" || args[1].Type.Kind != types.Pointer || !result.Equal(types.Int64) {
+		t.Fatalf("got %d %+v %v", id, args, result)
+	}
+	if v, err := ix.Constant("TCP_LISTEN"); err != nil || v != 10 {
+		t.Fatal(v, err)
+	}
+	if v, err := ix.Constant("ZONE_NO_SUCH"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(v, err)
+	}
+}
+
+func TestEach(t *testing.T) {
+	ix := open(t)
+	n := 0
+	ix.Each(KindTypedef, func(id uint32, name string) bool {
+		n++
+		if got, ok := ix.record(id); !ok || ix.name(got.name) != name {
+			t.Fatalf("type %d: got %v, want %s", id, got, name)
+		}
+		return true
+	})
+	if n < 1000 {
+		t.Fatalf("got %d typedefs", n)
+	}
+}
+
+// blob builds BTF from types and strings.
+func blob(strs string, words ...uint32) []byte {
+	b := binary.LittleEndian.AppendUint16(nil, 0xeb9f)
+	b = append(b, 1, 0)
+	for _, w := range []uint32{24, 0, uint32(4 * len(words)), uint32(4 * len(words)), uint32(len(strs))} {
+		b = binary.LittleEndian.AppendUint32(b, w)
+	}
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint32(b, w)
+	}
+	return append(b, strs...)
+}
+
+func kind(k Kind, vlen int, flag uint32) uint32 { return flag<<31 | uint32(k)<<24 | uint32(vlen) }
+
+// loops is a blob in which everything refers to itself.
+func loops() []byte {
+	return blob("\x00s\x00p\x00btf_trace_x\x00",
+		1, kind(KindStruct, 3, 0), 8, 0, 1, 0, 3, 2, 0, 3, 3, 0, // struct s { struct s; p *p; td p; }
+		0, kind(KindPtr, 0, 0), 2, // pointer to itself
+		3, kind(KindTypedef, 0, 0), 3, // typedef of itself
+		5, kind(KindTypedef, 0, 0), 2)
+}
+
+func TestMalformed(t *testing.T) {
+	ix, err := Parse(loops())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ix.Struct("s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Layout.Fields()) == 0 {
+		t.Fatal("no fields")
+	}
+	if _, err := ix.RawTracepointArgs("x"); !errors.Is(err, ErrMalformed) {
+		t.Fatal(err)
+	}
+	for _, raw := range [][]byte{nil, make([]byte, 24), blob("x")} {
+		if _, err := Parse(raw); !errors.Is(err, ErrMalformed) {
+			t.Fatalf("%x: got %v", raw, err)
+		}
+	}
+}
+
+func TestBitFields(t *testing.T) {
+	ix, err := Parse(blob("\x00s\x00int\x00a\x00b\x00c\x00",
+		3, kind(KindInt, 0, 0), 4, 1<<24|32,
+		1, kind(KindStruct, 3, 1), 8,
+		7, 1, 3<<24|1, // int a:3 at bit 1
+		9, 1, 5<<24|33, // int b:5 at bit 33
+		11, 1, 8<<24|28)) // int c:8 at bit 28 crosses the unit
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ix.Struct("s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []types.Field{{Offset: 0, BitOff: 1, BitSize: 3}, {Offset: 4, BitOff: 1, BitSize: 5}, {Offset: 3, BitOff: 4, BitSize: 8}} {
+		if got := s.Layout.Fields()[i]; got.Offset != want.Offset || got.BitOff != want.BitOff || got.BitSize != want.BitSize {
+			t.Errorf("field %d: got %+v, want %+v", i, got, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(loops())
+	f.Add(blob("\x00s\x00", 1, kind(KindStruct, 1, 0), 8, 0, 1, 0))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		ix, err := Parse(raw)
+		if err != nil {
+			return
+		}
+		for id := range uint32(20) {
+			walk(ix.Type(id), 0)
+		}
+		if s, err := ix.Struct("s"); err == nil {
+			walk(s, 0)
+		}
+		ix.RawTracepointArgs("x")
+		ix.Func("s")
+		ix.Constant("s")
+	})
+}
+
+func walk(t *types.Type, depth int) {
+	if t == nil || depth > 3 {
+		return
+	}
+	if t.Kind == types.Struct && t.Layout != nil {
+		for i, f := range t.Layout.Fields() {
+			if i < 10 {
+				walk(f.Type, depth+1)
+			}
+		}
+	}
+	walk(t.Elem, depth+1)
+}
+
+func BenchmarkLookup(b *testing.B) {
+	ix := open(b)
+	b.Run("late func", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := ix.Find("vfs_read", KindFunc); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("early struct", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := ix.Find("task_struct", KindStruct); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("missing", func(b *testing.B) {
+		for b.Loop() {
+			ix.Find("no_such_type_at_all", KindFunc)
+		}
+	})
+	b.Run("task_struct fields, cold", func(b *testing.B) {
+		for b.Loop() {
+			ix, _ := Open()
+			s, _ := ix.Struct("task_struct")
+			s.Layout.Fields()
+			ix.Close()
+		}
+	})
+	b.Run("sched_switch args, cold", func(b *testing.B) {
+		for b.Loop() {
+			ix, _ := Open()
+			ix.RawTracepointArgs("sched_switch")
+			ix.Close()
+		}
+	})
+}

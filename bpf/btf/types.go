@@ -1,0 +1,311 @@
+package btf
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/slopebpf/slope/lang/types"
+)
+
+const (
+	maxDepth  = 32      // of typedefs, qualifiers, pointers and arrays around one type
+	maxNested = 16      // of anonymous structs and unions
+	maxVisits = 1 << 17 // of members while flattening one struct
+	maxParams = 32
+)
+
+// Struct returns a struct or union by its name; a typedef of an anonymous one serves as well. Fields are read when
+// the layout is first asked for.
+func (ix *Index) Struct(name string) (*types.Type, error) {
+	if r, ok := ix.find(1<<KindStruct|1<<KindUnion, name); ok {
+		return ix.structOf(r, name), nil
+	}
+	if r, ok := ix.find(1<<KindTypedef, name); ok {
+		if s, ok := ix.strip(r.sizeType); ok && (s.kind() == KindStruct || s.kind() == KindUnion) {
+			return ix.structOf(s, name), nil
+		}
+	}
+	return nil, fmt.Errorf("find struct %s: %w", name, ErrNotFound)
+}
+
+// Type returns the type with an id. Void and functions are types.None.
+func (ix *Index) Type(id uint32) *types.Type { return ix.typeOf(id, 0) }
+
+func (ix *Index) structOf(r record, name string) *types.Type {
+	if n := ix.name(r.name); n != "" {
+		name = n
+	}
+	return &types.Type{Kind: types.Struct, Name: name, Size: int(r.sizeType & 0x7fffffff), Layout: &layout{ix: ix, id: r.id}}
+}
+
+// layout reads the fields of one struct once.
+type layout struct {
+	ix     *Index
+	id     uint32
+	once   sync.Once
+	fields []types.Field
+}
+
+// Fields implements types.Layout.
+func (l *layout) Fields() []types.Field {
+	l.once.Do(func() {
+		visits := maxVisits
+		if r, ok := l.ix.record(l.id); ok {
+			l.fields = l.ix.members(r, 0, 0, &visits)
+		}
+	})
+	return l.fields
+}
+
+// members lists the fields of a struct at an offset in bits, those of anonymous members included.
+func (ix *Index) members(r record, base int, depth int, visits *int) []types.Field {
+	if depth > maxNested {
+		return nil
+	}
+	var out []types.Field
+	if depth == 0 {
+		out = make([]types.Field, 0, r.vlen())
+	}
+	for i := range r.vlen() {
+		if *visits--; *visits < 0 {
+			return out
+		}
+		nameOff, id, word := r.word(3*i), r.word(3*i+1), r.word(3*i+2)
+		bit, bits := int(word), 0
+		if r.flag() {
+			bit, bits = int(word&0xffffff), int(word>>24)
+		}
+		bit += base
+		name := ix.name(nameOff)
+		if name == "" {
+			if s, ok := ix.strip(id); ok && (s.kind() == KindStruct || s.kind() == KindUnion) {
+				out = append(out, ix.members(s, bit, depth+1, visits)...)
+			}
+			continue
+		}
+		if !r.flag() { // bit fields of old blobs sit in the integer
+			if s, ok := ix.strip(id); ok && s.kind() == KindInt {
+				if n := int(s.word(0) & 0xff); n != 8*int(s.sizeType) {
+					bits = n
+					bit += int(s.word(0) >> 16 & 0xff)
+				}
+			}
+		}
+		out = append(out, place(name, ix.typeOf(id, 0), bit, bits))
+	}
+	return out
+}
+
+// place makes a field of a position in bits. A bit field is described from the start of its aligned storage unit,
+// or from its first byte where it crosses units (packed structs).
+func place(name string, t *types.Type, bit, bits int) types.Field {
+	f := types.Field{Name: name, Type: t, Offset: bit / 8}
+	if bits == 0 {
+		return f
+	}
+	f.BitSize, f.BitOff = bits, bit%8
+	if unit := 8 * t.Size; unit > 0 && bit%unit+bits <= unit {
+		f.Offset, f.BitOff = bit/unit*t.Size, bit%unit
+	}
+	return f
+}
+
+// strip follows typedefs, qualifiers and tags. ok is false for void.
+func (ix *Index) strip(id uint32) (record, bool) {
+	for range maxDepth {
+		r, ok := ix.record(id)
+		if !ok {
+			return record{}, false
+		}
+		switch r.kind() {
+		case KindTypedef, KindVolatile, KindConst, KindRestrict, KindTypeTag:
+			id = r.sizeType
+		default:
+			return r, true
+		}
+	}
+	return record{}, false
+}
+
+// user tells whether a pointee is tagged as user memory.
+func (ix *Index) user(id uint32) bool {
+	for range maxDepth {
+		r, ok := ix.record(id)
+		if !ok {
+			return false
+		}
+		switch r.kind() {
+		case KindTypeTag:
+			if ix.name(r.name) == "user" {
+				return true
+			}
+			fallthrough
+		case KindTypedef, KindVolatile, KindConst, KindRestrict:
+			id = r.sizeType
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// typeOf translates a type. depth counts pointers and arrays, so that a blob that refers to itself ends.
+func (ix *Index) typeOf(id uint32, depth int) *types.Type {
+	r, ok := ix.strip(id)
+	if !ok || depth > maxDepth {
+		return types.None
+	}
+	size := int(r.sizeType)
+	switch r.kind() {
+	case KindInt:
+		return ix.intOf(r, size)
+	case KindEnum, KindEnum64:
+		if !integer(size) {
+			return opaque(size)
+		}
+		return &types.Type{Kind: types.Int, Size: size, Signed: r.flag(), Name: ix.name(r.name)}
+	case KindPtr:
+		return types.PointerTo(ix.typeOf(r.sizeType, depth+1), ix.user(r.sizeType))
+	case KindArray:
+		elem, n := ix.typeOf(r.word(0), depth+1), int(r.word(2)&0x7fffffff)
+		if elem.Size != 0 && n > (1<<31-1)/elem.Size {
+			n = 0
+		}
+		return &types.Type{Kind: types.Array, Elem: elem, Len: n, Size: n * elem.Size}
+	case KindStruct, KindUnion:
+		return ix.structOf(r, "")
+	case KindFwd:
+		return &types.Type{Kind: types.Struct, Name: ix.name(r.name), Layout: types.Fields(nil)}
+	case KindFloat:
+		return opaque(size)
+	}
+	return types.None
+}
+
+func (ix *Index) intOf(r record, size int) *types.Type {
+	const signed, boolean = 1, 4
+	encoding := r.word(0) >> 24
+	switch {
+	case size == 16:
+		return &types.Type{Kind: types.Array, Elem: types.Uint64, Len: 2, Size: 16}
+	case !integer(size):
+		return opaque(size)
+	case encoding&boolean != 0 && size == 1:
+		return types.Boolean
+	case size == 1 && ix.name(r.name) == "char": // unsigned on some machines, text on all
+		return types.Int8
+	}
+	return types.IntOf(size, encoding&signed != 0)
+}
+
+func integer(size int) bool { return size == 1 || size == 2 || size == 4 || size == 8 }
+
+// opaque is memory without a type that the language knows.
+func opaque(size int) *types.Type {
+	size &= 0xffff
+	return &types.Type{Kind: types.Array, Elem: types.Uint8, Len: size, Size: size}
+}
+
+// RawTracepoint returns the id of a raw tracepoint's type, the attach target of a tp_btf program.
+func (ix *Index) RawTracepoint(event string) (uint32, error) {
+	id, err := ix.Find("btf_trace_"+event, KindTypedef)
+	if err != nil {
+		return 0, fmt.Errorf("find raw tracepoint %s: %w", event, ErrNotFound)
+	}
+	return id, nil
+}
+
+// RawTracepointArgs returns the words of a raw tracepoint's context: argument i at offset 8*i. The names are those of
+// the event's probe function where BTF has it, else arg0, arg1 and so on.
+func (ix *Index) RawTracepointArgs(event string) (types.Fields, error) {
+	r, ok := ix.find(1<<KindTypedef, "btf_trace_"+event)
+	if !ok {
+		return nil, fmt.Errorf("find raw tracepoint %s: %w", event, ErrNotFound)
+	}
+	if r, ok = ix.strip(r.sizeType); ok && r.kind() == KindPtr {
+		r, ok = ix.strip(r.sizeType)
+	}
+	if !ok || r.kind() != KindFuncProto {
+		return nil, fmt.Errorf("read raw tracepoint %s: %w", event, ErrMalformed)
+	}
+	args, named := ix.params(r, 1)
+	if named {
+		return args, nil
+	}
+	// The typedef's prototype has no names; the stub's and the glue function's do, where they were compiled in.
+	if f, ok := ix.find(1<<KindFunc, "__probestub_"+event, "__bpf_trace_"+event); ok {
+		if p, ok := ix.strip(f.sizeType); ok && p.kind() == KindFuncProto && p.vlen() == r.vlen() {
+			for i := range args {
+				if name := ix.name(p.word(2 * (i + 1))); name != "" {
+					args[i].Name = name
+				}
+			}
+		}
+	}
+	return args, nil
+}
+
+// Func returns a kernel function's id, its arguments as the words of an fentry context, and its result (types.None
+// for void).
+func (ix *Index) Func(name string) (id uint32, args types.Fields, result *types.Type, err error) {
+	f, ok := ix.find(1<<KindFunc, name)
+	if !ok {
+		return 0, nil, nil, fmt.Errorf("find function %s: %w", name, ErrNotFound)
+	}
+	p, ok := ix.strip(f.sizeType)
+	if !ok || p.kind() != KindFuncProto {
+		return 0, nil, nil, fmt.Errorf("read function %s: %w", name, ErrMalformed)
+	}
+	args, _ = ix.params(p, 0)
+	return f.id, args, ix.typeOf(p.sizeType, 0), nil
+}
+
+// params lists the parameters of a prototype from the skip-th on; named is false when none has a name.
+func (ix *Index) params(p record, skip int) (fields types.Fields, named bool) {
+	for i := skip; i < p.vlen() && i < maxParams; i++ {
+		id := p.word(2*i + 1)
+		if id == 0 && i == p.vlen()-1 { // variadic
+			break
+		}
+		name := ix.name(p.word(2 * i))
+		if name != "" {
+			named = true
+		} else {
+			name = "arg" + strconv.Itoa(i-skip)
+		}
+		fields = append(fields, types.Field{Name: name, Type: ix.typeOf(id, 0), Offset: 8 * (i - skip)})
+	}
+	return fields, named || len(fields) == 0
+}
+
+// Constant returns the value of an enumerator of any enum.
+func (ix *Index) Constant(name string) (int64, error) {
+	off, ok := ix.nameOffset(name)
+	for pos, id := 0, uint32(1); ok; id++ {
+		r, more := ix.at(id, pos)
+		if !more {
+			break
+		}
+		switch r.kind() {
+		case KindEnum:
+			for i := range r.vlen() {
+				if r.word(2*i) == off {
+					if v := r.word(2*i + 1); r.flag() {
+						return int64(int32(v)), nil
+					} else {
+						return int64(v), nil
+					}
+				}
+			}
+		case KindEnum64:
+			for i := range r.vlen() {
+				if r.word(3*i) == off {
+					return int64(uint64(r.word(3*i+1)) | uint64(r.word(3*i+2))<<32), nil
+				}
+			}
+		}
+		pos += length(r.info)
+	}
+	return 0, fmt.Errorf("find constant %s: %w", name, ErrNotFound)
+}
