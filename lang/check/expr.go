@@ -558,18 +558,22 @@ func (c *checker) field(e *syntax.Field) *types.Type {
 			c.unknownField(e, t)
 			return types.Bad
 		}
-		return valueType(f.Type)
+		return c.fieldType(f)
 	}
 	c.errorf(e, "cannot access field '%s' of type '%s'", e.Name.Text, t)
 	return types.Bad
 }
 
-// valueType is the type an expression has that reads a field: arrays of char are strings.
-func valueType(t *types.Type) *types.Type {
-	if t.Kind == types.Array && t.Elem.Kind == types.Int && t.Elem.Size == 1 {
-		return types.StringOf(t.Len)
+// fieldType is the type of an expression that reads a field: arrays of char are strings.
+func (c *checker) fieldType(f types.Field) *types.Type {
+	t := f.Type
+	if t.Kind != types.Array || t.Elem.Kind != types.Int || t.Elem.Size != 1 || !t.Elem.Signed {
+		return t
 	}
-	return t
+	if f.DataLoc {
+		return types.StringOf((c.prog.Config.MaxStrlen + 7) &^ 7)
+	}
+	return types.StringOf(t.Len)
 }
 
 func (c *checker) unknownField(e *syntax.Field, t *types.Type) {

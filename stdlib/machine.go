@@ -1,0 +1,195 @@
+package stdlib
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/bpf/tracefs"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
+)
+
+// Machine is what the rows of probe types look things up in: tracefs, the kernel's BTF, executables. Everything is
+// opened when first needed. It implements types.Resolver. Close it after compilation.
+type Machine struct {
+	Registry *Registry
+	Pid      int // of -p, 0 without
+
+	fs       *tracefs.FS
+	index    *btf.Index
+	binaries map[string]*symbols.Binary
+	rawNames map[string]bool
+}
+
+// Close closes what was opened.
+func (m *Machine) Close() error {
+	var errs []error
+	if m.fs != nil {
+		errs = append(errs, m.fs.Close())
+	}
+	if m.index != nil {
+		errs = append(errs, m.index.Close())
+	}
+	for _, b := range m.binaries {
+		errs = append(errs, b.Close())
+	}
+	m.fs, m.index, m.binaries = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+func (m *Machine) tracefs() (*tracefs.FS, error) {
+	if m.fs != nil {
+		return m.fs, nil
+	}
+	fs, err := tracefs.Open()
+	if err != nil {
+		return nil, err
+	}
+	m.fs = fs
+	return fs, nil
+}
+
+// BTF is the kernel's type information.
+func (m *Machine) BTF() (*btf.Index, error) {
+	if m.index != nil {
+		return m.index, nil
+	}
+	ix, err := btf.Open()
+	if err != nil {
+		return nil, err
+	}
+	m.index = ix
+	return ix, nil
+}
+
+func (m *Machine) binary(file string) (*symbols.Binary, error) {
+	if b := m.binaries[file]; b != nil {
+		return b, nil
+	}
+	b, err := symbols.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	if m.binaries == nil {
+		m.binaries = map[string]*symbols.Binary{}
+	}
+	m.binaries[file] = b
+	return b, nil
+}
+
+// hasRaw tells whether there is a raw tracepoint of the name.
+func (m *Machine) hasRaw(event string) bool {
+	if m.rawNames != nil {
+		return m.rawNames[event]
+	}
+	ix, err := m.BTF()
+	if err != nil {
+		return false
+	}
+	_, err = ix.RawTracepoint(event)
+	return err == nil
+}
+
+// rawEvents lists all raw tracepoints.
+func (m *Machine) rawEvents() map[string]bool {
+	if m.rawNames == nil {
+		m.rawNames = map[string]bool{}
+		if ix, err := m.BTF(); err == nil {
+			ix.Each(btf.KindTypedef, func(_ uint32, name string) bool {
+				if event, ok := strings.CutPrefix(name, "btf_trace_"); ok {
+					m.rawNames[event] = true
+				}
+				return true
+			})
+		}
+	}
+	return m.rawNames
+}
+
+// Resolve implements types.Resolver.
+func (m *Machine) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Target, error) {
+	row := m.Registry.probes[p.Name]
+	var out []*types.Target
+	for _, parts := range alternatives(a.Parts) {
+		targets, err := row.resolve(m, p, parts)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, targets...)
+	}
+	return out, nil
+}
+
+// alternatives expands {a,b} in the parts of an attach point.
+func alternatives(parts []string) [][]string {
+	for i, p := range parts {
+		open := strings.IndexByte(p, '{')
+		end := strings.IndexByte(p, '}')
+		if open < 0 || end < open {
+			continue
+		}
+		var out [][]string
+		for _, alt := range strings.Split(p[open+1:end], ",") {
+			next := append([]string(nil), parts...)
+			next[i] = p[:open] + alt + p[end+1:]
+			out = append(out, alternatives(next)...)
+		}
+		return out
+	}
+	return [][]string{parts}
+}
+
+// wild tells whether a part is a pattern.
+func wild(s string) bool { return strings.ContainsAny(s, "*?[") }
+
+// match is shell matching; names have no '/'.
+func match(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}
+
+// wrong makes a ResolveError.
+func wrong(part int, hint, format string, args ...any) *types.ResolveError {
+	return &types.ResolveError{Part: part, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// closest returns up to three names near to got.
+func closest(got string, names []string) string {
+	var starts, contains []string
+	for _, n := range names {
+		switch {
+		case len(got) > 3 && strings.HasPrefix(n, got[:len(got)-1]):
+			starts = append(starts, n)
+		case len(got) > 4 && (strings.Contains(n, got) || strings.Contains(got, n) && len(n) > 4):
+			contains = append(contains, n)
+		}
+	}
+	near := append(starts, contains...)
+	if len(near) == 0 {
+		best := 4
+		for _, n := range names {
+			if d := different(got, n); d < best {
+				best, near = d, []string{n}
+			}
+		}
+	}
+	if len(near) == 0 {
+		return ""
+	}
+	return "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"
+}
+
+// different counts the places where two names of similar length differ, after their common start and end.
+func different(a, b string) int {
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return max(len(a), len(b))
+}

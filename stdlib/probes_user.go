@@ -1,0 +1,168 @@
+package stdlib
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
+)
+
+func userProbes() []Probe {
+	return []Probe{
+		{
+			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called. In Go programs after the stack check, so that a call counts once.",
+				Examples: []string{"uprobe:/bin/sh:main { @ = count(); }"}},
+				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset"}},
+			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) { return userProbe(m, p, parts, entry) },
+		},
+		{
+			Probe: types.Probe{Doc: types.Doc{Name: "uretprobe", Text: "A function of a program or library returns; retval is what it returns. Not for Go programs: see goret.",
+				Examples: []string{"uretprobe:/bin/sh:main { @ = count(); }"}},
+				Aliases: []string{"ur"}, Forms: []string{"uretprobe:binary:function"}},
+			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+				return userProbe(m, p, parts, cReturn)
+			},
+		},
+		{
+			Probe: types.Probe{Doc: types.Doc{Name: "goret", Text: "A function of a Go program returns: a probe on each of its RET instructions, which leaves the goroutine's stack alone.",
+				Examples: nil},
+				Forms: []string{"goret:binary:function"}},
+			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+				return userProbe(m, p, parts, goReturn)
+			},
+		},
+	}
+}
+
+// place is where in a function a probe goes.
+type place uint8
+
+const (
+	entry place = iota
+	cReturn
+	goReturn
+)
+
+// userProbe resolves binary:function, where the function may hold ':' itself.
+func userProbe(m *Machine, p *types.Probe, parts []string, at place) ([]*types.Target, error) {
+	if len(parts) < 3 || parts[1] == "" {
+		return nil, wrong(-1, "write: "+p.Forms[0], "a %s has a binary and a function", p.Name)
+	}
+	file, err := symbols.ResolvePath(parts[1], m.Pid)
+	if err != nil {
+		return nil, wrong(1, "", "%s", err)
+	}
+	bin, err := m.binary(file)
+	if err != nil {
+		return nil, wrong(1, "", "%s", err)
+	}
+	name := strings.Join(parts[2:], ":")
+	switch {
+	case at == cReturn && bin.IsGo():
+		return nil, wrong(-1, fmt.Sprintf("use goret:%s:%s with goid as the key", parts[1], name),
+			"uretprobe on the Go binary %s would corrupt its stacks", parts[1])
+	case at == goReturn && !bin.IsGo():
+		return nil, wrong(-1, fmt.Sprintf("use uretprobe:%s:%s", parts[1], name), "%s is not a Go binary", parts[1])
+	}
+	funcs, offset, err := m.functions(bin, parts[1], name, at)
+	if err != nil {
+		return nil, err
+	}
+	var out []*types.Target
+	var last error
+	for _, f := range funcs {
+		t, err := userTarget(bin, p, f, offset, at)
+		if err != nil {
+			last = err
+			continue
+		}
+		t.Name = p.Name + ":" + parts[1] + ":" + f.Name
+		if offset > 0 {
+			t.Name += "+" + strconv.FormatUint(offset, 10)
+		}
+		out = append(out, t)
+	}
+	if len(out) == 0 {
+		return nil, wrong(2, "", "cannot probe %s: %s", name, last)
+	}
+	return out, nil
+}
+
+// functions finds what a name, pattern, name+offset or plain offset stands for.
+func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) ([]symbols.Func, uint64, error) {
+	if wild(strings.ReplaceAll(name, "(*", "")) {
+		funcs, err := bin.Match(name)
+		if err != nil {
+			return nil, 0, wrong(2, "", "%s", err)
+		}
+		if len(funcs) == 0 {
+			return nil, 0, wrong(2, "", "no function of %s matches '%s'", shown, name)
+		}
+		return funcs, 0, nil
+	}
+	if addr, err := strconv.ParseUint(name, 0, 64); err == nil && at == entry {
+		return []symbols.Func{{Name: name, FileOffset: addr}}, 0, nil
+	}
+	f, err := bin.Lookup(name)
+	if err == nil {
+		return []symbols.Func{f}, 0, nil
+	}
+	if plus := strings.LastIndexByte(name, '+'); plus > 0 && at == entry {
+		if off, e := strconv.ParseUint(name[plus+1:], 0, 32); e == nil {
+			if f, e := bin.Lookup(name[:plus]); e == nil {
+				if f.Size > 0 && off >= f.Size {
+					return nil, 0, wrong(2, "", "offset %d lies outside of %s, which has %d bytes", off, f.Name, f.Size)
+				}
+				return []symbols.Func{f}, off, nil
+			}
+		}
+	}
+	if !errors.Is(err, symbols.ErrNotFound) {
+		return nil, 0, wrong(2, "", "%s", err)
+	}
+	hint := ""
+	if near := bin.Similar(name); len(near) > 0 {
+		hint = "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"
+	}
+	return nil, 0, wrong(2, hint, "no function '%s' in %s", name, shown)
+}
+
+func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint64, at place) (*types.Target, error) {
+	t := &types.Target{Probe: p, Form: types.CArgs, Goid: -1, Syscall: -1, Return: at != entry}
+	t.Hook = types.Hook{Kind: types.HookUprobe, Path: bin.Path}
+	if bin.IsGo() {
+		t.Form = types.GoArgs
+		if g, err := bin.GoidOffset(); err == nil {
+			t.Goid = g
+		}
+	}
+	var points []uint64
+	switch {
+	case at == goReturn:
+		var err error
+		if points, err = bin.Returns(f); err != nil {
+			return nil, err
+		}
+		if len(points) == 0 {
+			return nil, errors.New("it has no return instruction")
+		}
+	case at == cReturn:
+		t.Hook.Kind = types.HookUretprobe
+		points = []uint64{f.FileOffset}
+	case offset > 0 || f.Addr == 0:
+		points = []uint64{f.FileOffset + offset}
+	default:
+		entry, err := bin.Entry(f)
+		if err != nil {
+			return nil, err
+		}
+		points = []uint64{entry}
+	}
+	for _, o := range points {
+		t.Hook.Points = append(t.Hook.Points, types.Point{Offset: o})
+	}
+	return t, nil
+}
