@@ -17,7 +17,7 @@ func attachEnd(s string, i int, argument bool) int {
 			}
 		case '=':
 			// "name=kprobe:f" is one word, "name= kprobe:f" two.
-			if !colon && (i+1 >= len(s) || isBlank(s[i+1])) {
+			if !colon && (i+1 >= len(s) || !isWord(s[i+1]) && s[i+1] != '*' && s[i+1] != '$' && s[i+1] != '"') {
 				return i
 			}
 		case '/':

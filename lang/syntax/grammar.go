@@ -297,13 +297,9 @@ func (g *gAttach) Parse(lex *lexer.PeekingLexer) error {
 	start := int32(t.Pos.Offset)
 	lex.Next()
 	alias, raw := splitAlias(t.Value)
-	if next := lex.Peek(); raw == "" || alias == "" && next.Value == "=" && isKind(next, Op) {
-		if raw != "" {
-			alias = t.Value
-		}
-		if next.Value == "=" {
-			lex.Next()
-		}
+	if alias == "" && lex.Peek().Value == "=" && wordEnd(raw, 0) == len(raw) && !isDigit(raw[0]) {
+		alias = raw
+		lex.Next()
 		if !isKind(lex.Peek(), AttachWord) {
 			return &failure{[]problem{unexpectedToken(lex.Peek(), "attach point")}}
 		}

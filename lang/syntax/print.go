@@ -131,7 +131,7 @@ func (p *printer) verbatim(n Node) {
 		p.write("…")
 		return
 	}
-	p.write(strings.TrimRight(p.file.Source.Slice(n.Span()), " \t\r\n"))
+	p.write(p.file.Source.Slice(n.Span()))
 	for len(p.comments) > 0 && p.comments[0].Span.Start < n.Span().End {
 		p.comments = p.comments[1:]
 	}
