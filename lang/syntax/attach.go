@@ -89,6 +89,22 @@ func bracketed(s string) int {
 	return 0
 }
 
+// openQuote returns where a quoted part starts that does not end, or -1.
+func openQuote(raw string) int {
+	open := -1
+	for i := 0; i < len(raw); i++ {
+		switch {
+		case raw[i] == '"' && open < 0:
+			open = i
+		case raw[i] == '"':
+			open = -1
+		case raw[i] == '\\' && open >= 0:
+			i++
+		}
+	}
+	return open
+}
+
 // splitAlias cuts "name=" from the front of an attach point.
 func splitAlias(raw string) (alias, rest string) {
 	if end := wordEnd(raw, 0); end > 0 && !isDigit(raw[0]) && strings.HasPrefix(raw[end:], "=") {

@@ -197,6 +197,7 @@ func TestRenderings(t *testing.T) {
 		"kprobe:f { (1, 2) = 3; }",
 		"kprobe:f { \"open }",
 		"kprobe:f { @x[1",
+		"uprobe:/x:\"open { }",
 		"config = { a = 1 }\nconfig = { b = 2 }",
 	}
 	var got strings.Builder

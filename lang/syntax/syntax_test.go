@@ -254,3 +254,32 @@ func TestStatementStrings(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestWalk counts the nodes that Walk reaches in every place an expression can hide in.
+func TestWalk(t *testing.T) {
+	text := `kprobe:f /x/ { $a = if (x) { x } else if (x) { x } else { x }; $b = { let $c = x; x };
+		for ($i : x..x) { f(x, (x, x), (n = x), x ? x : x, (uint8)x, x.y, $q[x], @m[x, x], sizeof(x + x), comptime x, -x); }
+		let $d : typeof(x) = x; while (x) { return x; } { x } }
+		slo s = 1% of s[x] where x over 1d { p = x; }
+		sli t { p = x; kprobe:g { x; } }`
+	f, ds := Parse(source.NewFile("stdin", text))
+	if len(ds) > 0 {
+		t.Fatal(ds)
+	}
+	got := 0
+	WalkFile(f, func(n Node) bool {
+		if name, ok := n.(*Name); ok && name.Text == "x" {
+			got++
+		}
+		return true
+	})
+	want := 0
+	for _, tok := range f.Tokens {
+		if tok.Kind == Ident && tok.Text == "x" {
+			want++
+		}
+	}
+	if got != want {
+		t.Errorf("reached %d of %d", got, want)
+	}
+}
