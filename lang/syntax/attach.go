@@ -17,7 +17,7 @@ func attachEnd(s string, i int, argument bool) int {
 			}
 		case '=':
 			// "name=kprobe:f" is one word, "name= kprobe:f" two.
-			if !colon && (i+1 >= len(s) || isBlank(s[i+1])) {
+			if !colon && (i+1 >= len(s) || !isWord(s[i+1]) && s[i+1] != '*' && s[i+1] != '$' && s[i+1] != '"') {
 				return i
 			}
 		case '/':
@@ -87,6 +87,22 @@ func bracketed(s string) int {
 		}
 	}
 	return 0
+}
+
+// openQuote returns where a quoted part starts that does not end, or -1.
+func openQuote(raw string) int {
+	open := -1
+	for i := 0; i < len(raw); i++ {
+		switch {
+		case raw[i] == '"' && open < 0:
+			open = i
+		case raw[i] == '"':
+			open = -1
+		case raw[i] == '\\' && open >= 0:
+			i++
+		}
+	}
+	return open
 }
 
 // splitAlias cuts "name=" from the front of an attach point.

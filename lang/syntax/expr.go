@@ -22,6 +22,9 @@ type parser struct {
 
 type bailout struct{}
 
+// maxChain bounds "a + b + c + …", which is a loop here but as deep as it is long for those who walk the tree.
+const maxChain = 1000
+
 // maxProblems is how many errors of one body are worth reading.
 const maxProblems = 50
 
@@ -168,7 +171,7 @@ func (p *parser) expr() Expr {
 func (p *parser) binary(level int) Expr {
 	start := p.start()
 	left := p.unary()
-	for {
+	for length := 0; ; length++ {
 		op := p.lex.Peek()
 		if !isKind(op, Op) {
 			return left
@@ -179,6 +182,10 @@ func (p *parser) binary(level int) Expr {
 		}
 		if op.Value == "/" && p.peek2().Value == "{" {
 			return left // closes a predicate: a block is never a divisor
+		}
+		if length == maxChain {
+			p.report(tokenSpan(op), "syntax: expression too long, the limit is %d operators in a row", maxChain)
+			panic(bailout{})
 		}
 		p.lex.Next()
 		right := p.binary(l + 1)

@@ -11,8 +11,8 @@ import (
 
 // The grammar of declarations. Each production has a build method that makes the node of the tree.
 //
-// With look-ahead 0 the first token of an alternative decides. "( ',' @@? )*" stands for a list with an
-// optional last comma. A literal matches a token of any kind by its text.
+// With look-ahead 0 the first token of an alternative decides, so a list that may end in a comma has to look
+// past the comma by hand: "( (?! ',' ')' ) ',' @@ )* ','?". A literal matches a token of any kind by its text.
 
 type (
 	gItem interface{ build(*builder) Item }
@@ -36,7 +36,7 @@ type (
 	gImport struct {
 		Pos, EndPos lexer.Position
 		Path        *gString     `parser:"'import' @@"`
-		Params      []*gArgument `parser:"( '(' ( @@ ( ',' @@? )* )? ')' )? ';'"`
+		Params      []*gArgument `parser:"( '(' ( @@ ( (?! ',' ')' ) ',' @@ )* ','? )? ')' )? ';'"`
 	}
 	gArgument struct {
 		Pos, EndPos lexer.Position
@@ -81,7 +81,7 @@ type (
 	}
 	gProbe struct {
 		Pos, EndPos lexer.Position
-		Attach      []*gAttach `parser:"@@ ( ',' @@? )*"`
+		Attach      []*gAttach `parser:"@@ ( (?= ',' Attach ) ',' @@ )* ','?"`
 		Pred        *gExpr     `parser:"( '/' @@ '/' )?"`
 		Body        *gBlock    `parser:"@@"`
 	}
@@ -101,7 +101,7 @@ type (
 	}
 	gComposite struct {
 		Pos, EndPos lexer.Position
-		Parts       []*gWeighted `parser:"'all' '(' @@ ( ',' @@? )* ')'"`
+		Parts       []*gWeighted `parser:"'all' '(' @@ ( (?! ',' ')' ) ',' @@ )* ','? ')'"`
 	}
 	gWeighted struct {
 		Pos, EndPos lexer.Position
@@ -113,7 +113,7 @@ type (
 		Objective   *gPercent `parser:"@@ 'of'"`
 		Minutes     bool      `parser:"( (?= 'minutes' 'of') @'minutes' 'of' )?"`
 		SLI         *gName    `parser:"@@"`
-		Filters     []*gExpr  `parser:"( '[' @@ ( ',' @@? )* ']' )?"`
+		Filters     []*gExpr  `parser:"( '[' @@ ( (?! ',' ']' ) ',' @@ )* ','? ']' )?"`
 		Op          string    `parser:"( @( '<=' | '>=' | '<' | '>' )"`
 		Limit       *gValue   `parser:"  @@"`
 		Where       *gExpr    `parser:"| 'where' @@ )?"`
@@ -159,7 +159,7 @@ type gMember struct {
 type symbols struct{ lexer.Definition }
 
 func (symbols) Symbols() map[string]lexer.TokenType {
-	return map[string]lexer.TokenType{"EOF": lexer.EOF, "Directive": tokenType(DirectiveLine)}
+	return map[string]lexer.TokenType{"EOF": lexer.EOF, "Directive": tokenType(DirectiveLine), "Attach": tokenType(AttachWord)}
 }
 
 // The leaves, which are read by hand. A leaf that does not fit takes nothing and lets the grammar go on.
@@ -297,17 +297,17 @@ func (g *gAttach) Parse(lex *lexer.PeekingLexer) error {
 	start := int32(t.Pos.Offset)
 	lex.Next()
 	alias, raw := splitAlias(t.Value)
-	if next := lex.Peek(); raw == "" || alias == "" && next.Value == "=" && isKind(next, Op) {
-		if raw != "" {
-			alias = t.Value
-		}
-		if next.Value == "=" {
-			lex.Next()
-		}
+	if alias == "" && lex.Peek().Value == "=" && wordEnd(raw, 0) == len(raw) && !isDigit(raw[0]) {
+		alias = raw
+		lex.Next()
 		if !isKind(lex.Peek(), AttachWord) {
 			return &failure{[]problem{unexpectedToken(lex.Peek(), "attach point")}}
 		}
 		raw = lex.Next().Value
+	}
+	if i := openQuote(raw); i >= 0 {
+		end := endOf(lex)
+		return &failure{[]problem{{span: source.Span{Start: end - int32(len(raw)-i), End: end}, message: "syntax: unterminated string"}}}
 	}
 	g.node = &AttachPoint{Range{Start: start, End: endOf(lex)}, alias, raw, splitAttach(raw)}
 	return nil

@@ -126,7 +126,7 @@ func (l *scanner) next(i int) (Kind, int) {
 		return Bad, len(s)
 	case c == '#' && strings.TrimLeft(s[lineStart(s, i):i], " \t") == "":
 		end := lineEnd(s, i)
-		for end < len(s) && strings.HasSuffix(strings.TrimSuffix(s[i:end], "\r"), "\\") {
+		for end+1 < len(s) && strings.HasSuffix(strings.TrimSuffix(s[i:end], "\r"), "\\") {
 			end = lineEnd(s, end+1)
 		}
 		return DirectiveLine, end

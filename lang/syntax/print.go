@@ -131,7 +131,7 @@ func (p *printer) verbatim(n Node) {
 		p.write("…")
 		return
 	}
-	p.write(strings.TrimRight(p.file.Source.Slice(n.Span()), " \t\r\n"))
+	p.write(p.file.Source.Slice(n.Span()))
 	for len(p.comments) > 0 && p.comments[0].Span.Start < n.Span().End {
 		p.comments = p.comments[1:]
 	}
@@ -196,6 +196,9 @@ func (p *printer) item(item Item) {
 
 // headerEnd is where the first block below n opens, or the end of n: comments before it go above n.
 func headerEnd(n Node) int32 {
+	if r, ok := n.(*resultStmt); ok {
+		n = r.Expr
+	}
 	end := n.Span().End
 	Walk(n, func(c Node) bool {
 		if b, ok := c.(*Block); ok && b.Start < end {

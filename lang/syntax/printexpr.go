@@ -26,14 +26,14 @@ func (p *printer) stmtIn(s Stmt, last bool) {
 func (p *printer) stmt(s Stmt) {
 	switch n := s.(type) {
 	case *resultStmt:
-		p.statementExpr(n.Expr)
+		p.statementExpr(n.Expr, true)
 	case *ExprStmt:
-		p.statementExpr(n.X)
+		p.statementExpr(n.X, false)
 		p.write(";")
 	case *Block:
 		p.block(n)
 	case *Assign:
-		p.statementExpr(n.Target)
+		p.statementExpr(n.Target, false)
 		p.write(" ", n.Op, " ")
 		p.expr(n.Value, ternaryLevel)
 		p.write(";")
@@ -77,9 +77,22 @@ func (p *printer) stmt(s Stmt) {
 	}
 }
 
-// statementExpr prints an expression where a statement starts: one that begins with an if or a block that is
-// not all of it is in parentheses already, because operands of that kind always are.
-func (p *printer) statementExpr(x Expr) { p.expr(x, ternaryLevel) }
+// statementExpr prints an expression where a statement starts. An if or a block there would be read as a
+// statement, so it stands in parentheses, unless it becomes the value of its block anyway.
+func (p *printer) statementExpr(x Expr, isResult bool) {
+	least := ternaryLevel
+	switch n := x.(type) {
+	case IfExpr:
+		if !isResult || !hasValue(n.If) {
+			least = postfixLevel
+		}
+	case BlockExpr:
+		if !isResult || n.Result == nil {
+			least = postfixLevel
+		}
+	}
+	p.expr(x, least)
+}
 
 func (p *printer) ifStmt(n *If) {
 	p.write("if (")
@@ -154,6 +167,9 @@ func (p *printer) expr(x Expr, least int) {
 			p.write("]")
 		}
 	case *Int:
+		if n.Raw == "" { // made by the compiler
+			fmt.Fprint(&p.out, n.Value)
+		}
 		p.write(n.Raw)
 	case *String:
 		p.write(quote(n.Value))

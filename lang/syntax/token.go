@@ -23,6 +23,11 @@ const (
 	Bad    // what the lexer could not read: the parser reports it
 )
 
+var kindNames = [...]string{"whitespace", "comment", "directive", "attach", "decl", "keyword", "ident", "var",
+	"param", "map", "number", "string", "op", "bad"}
+
+func (k Kind) String() string { return kindNames[k] }
+
 // Token is a piece of the source. The texts of all tokens joined are the source.
 type Token struct {
 	Kind Kind

@@ -91,6 +91,10 @@ func children(n Node) []Node {
 		l.add(n.Kind, n.Help)
 	case *Test:
 		l.add(n.Name, n.Body)
+	case IfExpr: // before Stmt: the statement inside lends it its methods
+		l.add(n.If)
+	case BlockExpr:
+		l.add(n.Block)
 	case Stmt:
 		stmtChildren(&l, n)
 	case Expr:
@@ -170,9 +174,5 @@ func exprChildren(l *nodes, n Expr) {
 		for i, name := range n.Names {
 			l.add(name, n.Elems[i])
 		}
-	case IfExpr:
-		l.add(n.If)
-	case BlockExpr:
-		l.add(n.Block)
 	}
 }
