@@ -1,0 +1,123 @@
+package backend
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/source"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens")
+
+func parse(t testing.TB, text string) *ir.Program {
+	t.Helper()
+	p, err := ir.Parse(source.NewFile("test.ir", text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ir.VerifyAll(p); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return p
+}
+
+// needKernel skips where raw tracepoint programs cannot be loaded.
+func needKernel(t testing.TB) {
+	t.Helper()
+	_ = rlimit.RemoveMemlock()
+	if err := features.HaveProgramType(ebpf.RawTracepoint); err != nil {
+		if os.Getenv("REQUIRE_KERNEL") == "1" {
+			t.Fatalf("the kernel feature raw_tracepoint programs is missing: %v", err)
+		}
+		t.Skipf("the kernel feature raw_tracepoint programs is missing: %v", err)
+	}
+}
+
+// loaded is a program in the kernel with its maps.
+type loaded struct {
+	prog *ebpf.Program
+	maps map[string]*ebpf.Map
+	code *Code
+}
+
+func mapSpec(m *ir.Map) *ebpf.MapSpec {
+	typ := map[ir.MapKind]ebpf.MapType{ir.Hash: ebpf.Hash, ir.LRUHash: ebpf.LRUHash, ir.PerCPUHash: ebpf.PerCPUHash,
+		ir.LRUPerCPUHash: ebpf.LRUCPUHash, ir.Array: ebpf.Array, ir.PerCPUArray: ebpf.PerCPUArray, ir.RingBuf: ebpf.RingBuf}[m.Kind]
+	return &ebpf.MapSpec{Type: typ, KeySize: uint32(m.KeySize), ValueSize: uint32(m.ValueSize), MaxEntries: uint32(m.MaxEntries)}
+}
+
+func loadFunc(t testing.TB, p *ir.Program, f *ir.Func, feat Features) *loaded {
+	t.Helper()
+	code, err := Compile(p, f, feat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := p.Maps
+	if code.Scratch != nil {
+		maps = append(maps[:len(maps):len(maps)], code.Scratch)
+	}
+	l := &loaded{maps: map[string]*ebpf.Map{}, code: code}
+	insns := append(code.Insns[:0:0], code.Insns...)
+	for _, m := range maps {
+		em, err := ebpf.NewMap(mapSpec(m))
+		if err != nil {
+			t.Fatalf("map %s: %v", m.Name, err)
+		}
+		t.Cleanup(func() { em.Close() })
+		l.maps[m.Name] = em
+		for i := range insns {
+			if insns[i].Reference() == m.Name {
+				if err := insns[i].AssociateMap(em); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	typ := ebpf.RawTracepoint
+	if f.Type == ir.Uprobe {
+		typ = ebpf.Kprobe
+	}
+	l.prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: typ, Instructions: insns, License: "GPL"})
+	if err != nil {
+		var ve *ebpf.VerifierError
+		if errors.As(err, &ve) {
+			err = fmt.Errorf("%+v", ve)
+		}
+		log := err.Error()
+		if lines := strings.Split(log, "\n"); len(lines) > 60 {
+			log = strings.Join(lines[len(lines)-60:], "\n")
+		}
+		t.Fatalf("%s\n%s\n%s\n%s", f, code.RA(), code.Asm(), log)
+	}
+	t.Cleanup(func() { l.prog.Close() })
+	return l
+}
+
+func (l *loaded) run(t testing.TB, ctx ...uint64) uint32 {
+	t.Helper()
+	ret, err := l.prog.Run(&ebpf.RunOptions{Context: ctx})
+	if err != nil {
+		t.Fatalf("run: %v", err)
+	}
+	return ret
+}
+
+// words reads the only value of an array map.
+func (l *loaded) words(t testing.TB, name string) []uint64 {
+	t.Helper()
+	m := l.maps[name]
+	out := make([]uint64, m.ValueSize()/8)
+	if err := m.Lookup(uint32(0), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

@@ -1,0 +1,250 @@
+package backend
+
+import (
+	"errors"
+
+	"github.com/slopebpf/slope/compiler/ir"
+)
+
+// legaliser rewrites a function until selection can take every instruction as it is.
+type legaliser struct {
+	prog    *ir.Program
+	f       *ir.Func
+	feat    Features
+	scratch *ir.Map
+}
+
+var errAtomic = errors.New("the kernel lacks atomic fetch-and-add and compare-and-exchange (5.12)")
+
+func (l *legaliser) run(stack int) error {
+	l.splitEdges()
+	for _, b := range l.f.RPO() {
+		for i := 0; i < len(b.Insts); i++ {
+			v := b.Insts[i]
+			switch v.Op {
+			case ir.OpSDiv, ir.OpSMod:
+				if !l.nativeDivision(v) {
+					i += l.expandDivision(b, i)
+				}
+			case ir.OpFetchAdd, ir.OpCmpXchg:
+				if !l.feat.AtomicFetch {
+					return errAtomic
+				}
+			}
+		}
+	}
+	l.moveSlots(stack)
+	return nil
+}
+
+// splitEdges puts a block into every edge of an If that carries arguments: the copies need a place.
+func (l *legaliser) splitEdges() {
+	split := func(to **ir.Block, args *[]*ir.Value, t *ir.Term) {
+		if len(*args) == 0 {
+			return
+		}
+		mid := &ir.Block{ID: len(l.f.Blocks), Term: ir.Term{Kind: ir.TermJump, Then: *to, ThenArgs: *args, Span: t.Span}}
+		l.f.Blocks = append(l.f.Blocks, mid)
+		*to, *args = mid, nil
+	}
+	for _, b := range l.f.RPO() {
+		if t := &b.Term; t.Kind == ir.TermIf || t.Kind == ir.TermNullCheck {
+			split(&t.Then, &t.ThenArgs, t)
+			split(&t.Else, &t.ElseArgs, t)
+		}
+	}
+}
+
+// nativeDivision tells whether the machine's signed division can be used. With a divisor that is not known it is
+// not: INT64_MIN / -1 traps on kernels from 6.6 until the verifier learnt to patch it (7c6b8fd9d8ae, 6.12).
+func (l *legaliser) nativeDivision(v *ir.Value) bool {
+	d := v.Args[1]
+	return l.feat.SDiv && d.Op == ir.OpConst && d.Imm != 0 && d.Imm != -1 && int64(int32(d.Imm)) == d.Imm
+}
+
+// expandDivision replaces the signed division at b.Insts[i] by an unsigned one between sign corrections; with
+// s = x>>63, (x^s)-s is |x|, and the same flips the sign of a result. It returns how many instructions were added.
+// Divisors 0 and -1 come out as ir.Eval has them.
+func (l *legaliser) expandDivision(b *ir.Block, i int) int {
+	v := b.Insts[i]
+	ed := ir.Edit(l.prog, l.f, b)
+	ed.Span = v.Span
+	tail := append([]*ir.Value(nil), b.Insts[i+1:]...)
+	term := b.Term
+	n := len(b.Insts)
+	b.Insts, b.Term = b.Insts[:i:i], ir.Term{}
+	flip := func(x, sign *ir.Value) *ir.Value { return ed.Bin(ir.OpSub, ed.Bin(ir.OpXor, x, sign), sign) }
+	x, y := v.Args[0], v.Args[1]
+	shift := ed.Const(63)
+	sx := ed.Bin(ir.OpSar, x, shift)
+	ax := flip(x, sx)
+	var sy, ay *ir.Value
+	if y.Op == ir.OpConst {
+		sy, ay = ed.Const(y.Imm>>63), ed.Const((y.Imm^y.Imm>>63)-y.Imm>>63)
+	} else {
+		sy = ed.Bin(ir.OpSar, y, shift)
+		ay = flip(y, sy)
+	}
+	var res, sign *ir.Value
+	if v.Op == ir.OpSDiv {
+		res = ed.Bin(ir.OpUDiv, ax, ay)
+		switch {
+		case y.Op != ir.OpConst:
+			sign = ed.Bin(ir.OpXor, sx, sy)
+		case y.Imm < 0:
+			sign = ed.Un(ir.OpNot, sx)
+		default:
+			sign = sx
+		}
+	} else {
+		res, sign = ed.Bin(ir.OpUMod, ax, ay), sx
+	}
+	// v itself becomes the last subtraction, so its users need no change.
+	v.Op, v.Args = ir.OpSub, []*ir.Value{ed.Bin(ir.OpXor, res, sign), sign}
+	b.Insts = append(append(b.Insts, v), tail...)
+	b.Term = term
+	return len(b.Insts) - n
+}
+
+// scratchAreas is how many runs of a preemptible program may hold scratch memory on one CPU.
+const scratchAreas = 4
+
+// moveSlots moves the biggest slots to scratch memory until the rest fits into stack bytes.
+func (l *legaliser) moveSlots(stack int) {
+	if _, size := placeSlots(l.f, l.f.Slots); size <= stack {
+		return
+	}
+	stay := append([]*ir.Slot(nil), l.f.Slots...)
+	var moved []*ir.Slot
+	for len(stay) > 0 {
+		if _, size := placeSlots(l.f, stay); size <= stack-8 { // 8: the key of the scratch map
+			break
+		}
+		big := 0
+		for i, s := range stay {
+			if s.Size > stay[big].Size {
+				big = i
+			}
+		}
+		moved = append(moved, stay[big])
+		stay = append(stay[:big], stay[big+1:]...)
+	}
+	at, size := placeSlots(l.f, moved)
+	if size == 0 {
+		return
+	}
+	base, shift := l.enter(size)
+	for _, b := range l.f.Blocks {
+		for _, v := range b.Insts {
+			if v.Op != ir.OpSlot {
+				continue
+			}
+			if off, ok := at[v.Slot]; ok {
+				v.Op, v.Class, v.Args, v.Imm, v.Slot = ir.OpOffset, ir.MapValue, []*ir.Value{base}, int64(off+shift), nil
+			}
+		}
+	}
+	kept := l.f.Slots[:0]
+	for _, s := range l.f.Slots {
+		if _, gone := at[s]; !gone {
+			kept = append(kept, s)
+		}
+	}
+	l.f.Slots = kept
+}
+
+// enter puts code before the entry that finds size bytes of scratch; when there are none the function returns 0.
+// It returns the address and the offset of the memory from it.
+func (l *legaliser) enter(size int) (base *ir.Value, shift int) {
+	f := l.f
+	m := &ir.Map{Name: "scratch_" + f.Name, Kind: ir.PerCPUArray, KeySize: 4, ValueSize: size, MaxEntries: 1}
+	l.scratch = m
+	old := f.Blocks[0]
+	ed := ir.Edit(l.prog, f, nil)
+	ed.Span = f.Span
+	entry := ed.Block()
+	ed.SetBlock(entry)
+	fail := ed.Block()
+	key := ed.Addr(ed.Slot("scratch_key", 4))
+	ed.Store(key, 0, 8, ed.Const(0))
+	if !f.Preemptible || !l.feat.AtomicFetch {
+		// Without compare-and-exchange the kernel (before 5.12) runs the programs of uprobes with preemption off.
+		base = ed.NullCheck(ed.Lookup(m, key), fail)
+		ed.Jump(old)
+	} else {
+		area := size + 8 // the first word is the number of the area plus one while it is taken
+		m.ValueSize = scratchAreas * area
+		all := ed.NullCheck(ed.Lookup(m, key), fail)
+		got := ed.Block(ir.Scalar)
+		busy := ed.Block()
+		for i := range scratchAreas {
+			word := ed.Detached(ir.OpCmpXchg, all, ed.Const(0), ed.Const(int64(i+1)))
+			word.Off = int32(i * area)
+			cur := ed.Current()
+			cur.Insts = append(cur.Insts, word)
+			taken, next := ed.Block(), busy
+			if i+1 < scratchAreas {
+				next = ed.Block()
+			}
+			ed.If(word, next, taken)
+			ed.SetBlock(taken)
+			// Read the number back: to the kernel's verifier it is then unknown, so it follows the rest of the
+			// program once and not once per area.
+			ed.Jump(got, ed.AddImm(ed.Load(all, i*area, 8, false), -1))
+			ed.SetBlock(next)
+		}
+		if w := l.counter(ir.LossScratchBusy); w != nil {
+			losses := ed.Lookup(l.prog.Health, key)
+			none := ed.Block()
+			p := ed.NullCheck(losses, none)
+			ed.AddMem(p, 8*w.ID, ed.Const(1))
+			ed.Jump(none)
+			ed.SetBlock(none)
+		}
+		ed.Jump(fail)
+		ed.SetBlock(got)
+		base, shift = ed.Index(all, ed.Mask(got.Params[0], scratchAreas-1), int64(area)), 8
+		ed.Jump(old)
+		l.leave(old, base)
+	}
+	ed.SetBlock(fail)
+	ed.Ret(ed.Const(0))
+	// The entry must be first.
+	for i, b := range f.Blocks {
+		if b == entry {
+			f.Blocks[0], f.Blocks[i] = entry, old
+		}
+	}
+	return base, shift
+}
+
+// leave gives the area back at every return reachable from b.
+func (l *legaliser) leave(b *ir.Block, base *ir.Value) {
+	seen := map[*ir.Block]bool{b: true}
+	for list := []*ir.Block{b}; len(list) > 0; list = list[1:] {
+		t := list[0].Term // a copy: the block's own is replaced
+		if t.Kind == ir.TermRet {
+			list[0].Term = ir.Term{}
+			ed := ir.Edit(l.prog, l.f, list[0])
+			ed.Span = t.Span
+			ed.Store(base, 0, 8, ed.Const(0))
+			ed.Ret(t.Cond)
+		}
+		for _, s := range t.Successors() {
+			if !seen[s] {
+				seen[s] = true
+				list = append(list, s)
+			}
+		}
+	}
+}
+
+// counter finds the word for a loss in Program.Health.
+func (l *legaliser) counter(loss ir.Loss) *ir.Counter {
+	for _, c := range l.prog.Counters {
+		if c.Loss == loss && l.prog.Health != nil {
+			return c
+		}
+	}
+	return nil
+}

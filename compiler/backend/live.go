@@ -1,0 +1,204 @@
+package backend
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// Positions: instruction number i reads at 2i and writes at 2i+1. A range [from, to) that ends with a read of
+// instruction i ends at 2i+1, one that starts with its write starts there: the two sides of a copy do not overlap.
+
+// interval is where one virtual register holds a value that is still needed.
+type interval struct {
+	reg   reg
+	spans []span
+	reads []int32 // positions of the instructions that read or write it, in order
+	depth []int8  // their loop depth
+	hints []reg   // machine registers it is copied from or to
+	defs  int
+	again *inst // the load that makes the value, when it is its only definition
+	temp  bool  // made by spilling: cannot be spilled
+	phys  reg
+}
+
+func (iv *interval) start() int32 { return iv.spans[0].from }
+func (iv *interval) end() int32   { return iv.spans[len(iv.spans)-1].to }
+
+type bitset []uint64
+
+func (s bitset) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
+func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s bitset) clear(i int)    { s[i/64] &^= 1 << (i % 64) }
+
+func (s bitset) each(fn func(i int)) {
+	for w, word := range s {
+		for word != 0 {
+			fn(w*64 + bits.TrailingZeros64(word))
+			word &= word - 1
+		}
+	}
+}
+
+// liveOut computes which virtual registers live at the end of every block.
+func liveOut(m *mach) map[*block]bitset {
+	words := (m.nreg + 63) / 64
+	in, out := map[*block]bitset{}, map[*block]bitset{}
+	for _, b := range m.blocks {
+		in[b], out[b] = make(bitset, words), make(bitset, words)
+	}
+	for changed := true; changed; {
+		changed = false
+		for i := len(m.blocks) - 1; i >= 0; i-- {
+			b := m.blocks[i]
+			now := out[b]
+			for _, s := range b.succs() {
+				for w, word := range in[s] {
+					now[w] |= word
+				}
+			}
+			live := slices.Clone(now)
+			for j := len(b.insts) - 1; j >= 0; j-- {
+				b.insts[j].defs(func(r reg) {
+					if r.virtual() {
+						live.clear(int(r - firstVirtual))
+					}
+				})
+				b.insts[j].uses(func(r reg) {
+					if r.virtual() {
+						live.set(int(r - firstVirtual))
+					}
+				})
+			}
+			if !slices.Equal(live, in[b]) {
+				in[b], changed = live, true
+			}
+		}
+	}
+	return out
+}
+
+// liveness is the result of one analysis: the interval of every virtual register, nil when it is not there, and the
+// ranges of the machine's.
+type liveness struct {
+	virtual []*interval
+	fixed   [10][]span
+}
+
+func analyse(m *mach) *liveness {
+	l := &liveness{virtual: make([]*interval, m.nreg)}
+	out := liveOut(m)
+	total := int32(0)
+	for _, b := range m.blocks {
+		total += int32(len(b.insts))
+	}
+	until := make([]int32, m.nreg) // where the range open at the moment ends; 0: none
+	end := 2 * total
+	// Backwards, so spans are collected in descending order.
+	for i := len(m.blocks) - 1; i >= 0; i-- {
+		b := m.blocks[i]
+		start := end - 2*int32(len(b.insts))
+		out[b].each(func(r int) { until[r] = end })
+		var fixed [11]int32
+		for j := len(b.insts) - 1; j >= 0; j-- {
+			in, at := &b.insts[j], start+2*int32(j)
+			in.defs(func(r reg) {
+				if !r.virtual() {
+					l.fixed[r] = append(l.fixed[r], span{at + 1, max(fixed[r], at+2)})
+					fixed[r] = 0
+					return
+				}
+				iv := l.get(r)
+				iv.defs++
+				iv.again = nil
+				if in.kind == load {
+					iv.again = in
+				}
+				iv.add(span{at + 1, max(until[r-firstVirtual], at+2)})
+				until[r-firstVirtual] = 0
+				iv.touch(at, b.depth)
+			})
+			in.uses(func(r reg) {
+				if !r.virtual() {
+					fixed[r] = max(fixed[r], at+1)
+					return
+				}
+				until[r-firstVirtual] = max(until[r-firstVirtual], at+1)
+				l.get(r).touch(at, b.depth)
+			})
+			if in.kind == move {
+				if in.dst.virtual() && !in.src.virtual() && in.src != fp {
+					l.get(in.dst).hints = append(l.get(in.dst).hints, in.src)
+				}
+				if in.src.virtual() && !in.dst.virtual() {
+					l.get(in.src).hints = append(l.get(in.src).hints, in.dst)
+				}
+			}
+		}
+		for r := range until {
+			if until[r] != 0 {
+				l.get(firstVirtual + reg(r)).add(span{start, until[r]})
+				until[r] = 0
+			}
+		}
+		for r, to := range fixed[:10] {
+			if to != 0 {
+				l.fixed[r] = append(l.fixed[r], span{start, to})
+			}
+		}
+		end = start
+	}
+	for r := range l.fixed {
+		slices.Reverse(l.fixed[r])
+	}
+	for _, iv := range l.virtual {
+		if iv != nil {
+			slices.Reverse(iv.spans)
+			slices.Reverse(iv.reads)
+			slices.Reverse(iv.depth)
+			slices.Reverse(iv.hints)
+			iv.temp = m.temp[iv.reg]
+			if iv.defs != 1 {
+				iv.again = nil
+			}
+		}
+	}
+	return l
+}
+
+func (l *liveness) get(r reg) *interval {
+	iv := l.virtual[r-firstVirtual]
+	if iv == nil {
+		iv = &interval{reg: r, phys: noReg}
+		l.virtual[r-firstVirtual] = iv
+	}
+	return iv
+}
+
+// add prepends a range, joined with the one after it when they touch.
+func (iv *interval) add(s span) {
+	if s.from >= s.to {
+		return
+	}
+	if n := len(iv.spans); n > 0 && iv.spans[n-1].from <= s.to {
+		iv.spans[n-1].from = s.from
+		return
+	}
+	iv.spans = append(iv.spans, s)
+}
+
+func (iv *interval) touch(at int32, depth int) {
+	if n := len(iv.reads); n == 0 || iv.reads[n-1] != at {
+		iv.reads = append(iv.reads, at)
+		iv.depth = append(iv.depth, int8(min(depth, 100)))
+	}
+}
+
+// at tells whether the value is needed at a position.
+func (iv *interval) at(pos int32) bool {
+	for _, s := range iv.spans {
+		if pos < s.to {
+			return pos >= s.from
+		}
+	}
+	return false
+}

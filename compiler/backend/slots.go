@@ -1,0 +1,181 @@
+package backend
+
+import (
+	"sort"
+
+	"github.com/slopebpf/slope/compiler/ir"
+)
+
+// span is a half-open range of positions.
+type span struct{ from, to int32 }
+
+// overlap tells whether two sorted lists of disjoint ranges have a common position.
+func overlap(a, b []span) bool {
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		switch {
+		case a[i].to <= b[j].from:
+			i++
+		case b[j].to <= a[i].from:
+			j++
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// placeSlots gives every slot of list an offset from the start of a frame so that slots that live at the same time
+// do not overlap, biggest first, and returns the size of the frame.
+func placeSlots(f *ir.Func, list []*ir.Slot) (map[*ir.Slot]int, int) {
+	live := slotRanges(f)
+	order := append([]*ir.Slot(nil), list...)
+	sort.SliceStable(order, func(i, j int) bool { return order[i].Size > order[j].Size })
+	at := make(map[*ir.Slot]int, len(order))
+	size := 0
+	var placed []*ir.Slot
+	for _, s := range order {
+		if len(live[s]) == 0 {
+			continue
+		}
+		off := 0
+		for again := true; again; {
+			again = false
+			for _, o := range placed {
+				if off < at[o]+o.Size && at[o] < off+s.Size && overlap(live[s], live[o]) {
+					off, again = at[o]+o.Size, true
+				}
+			}
+		}
+		at[s] = off
+		placed = append(placed, s)
+		size = max(size, off+s.Size)
+	}
+	return at, size
+}
+
+// slotRanges computes where each slot may hold something that is still needed: some access comes before on a path
+// from the entry and some access after. Any use of an address derived from the slot is an access.
+func slotRanges(f *ir.Func) map[*ir.Slot][]span {
+	order := f.RPO()
+	owner := slotOwners(order)
+	type edge struct{ first, last int32 }
+	access := make([]map[*ir.Slot]edge, len(order))
+	start := make([]int32, len(order)+1)
+	num := map[*ir.Block]int{}
+	for i, b := range order {
+		num[b] = i
+		access[i] = map[*ir.Slot]edge{}
+		start[i+1] = start[i] + int32(len(b.Insts)) + 1
+		at := start[i]
+		touch := func(v *ir.Value) {
+			for _, s := range owner[v] {
+				e, ok := access[i][s]
+				if !ok {
+					e.first = at
+				}
+				e.last = at
+				access[i][s] = e
+			}
+		}
+		for _, v := range b.Insts {
+			if v.Op != ir.OpOffset && v.Op != ir.OpIndex {
+				for _, a := range v.Args {
+					touch(a)
+				}
+			}
+			at++
+		}
+		for _, a := range b.Term.ThenArgs {
+			touch(a)
+		}
+		for _, a := range b.Term.ElseArgs {
+			touch(a)
+		}
+	}
+	before := make([]map[*ir.Slot]bool, len(order)) // accessed on some way to the block
+	after := make([]map[*ir.Slot]bool, len(order))  // accessed on some way from its end
+	for i := range order {
+		before[i], after[i] = map[*ir.Slot]bool{}, map[*ir.Slot]bool{}
+	}
+	for changed := true; changed; {
+		changed = false
+		add := func(to map[*ir.Slot]bool, s *ir.Slot) {
+			if !to[s] {
+				to[s], changed = true, true
+			}
+		}
+		for i, b := range order {
+			for _, succ := range b.Term.Successors() {
+				j := num[succ]
+				for s := range before[i] {
+					add(before[j], s)
+				}
+				for s := range access[i] {
+					add(before[j], s)
+				}
+				for s := range after[j] {
+					add(after[i], s)
+				}
+				for s := range access[j] {
+					add(after[i], s)
+				}
+			}
+		}
+	}
+	out := map[*ir.Slot][]span{}
+	for _, s := range f.Slots {
+		for i := range order {
+			e, ok := access[i][s]
+			if !ok {
+				if !before[i][s] || !after[i][s] {
+					continue
+				}
+				e = edge{start[i], start[i+1] - 1}
+			}
+			if before[i][s] {
+				e.first = start[i]
+			}
+			if after[i][s] {
+				e.last = start[i+1] - 1
+			}
+			out[s] = append(out[s], span{e.first, e.last + 1})
+		}
+	}
+	return out
+}
+
+// slotOwners finds the slots each pointer may point into.
+func slotOwners(order []*ir.Block) map[*ir.Value][]*ir.Slot {
+	owner := map[*ir.Value][]*ir.Slot{}
+	for changed := true; changed; {
+		changed = false
+		join := func(to *ir.Value, from []*ir.Slot) {
+			for _, s := range from {
+				have := false
+				for _, o := range owner[to] {
+					have = have || o == s
+				}
+				if !have {
+					owner[to], changed = append(owner[to], s), true
+				}
+			}
+		}
+		for _, b := range order {
+			for _, v := range b.Insts {
+				switch v.Op {
+				case ir.OpSlot:
+					join(v, []*ir.Slot{v.Slot})
+				case ir.OpOffset, ir.OpIndex:
+					join(v, owner[v.Args[0]])
+				}
+			}
+			for i, a := range b.Term.ThenArgs {
+				join(b.Term.Then.Params[i], owner[a])
+			}
+			for i, a := range b.Term.ElseArgs {
+				join(b.Term.Else.Params[i], owner[a])
+			}
+		}
+	}
+	return owner
+}

@@ -1,0 +1,150 @@
+package ir
+
+// pointer is what Verify knows of a pointer: what it points into and between which offsets.
+// A nil root means that the place is not known; only the class is checked then.
+type pointer struct {
+	root   any // *Slot, *Map or the reserving *Value
+	size   int64
+	lo, hi int64
+}
+
+// pointers follows every pointer from where it is made and checks the accesses through it.
+func (vf *verifier) pointers() {
+	vf.ptr = map[*Value]pointer{}
+	for _, b := range vf.dom.Order {
+		for _, v := range b.Insts {
+			if v.Class.Pointer() {
+				vf.ptr[v] = vf.derive(v)
+			}
+			vf.access(v)
+		}
+	}
+}
+
+func (vf *verifier) derive(v *Value) pointer {
+	switch v.Op {
+	case OpSlot:
+		return pointer{root: v.Slot, size: int64(v.Slot.Size)}
+	case OpMapValue, OpMapLookup:
+		return pointer{root: v.Map, size: int64(v.Map.ValueSize)}
+	case OpRingReserve:
+		return pointer{root: v, size: v.Imm}
+	case OpNonNull:
+		return vf.ptr[v.Args[0]]
+	case OpOffset:
+		p := vf.ptr[v.Args[0]]
+		p.lo += v.Imm
+		p.hi += v.Imm
+		return p
+	case OpIndex:
+		p := vf.ptr[v.Args[0]]
+		x := v.Args[1]
+		if x.Op == OpConst {
+			p.lo += x.Imm * v.Imm
+		}
+		p.hi += x.Imm * v.Imm
+		return p
+	}
+	return pointer{}
+}
+
+func (vf *verifier) access(v *Value) {
+	switch v.Op {
+	case OpLoad, OpStore:
+		vf.inside(v, 0, int64(v.Off), int64(v.Width))
+	case OpZero:
+		vf.inside(v, 0, int64(v.Off), v.Imm)
+	case OpBytes:
+		vf.inside(v, 0, int64(v.Off), int64(len(v.Data)))
+	case OpCopy:
+		vf.inside(v, 0, int64(v.Off), v.Imm)
+		vf.inside(v, 1, 0, v.Imm)
+	case OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg:
+		vf.inside(v, 0, int64(v.Off), 8)
+	case OpMapLookup, OpMapDelete:
+		vf.inside(v, 0, 0, int64(v.Map.KeySize))
+	case OpMapUpdate:
+		vf.inside(v, 0, 0, int64(v.Map.KeySize))
+		vf.inside(v, 1, 0, int64(v.Map.ValueSize))
+	case OpRead, OpReadStr:
+		vf.inside(v, 0, 0, v.Imm)
+		if v.Imm <= 0 {
+			vf.fail(v.Span, "v%d: %s of %d bytes", v.ID, v.Op, v.Imm)
+		}
+	case OpHelper:
+		if v.Helper == HelperComm {
+			vf.inside(v, 0, 0, 16)
+		}
+	}
+}
+
+// inside checks that size bytes at off of operand i lie in what it points into.
+func (vf *verifier) inside(v *Value, i int, off, size int64) {
+	p := vf.ptr[v.Args[i]]
+	if p.root == nil {
+		return
+	}
+	if p.lo+off < 0 || p.hi+off+size > p.size {
+		vf.fail(v.Span, "v%d: %s reaches bytes %d to %d of %d", v.ID, v.Op, p.lo+off, p.hi+off+size, p.size)
+	}
+}
+
+// records follows the reserved ring-buffer records along every path.
+func (vf *verifier) records() {
+	open := map[*Block]map[any]bool{vf.f.Blocks[0]: {}}
+	for _, b := range vf.dom.Order {
+		in, ok := open[b]
+		if !ok {
+			continue
+		}
+		now := make(map[any]bool, len(in))
+		for k := range in {
+			now[k] = true
+		}
+		for _, v := range b.Insts {
+			vf.record(v, now)
+		}
+		t := &b.Term
+		if t.Kind == TermRet && len(now) > 0 {
+			vf.fail(t.Span, "b%d: a ring-buffer record is neither submitted nor discarded", b.ID)
+		}
+		for _, s := range t.Successors() {
+			if old, seen := open[s]; !seen {
+				open[s] = now
+			} else if !sameSet(old, now) {
+				vf.fail(t.Span, "b%d → b%d: a ring-buffer record is open on one way only", b.ID, s.ID)
+			}
+		}
+	}
+}
+
+func (vf *verifier) record(v *Value, now map[any]bool) {
+	if v.Op == OpNonNull && v.Class == RingPtr {
+		now[vf.ptr[v].root] = true
+		return
+	}
+	for _, a := range v.Args {
+		if p := vf.ptr[a]; a.Class == RingPtr && p.root != nil && !now[p.root] {
+			vf.fail(v.Span, "v%d: %s of a record that is already gone", v.ID, v.Op)
+		}
+	}
+	if v.Op == OpRingSubmit || v.Op == OpRingDiscard {
+		p := vf.ptr[v.Args[0]]
+		if p.lo != 0 || p.hi != 0 {
+			vf.fail(v.Span, "v%d: %s at offset %d of the record", v.ID, v.Op, p.hi)
+		}
+		delete(now, p.root)
+	}
+}
+
+func sameSet(a, b map[any]bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k := range a {
+		if !b[k] {
+			return false
+		}
+	}
+	return true
+}
