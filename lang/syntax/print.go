@@ -119,10 +119,17 @@ func (p *printer) trailing(end int32) {
 	}
 }
 
-// start prints the comments up to end and begins the line of a node.
+// start prints the comments up to end, those from inside the node too, and begins its line. A blank line
+// before the node goes above the comments that move out of it.
 func (p *printer) start(n Node, end int32) {
-	p.lead(end)
-	p.newLine(n.Span().Start)
+	at := n.Span().Start
+	p.lead(at)
+	for p.commentBefore(end) {
+		p.newLine(at)
+		p.comment()
+		at = 0
+	}
+	p.newLine(at)
 }
 
 // verbatim prints the source of a node.
@@ -152,7 +159,7 @@ func (p *printer) item(item Item) {
 	case *Config:
 		p.start(n, n.Start)
 		p.write("config = ")
-		p.props(n.Props, n.End)
+		p.props(n.Props, n.Start, n.End)
 		return
 	case *SLO:
 		p.slo(n)
@@ -332,7 +339,7 @@ func (p *printer) slo(n *SLO) {
 		return
 	}
 	p.write(" ")
-	p.props(n.Props, n.End)
+	p.props(n.Props, end, n.End)
 }
 
 func (p *printer) sentence(n *Sentence) {
@@ -372,15 +379,13 @@ func (p *printer) sentence(n *Sentence) {
 	}
 }
 
-// props prints "{ name = value; … }" of a declaration that ends at end.
-func (p *printer) props(list []*Property, end int32) {
+// props prints "{ name = value; … }" that opens after one place in the source and ends at another.
+func (p *printer) props(list []*Property, after, end int32) {
 	if len(list) == 0 && !p.commentBefore(end) {
 		p.write("{}")
 		return
 	}
-	p.write("{")
-	p.indent++
-	p.fresh = true
+	p.open(after)
 	for _, prop := range list {
 		p.property(prop)
 	}
