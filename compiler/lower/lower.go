@@ -33,6 +33,7 @@ type Options struct {
 	Library ir.Library
 	Kernel  ir.Kernel
 	CPUs    int // possible CPUs, to judge the size of per-CPU maps
+	Pid     int // only this process, 0 for all
 }
 
 // lowerer is the state of one program.
@@ -339,6 +340,7 @@ func (f *fn) entry(e *entry) {
 	f.end = f.Block()
 	f.Builder.Span = e.clause.Probe.Span()
 	f.selectSyscall(e)
+	f.selectProcess()
 	if pred := e.clause.Probe.Pred; pred != nil {
 		body := f.Block()
 		f.cond(pred, body, f.end)
@@ -347,6 +349,23 @@ func (f *fn) entry(e *entry) {
 	f.block(e.clause.Probe.Body)
 	f.Jump(f.end)
 	f.SetBlock(f.end)
+}
+
+// selectProcess leaves the action in other processes than -p's. Uprobes are filtered by the kernel, begin, end and
+// interval belong to nobody.
+func (f *fn) selectProcess() {
+	switch f.group.hooks[0].Kind {
+	case types.HookRaw, types.HookTracepoint, types.HookProfile:
+	default:
+		return
+	}
+	if f.l.opt.Pid == 0 {
+		return
+	}
+	body := f.Block()
+	tgid := f.Bin(ir.OpShr, f.Help(ir.HelperPidTgid), f.Const(32))
+	f.If(f.Bin(ir.OpEq, tgid, f.Const(int64(f.l.opt.Pid))), body, f.end)
+	f.SetBlock(body)
 }
 
 const origAx = 120 // offset in the pt_regs of x86-64
