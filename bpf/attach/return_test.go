@@ -51,20 +51,7 @@ func start(t *testing.T) *child {
 	if out, err := exec.Command(gcc, "-O2", "-o", c.path, source).CombinedOutput(); err != nil {
 		t.Skipf("cc: %v\n%s", err, out)
 	}
-	cmd := exec.Command(c.path)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	c.pid, c.in, c.out = cmd.Process.Pid, in, bufio.NewReader(out)
+	c.run()
 	return c
 }
 

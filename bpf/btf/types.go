@@ -1,6 +1,8 @@
 package btf
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"sync"
@@ -209,7 +211,7 @@ func opaque(size int) *types.Type {
 
 // RawTracepoint returns the id of a raw tracepoint's type, the attach target of a tp_btf program.
 func (ix *Index) RawTracepoint(event string) (uint32, error) {
-	id, err := ix.Find("btf_trace_"+event, KindTypedef)
+	id, err := ix.Find(tracepointPrefix+event, KindTypedef)
 	if err != nil {
 		return 0, fmt.Errorf("find raw tracepoint %s: %w", event, ErrNotFound)
 	}
@@ -219,31 +221,85 @@ func (ix *Index) RawTracepoint(event string) (uint32, error) {
 // RawTracepointArgs returns the words of a raw tracepoint's context: argument i at offset 8*i. The names are those of
 // the event's probe function where BTF has it, else arg0, arg1 and so on.
 func (ix *Index) RawTracepointArgs(event string) (types.Fields, error) {
-	r, ok := ix.find(1<<KindTypedef, "btf_trace_"+event)
-	if !ok {
-		return nil, fmt.Errorf("find raw tracepoint %s: %w", event, ErrNotFound)
+	_, args, err := ix.RawTracepointTarget(event)
+	return args, err
+}
+
+// A raw tracepoint is a typedef of a pointer to a prototype without names. The names are those of its stub (6.7) or
+// of its glue function, where they were compiled in.
+const (
+	tracepointPrefix = "btf_trace_"
+	stubPrefix       = "__probestub_"
+	gluePrefix       = "__bpf_trace_"
+)
+
+// RawTracepointTarget returns what RawTracepoint and RawTracepointArgs do by one search.
+func (ix *Index) RawTracepointTarget(event string) (id uint32, args types.Fields, err error) {
+	def, f := ix.tracepoint(event)
+	if def.id == 0 {
+		return 0, nil, fmt.Errorf("find raw tracepoint %s: %w", event, ErrNotFound)
 	}
-	if r, ok = ix.strip(r.sizeType); ok && r.kind() == KindPtr {
+	r, ok := ix.strip(def.sizeType)
+	if ok && r.kind() == KindPtr {
 		r, ok = ix.strip(r.sizeType)
 	}
 	if !ok || r.kind() != KindFuncProto {
-		return nil, fmt.Errorf("read raw tracepoint %s: %w", event, ErrMalformed)
+		return 0, nil, fmt.Errorf("read raw tracepoint %s: %w", event, ErrMalformed)
 	}
 	args, named := ix.params(r, 1)
-	if named {
-		return args, nil
+	if named || f.id == 0 {
+		return def.id, args, nil
 	}
-	// The typedef's prototype has no names; the stub's and the glue function's do, where they were compiled in.
-	if f, ok := ix.find(1<<KindFunc, "__probestub_"+event, "__bpf_trace_"+event); ok {
-		if p, ok := ix.strip(f.sizeType); ok && p.kind() == KindFuncProto && p.vlen() == r.vlen() {
-			for i := range args {
-				if name := ix.name(p.word(2 * (i + 1))); name != "" {
-					args[i].Name = name
-				}
+	if p, ok := ix.strip(f.sizeType); ok && p.kind() == KindFuncProto && p.vlen() == r.vlen() {
+		for i := range args {
+			if name := ix.name(p.word(2 * (i + 1))); name != "" {
+				args[i].Name = name
 			}
 		}
 	}
-	return args, nil
+	return def.id, args, nil
+}
+
+// tracepoint finds the typedef of a raw tracepoint and a function that knows its arguments' names, in one pass over
+// the strings and one over the types. What is missing has id 0.
+func (ix *Index) tracepoint(event string) (def, f record) {
+	var typedef, stub, glue uint32
+	needle := []byte("_" + event + "\x00")
+	for at := 0; event != ""; {
+		i := bytes.Index(ix.strs[at:], needle)
+		if i < 0 {
+			break
+		}
+		end := at + i + 1 // of the prefix
+		for _, c := range [...]struct {
+			prefix string
+			off    *uint32
+		}{{tracepointPrefix, &typedef}, {stubPrefix, &stub}, {gluePrefix, &glue}} {
+			if from := end - len(c.prefix); from > 0 && ix.strs[from-1] == 0 && string(ix.strs[from:end]) == c.prefix {
+				*c.off = uint32(from)
+			}
+		}
+		at = end
+	}
+	if typedef == 0 {
+		return def, f
+	}
+	want := stub
+	if want == 0 {
+		want = glue
+	}
+	t, le := ix.types, binary.LittleEndian
+	for id, off := uint32(1), 0; off+12 <= len(t) && (def.id == 0 || f.id == 0 && want != 0); id++ {
+		name, info := le.Uint32(t[off:]), le.Uint32(t[off+4:])
+		switch {
+		case name == typedef && Kind(info>>24&0x1f) == KindTypedef && def.id == 0:
+			def, _ = ix.at(id, off)
+		case want != 0 && name == want && Kind(info>>24&0x1f) == KindFunc:
+			f, _ = ix.at(id, off)
+		}
+		off += length(info)
+	}
+	return def, f
 }
 
 // Func returns a kernel function's id, its arguments as the words of an fentry context, and its result (types.None
