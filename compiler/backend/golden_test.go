@@ -50,7 +50,7 @@ func TestGolden(t *testing.T) {
 				return // needs an attach target to load
 			}
 			needKernel(t)
-			loadFunc(t, p, p.Funcs[0], Features{AtomicFetch: true})
+			loadFunc(t, p, p.Funcs[0], probed(t)["v3"])
 		})
 	}
 }

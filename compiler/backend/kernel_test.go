@@ -42,6 +42,34 @@ func needKernel(t testing.TB) {
 	}
 }
 
+// probed returns the instruction sets the kernel can run, by name: v3 always, v4 where it is there.
+func probed(t testing.TB) map[string]Features {
+	t.Helper()
+	needKernel(t)
+	out := map[string]Features{"v3": {}}
+	p := parse(t, "map m array key 4 value 8 entries 1\nfunc raw_tp f \"\"\nb0:\n v0 = mapvalue m\n v1 = const 1\n v2 = fetchadd v0, 0, v1\n ret v2\n")
+	code, err := Compile(p, p.Funcs[0], Features{AtomicFetch: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ebpf.NewMap(mapSpec(p.Maps[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := code.Insns[0].AssociateMap(m); err != nil {
+		t.Fatal(err)
+	}
+	if prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.RawTracepoint, Instructions: code.Insns, License: "GPL"}); err == nil {
+		prog.Close()
+		out["v3"] = Features{AtomicFetch: true}
+	}
+	if features.HaveV4ISA() == nil {
+		out["v4"] = Features{AtomicFetch: true, SDiv: true, MovSX: true}
+	}
+	return out
+}
+
 // loaded is a program in the kernel with its maps.
 type loaded struct {
 	prog *ebpf.Program

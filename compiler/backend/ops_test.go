@@ -13,9 +13,6 @@ import (
 var boundary = []int64{0, 1, 2, 3, 7, 8, 63, 64, 65, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
 	math.MaxInt64, math.MinInt64, math.MinInt64 + 1, -1, -2, -7, -128, -32768, -2147483648, -2147483649}
 
-// feats are the instruction sets the kernel at hand can run.
-var feats = map[string]Features{"v3": {AtomicFetch: true}, "v4": {AtomicFetch: true, SDiv: true, MovSX: true}}
-
 // TestScalarOps runs every scalar operation in the kernel: both operands from the context, and the second constant.
 func TestScalarOps(t *testing.T) {
 	needKernel(t)
@@ -30,7 +27,7 @@ func TestScalarOps(t *testing.T) {
 			ops = append(ops, op)
 		}
 	}
-	for name, feat := range feats {
+	for name, feat := range probed(t) {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
 			fmt.Fprintf(&b, "map out array key 4 value %d entries 1\nfunc raw_tp ops \"\"\nb0:\n v0 = ctx\n v1 = load.u8 v0, 0\n v2 = load.u8 v0, 8\n v3 = mapvalue out\n", 8*(len(ops)+6))
@@ -73,7 +70,7 @@ func TestScalarOps(t *testing.T) {
 // TestConstOps has a constant operand on either side.
 func TestConstOps(t *testing.T) {
 	needKernel(t)
-	for name, feat := range feats {
+	for name, feat := range probed(t) {
 		t.Run(name, func(t *testing.T) {
 			for op := ir.OpAdd; op <= ir.OpSLe; op++ {
 				if !op.Scalar() || op == ir.OpNeg || op == ir.OpNot {

@@ -89,17 +89,17 @@ func (s *selector) inst(v *ir.Value) {
 		s.storeMem(base, off, 8, t)
 	case ir.OpAtomic:
 		base, off := s.memory(v.Args[0], int64(v.Off))
-		s.emit(inst{ins: asm.Instruction{OpCode: asm.AddAtomic.OpCode(asm.DWord), Offset: off}, dst: base, src: s.reg(v.Args[1]), dstUse: true})
+		s.emit(inst{ins: atomic(asm.AddAtomic, off), dst: base, src: s.reg(v.Args[1]), dstUse: true})
 	case ir.OpFetchAdd:
 		base, off := s.memory(v.Args[0], int64(v.Off))
 		d := s.reg(v)
 		s.into(d, v.Args[1])
-		s.emit(inst{ins: asm.Instruction{OpCode: asm.FetchAdd.OpCode(asm.DWord), Offset: off}, dst: base, src: d, dstUse: true, srcDef: true})
+		s.emit(inst{ins: atomic(asm.FetchAdd, off), dst: base, src: d, dstUse: true, srcDef: true})
 	case ir.OpCmpXchg:
 		base, off := s.memory(v.Args[0], int64(v.Off))
 		y := s.reg(v.Args[2])
 		s.into(0, v.Args[1])
-		s.emit(inst{ins: asm.Instruction{OpCode: asm.CmpXchg.OpCode(asm.DWord), Offset: off}, dst: base, src: y, dstUse: true, fixed0: true})
+		s.emit(inst{ins: atomic(asm.CmpXchg, off), dst: base, src: y, dstUse: true, fixed0: true})
 		if s.uses[v] > 0 {
 			s.move(s.reg(v), 0)
 		}
@@ -112,6 +112,12 @@ func (s *selector) inst(v *ir.Value) {
 			panic(fmt.Sprintf("BUG: no selection for %s", v))
 		}
 	}
+}
+
+// atomic is an atomic operation on 8 bytes. The operation is in the constant too: Instruction.Marshal of cilium/ebpf
+// v0.22.0 takes it from there before it sets it from the opcode, and would write a plain addition.
+func atomic(op asm.AtomicOp, off int16) asm.Instruction {
+	return asm.Instruction{OpCode: op.OpCode(asm.DWord), Offset: off, Constant: int64(op >> 8)}
 }
 
 // copyOf puts the first operand into the result's register.
