@@ -80,6 +80,11 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	if diags.HasErrors() {
 		return nil, diags
 	}
+	defer func() {
+		if diags.HasErrors() {
+			obj = nil
+		}
+	}()
 	defer recoverBug(file, &diags)
 	obj = &Object{Checked: prog}
 	obj.IR, obj.Layout = lower.Program(prog, lower.Options{Library: o.Library, Kernel: o.Kernel, CPUs: o.CPUs, Pid: o.Pid})

@@ -173,7 +173,8 @@ func (vf *verifier) inst(v *Value) {
 
 // mayLeak allows the one use of a pointer as a number: a kernel address that is stored, compared or read through.
 func mayLeak(v *Value, i int, a *Value) bool {
-	return a.Class == BTFPtr && (v.Op == OpStore || (v.Op == OpRead || v.Op == OpReadStr) && i == 1 || v.Op.Scalar())
+	read := (v.Op == OpRead || v.Op == OpReadStr) && i == 1
+	return a.Class == Ctx && read || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op.Scalar())
 }
 
 func (c Class) want() string {

@@ -207,8 +207,7 @@ func (f *fn) recordAddr(fld types.Field) *ir.Value {
 	if !fld.DataLoc {
 		return f.Offset(f.Ctx(), int64(fld.Offset))
 	}
-	at := f.Bin(ir.OpAnd, f.Load(f.Ctx(), fld.Offset, 4, false), f.Const(0xffff))
-	return f.Bin(ir.OpAdd, f.Ctx(), at)
+	return f.Index(f.Ctx(), f.Mask(f.Load(f.Ctx(), fld.Offset, 4, false), 0xffff), 1)
 }
 
 // readString copies a NUL-terminated string from an address.

@@ -173,6 +173,7 @@ func (c *checker) config(n *syntax.Config) {
 // resolve expands the attach points of a probe into clauses.
 func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	var clauses []*Clause
+	reads := c.readsArgs(p)
 	for _, a := range p.Attach {
 		if len(a.Parts) == 0 {
 			continue
@@ -200,7 +201,7 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	next:
 		for _, t := range targets {
 			for _, cl := range clauses {
-				if sameShape(cl.Targets[0], t) {
+				if cl.Targets[0].Probe == t.Probe && (!reads || sameShape(cl.Targets[0], t)) {
 					cl.Targets = append(cl.Targets, t)
 					continue next
 				}
@@ -211,9 +212,27 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	c.prog.Clauses = append(c.prog.Clauses, clauses...)
 }
 
-// sameShape tells whether one body serves both targets.
+// readsArgs tells whether a probe names anything whose meaning depends on the target's arguments.
+func (c *checker) readsArgs(p *syntax.Probe) bool {
+	found := false
+	look := func(n syntax.Node) bool {
+		if name, ok := n.(*syntax.Name); ok {
+			if row, _ := c.builtin(name.Text); row != nil && row.Args {
+				found = true
+			}
+		}
+		return !found
+	}
+	if p.Pred != nil {
+		syntax.Walk(p.Pred, look)
+	}
+	syntax.Walk(p.Body, look)
+	return found
+}
+
+// sameShape tells whether one body that reads arguments serves both targets.
 func sameShape(a, b *types.Target) bool {
-	if a.Probe != b.Probe || a.Form != b.Form || a.Return != b.Return || a.Goid != b.Goid || (a.Raw == nil) != (b.Raw == nil) {
+	if a.Form != b.Form || a.Return != b.Return || a.Goid != b.Goid || (a.Raw == nil) != (b.Raw == nil) {
 		return false
 	}
 	if a.Raw != nil && (a.Raw.Form != b.Raw.Form || (a.Raw.Args == nil) != (b.Raw.Args == nil)) {

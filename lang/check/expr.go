@@ -151,6 +151,14 @@ func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {
 	if row.Numbered {
 		c.info.Consts[e] = int64(n)
 	}
+	if row.PerProbe {
+		for _, target := range c.clause.Targets {
+			o, err := row.Type(target, n)
+			if u, ok := types.Unify(t, o); ok && err == nil {
+				t = u
+			}
+		}
+	}
 	return t
 }
 

@@ -42,8 +42,9 @@ type Engine struct {
 	all  []*program
 	ring *bpf.Ring
 
-	mu     sync.Mutex // guards links and closing
-	zeroed map[*ir.Map]bool
+	mu      sync.Mutex       // guards links and closing
+	zeroed  map[*ir.Map]bool // maps that zero() set: an unkeyed one then prints as 0
+	damaged uint64           // records that could not be decoded
 }
 
 // program is one loaded function and what it is attached to.

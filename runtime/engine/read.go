@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/compiler/lower"
+)
+
+// Read calls f with every entry of a map; a per-CPU value is that of all CPUs, one after the other. The slices are
+// valid during the call only.
+func (e *Engine) Read(m *ir.Map, f func(key, value []byte) error) error {
+	km := e.maps[m]
+	if km == nil {
+		return nil
+	}
+	return bpf.ReadAll(km, f)
+}
+
+// Clear removes every entry; an unkeyed map becomes unset.
+func (e *Engine) Clear(m *ir.Map) error {
+	delete(e.zeroed, m)
+	if m.Kind.Keyed() {
+		return bpf.Clear(e.maps[m])
+	}
+	return bpf.Zero(e.maps[m])
+}
+
+// Zero sets every value to zero and keeps the keys; an unkeyed map stays set if it was.
+func (e *Engine) Zero(m *ir.Map) error {
+	if m.Kind.Keyed() {
+		return bpf.Zero(e.maps[m])
+	}
+	if m.Kind == ir.Array { // the last word says that it is set
+		return e.Read(m, func(_, value []byte) error {
+			clear(value[:len(value)-8])
+			return e.maps[m].Put(uint32(0), value)
+		})
+	}
+	e.zeroed[m] = true
+	return bpf.Zero(e.maps[m])
+}
+
+// Zeroed tells whether zero() was the last thing that happened to an unkeyed aggregation without presence of its own.
+func (e *Engine) Zeroed(m *ir.Map) bool { return e.zeroed[m] }
+
+// sum adds up the words of a per-CPU value.
+func sum(value []byte, words int) []uint64 {
+	out := make([]uint64, words)
+	for at := 0; at+8*words <= len(value); at += 8 * words {
+		for w := range out {
+			out[w] += le.Uint64(value[at+8*w:])
+		}
+	}
+	return out
+}
+
+// Set is what an indicator recorded for one label set. Labels is the key as the kernel has it, nil for the label sets
+// beyond the limit and for an indicator without labels.
+type Set struct {
+	Labels []byte
+	Words  []uint64 // as the SLILayout says, all CPUs together
+}
+
+// Sets reads an indicator: its label sets, and what went to "other" (nil if nothing did).
+func (e *Engine) Sets(l *lower.SLILayout) (sets []Set, other *Set, err error) {
+	err = e.Read(l.Value, func(key, value []byte) error {
+		s := Set{Words: sum(value, l.Words)}
+		if l.Value.Key != nil {
+			s.Labels = append([]byte(nil), key...)
+		}
+		sets = append(sets, s)
+		return nil
+	})
+	if err != nil || l.Other == nil {
+		return sets, nil, err
+	}
+	err = e.Read(l.Other, func(_, value []byte) error {
+		if w := sum(value, l.Words); w[lower.WordCount] > 0 {
+			other = &Set{Words: w}
+		}
+		return nil
+	})
+	return sets, other, err
+}
+
+// Spans tells what became of an indicator's spans.
+type Spans struct {
+	Started, Overwritten, Stopped, Missed, Cancelled, Failed uint64
+	Open                                                     uint64 // still running
+	Evicted                                                  uint64 // started and pushed out by newer ones
+}
+
+// Lost is how many events the indicator missed because of its spans: starts that did not fit or were pushed out.
+func (s Spans) Lost() uint64 { return s.Failed + s.Evicted }
+
+// Spans reads the span statistics of an indicator. While events flow they are of slightly different moments.
+func (e *Engine) Spans(l *lower.SLILayout) (Spans, error) {
+	var s Spans
+	if l.Spans == nil {
+		return s, nil
+	}
+	if err := e.Read(l.Spans, func(_, _ []byte) error { s.Open++; return nil }); err != nil {
+		return s, err
+	}
+	err := e.Read(l.Stats, func(_, value []byte) error {
+		w := sum(value, lower.NumSpanStats)
+		s.Started, s.Overwritten, s.Stopped = w[lower.SpanStarted], w[lower.SpanOverwritten], w[lower.SpanStopped]
+		s.Missed, s.Cancelled, s.Failed = w[lower.SpanMissed], w[lower.SpanCancelled], w[lower.SpanFailed]
+		return nil
+	})
+	gone := s.Overwritten + s.Stopped + s.Cancelled + s.Failed + s.Open
+	if s.Started > gone {
+		s.Evicted = s.Started - gone
+	}
+	return s, err
+}
+
+// Loss is one counter of the program's health that is not zero.
+type Loss struct {
+	Counter *ir.Counter
+	N       uint64
+}
+
+// Losses reads the health counters, and how many records could not be decoded.
+func (e *Engine) Losses() (losses []Loss, damaged uint64, err error) {
+	damaged = e.damaged
+	if e.ring != nil {
+		damaged += e.ring.Damaged
+	}
+	h := e.obj.IR.Health
+	if h == nil {
+		return nil, damaged, nil
+	}
+	err = e.Read(h, func(_, value []byte) error {
+		for i, n := range sum(value, len(e.obj.IR.Counters)) {
+			if n > 0 {
+				losses = append(losses, Loss{e.obj.IR.Counters[i], n})
+			}
+		}
+		return nil
+	})
+	return losses, damaged, err
+}
+
+// ProgramStats is how often a program ran and for how long; Runs is 0 unless kernel.bpf_stats_enabled is set.
+type ProgramStats struct {
+	Hook    string
+	Runs    uint64
+	Time    time.Duration
+	Missed  uint64 // runs that the kernel skipped, because the program was already running on the CPU
+	Enabled bool
+}
+
+// Programs reads the kernel's statistics of every program.
+func (e *Engine) Programs() ([]ProgramStats, error) {
+	var out []ProgramStats
+	for _, p := range e.all {
+		s, err := p.prog.Stats()
+		if err != nil {
+			return out, fmt.Errorf("read statistics of %s: %w", p.fn.Name, err)
+		}
+		out = append(out, ProgramStats{Hook: p.fn.Hook, Runs: s.RunCount, Time: s.Runtime, Missed: s.RecursionMisses, Enabled: s.RunCount > 0})
+	}
+	return out, nil
+}
