@@ -15,7 +15,6 @@ import (
 type allocator struct {
 	m     *mach
 	frame int // bytes of stack used so far
-	dump  string
 
 	live     *liveness
 	assigned [10][]*interval
@@ -38,8 +37,7 @@ func (a *allocator) run() {
 		}
 		a.spill()
 	}
-	a.print()
-	a.assign()
+	a.dropCopies()
 }
 
 func (a *allocator) scan() {
@@ -285,8 +283,8 @@ func (a *allocator) phys(r reg) reg {
 	return p
 }
 
-// print keeps the code on virtual registers with the register each one got.
-func (a *allocator) print() {
+// print shows the ranges of the virtual registers and the code, both with the register each one got.
+func (a *allocator) print() string {
 	var b strings.Builder
 	for _, iv := range a.live.virtual {
 		if iv == nil || len(iv.spans) == 0 {
@@ -301,7 +299,7 @@ func (a *allocator) print() {
 		}
 		b.WriteByte('\n')
 	}
-	a.dump = b.String() + a.m.dump(func(r reg) string {
+	return b.String() + a.m.dump(func(r reg) string {
 		if r.virtual() {
 			return fmt.Sprintf("%s:%s", r, a.phys(r))
 		}
@@ -309,16 +307,11 @@ func (a *allocator) print() {
 	})
 }
 
-// assign replaces virtual by machine registers and drops copies that have become empty.
-func (a *allocator) assign() {
+// dropCopies removes copies from a register to itself.
+func (a *allocator) dropCopies() {
 	for _, b := range a.m.blocks {
-		out := b.insts[:0]
-		for _, in := range b.insts {
-			in.dst, in.src = a.phys(in.dst), a.phys(in.src)
-			if in.kind != move || in.dst != in.src {
-				out = append(out, in)
-			}
-		}
-		b.insts = out
+		b.insts = slices.DeleteFunc(b.insts, func(in inst) bool {
+			return in.kind == move && a.phys(in.dst) == a.phys(in.src)
+		})
 	}
 }

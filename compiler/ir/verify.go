@@ -173,7 +173,8 @@ func (vf *verifier) inst(v *Value) {
 
 // mayLeak allows the one use of a pointer as a number: a kernel address that is stored, compared or read through.
 func mayLeak(v *Value, i int, a *Value) bool {
-	return a.Class == BTFPtr && (v.Op == OpStore || (v.Op == OpRead || v.Op == OpReadStr) && i == 1 || v.Op.Scalar())
+	return a.Class == BTFPtr && (v.Op == OpStore || (v.Op == OpRead || v.Op == OpReadStr) && i == 1 ||
+		v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
 }
 
 func (c Class) want() string {

@@ -29,6 +29,7 @@ func Passes() []Pass {
 	return []Pass{
 		{"simplify", "first: folding constants makes equal what the next pass compares, and decides branches", simplify},
 		{"cse", "the same key, pid or time is asked for by predicate and body; before dce, which clears the copies", cse},
+		{"memory", "what a slot was just given need not be read back; after cse, so that one value has one name", memory},
 		{"jumps", "after simplify, whose decided branches leave empty blocks, and before dce, which drops what is cut off", jumps},
 		{"dce", "last: what the others have made useless goes", dce},
 	}
