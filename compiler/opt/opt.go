@@ -2,7 +2,7 @@
 //
 // Passes is the whole list, in order, with the reason for each place; Run applies it to every function and, when
 // asked, verifies between the passes. A pass changes a function in place and says whether it did; the list is gone
-// through until nothing changes, a few times at most.
+// through until nothing changes, within a limit.
 //
 // Invariants: what the kernel's verifier needs stays (NullCheck with NonNull, Bound, Mask); no effect is lost,
 // doubled or reordered; unreachable blocks are gone and blocks are numbered in layout order afterwards; the result
@@ -44,8 +44,8 @@ func Describe() string {
 	return b.String()
 }
 
-// rounds limits how often the list is gone through; two are usual.
-const rounds = 6
+// rounds limits how often the list is gone through; two or three are usual, a long chain of && takes one per link.
+const rounds = 50
 
 // Run optimises every function of a program. With verify it checks the program before the first pass and after each.
 func Run(p *ir.Program, verify bool) error {

@@ -32,6 +32,8 @@ func TestRun(t *testing.T) {
 			"v0 = slot s0; v1 = const 0; store.8 v0, 0, v1; store.8 v0, 24, v1; v2 = helper get_current_comm, v0; v3 = load.u8 v0, 0; ret v3"},
 		{"decided branch", "v0 = const 1; if v0 → b1 else → b2; b1:; v1 = const 5; → b3(v1); b2:; v2 = const 6; → b3(v2); b3(v3: scalar):; ret v3",
 			"v1 = const 5; ret v1"},
+		{"and then", "v0 = ctx; v1 = load.u8 v0, 0; v2 = load.u8 v0, 8; if v1 → b1 else → b2; b1:; v3 = ult v1, v2; → b3(v3); b2:; v4 = const 0; → b3(v4); b3(v5: scalar):; if v5 → b4 else → b5; b4:; ret v1; b5:; ret v2",
+			"v0 = ctx; v1 = load.u8 v0, 0; v2 = load.u8 v0, 8; if v1 → b1 else → b3; b1:; v3 = ult v1, v2; if v3 → b2 else → b3; b2:; ret v1; b3:; ret v2"},
 		{"not", "v0 = ctx; v1 = load.u8 v0, 0; v2 = load.u8 v0, 8; v3 = ult v1, v2; v4 = const 0; v5 = eq v3, v4; if v5 → b1 else → b2; b1:; ret v1; b2:; ret v2",
 			"v0 = ctx; v1 = load.u8 v0, 0; v2 = load.u8 v0, 8; v5 = ule v2, v1; if v5 → b1 else → b2; b1:; ret v1; b2:; ret v2"},
 		{"empty blocks", "v0 = ctx; v1 = load.u8 v0, 0; if v1 → b1 else → b2; b1:; → b3; b2:; → b3; b3:; ret v1",
