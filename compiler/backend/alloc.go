@@ -166,7 +166,7 @@ func (a *allocator) spill() {
 	homes := map[reg]int16{}
 	again := map[reg]*inst{}
 	for _, iv := range a.spilled {
-		if iv.again != nil {
+		if iv.again != nil && (iv.again.kind == load || !slices.ContainsFunc(a.spilled, func(o *interval) bool { return o.reg == iv.again.src })) {
 			in := *iv.again
 			again[iv.reg] = &in
 			continue
@@ -219,7 +219,7 @@ func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[
 		return append(out, in)
 	}
 	if ld := again[in.src]; ld != nil && in.kind == move && homes[in.dst] == 0 {
-		in.kind, in.ins, in.src = load, ld.ins, noReg
+		in.kind, in.ins, in.src = ld.kind, ld.ins, ld.src
 		return append(out, in)
 	}
 	temps := map[reg]reg{}
