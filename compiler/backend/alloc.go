@@ -26,16 +26,27 @@ type allocator struct {
 var preference = [...]reg{0, 5, 4, 3, 2, 1, 6, 7, 8, 9}
 
 func (a *allocator) run() {
-	for round := 0; ; round++ {
-		if round > 200 {
-			panic("BUG: register allocation does not end")
+	plain := make([][]inst, len(a.m.blocks))
+	for i, b := range a.m.blocks {
+		plain[i] = slices.Clone(b.insts)
+	}
+	coalesce(a.m, false)
+	a.scan()
+	if len(a.spilled) > 0 {
+		for i, b := range a.m.blocks {
+			b.insts = plain[i]
 		}
-		coalesce(a.m)
-		a.scan()
-		if len(a.spilled) == 0 {
-			break
+		for round := 0; ; round++ {
+			if round > 200 {
+				panic("BUG: register allocation does not end")
+			}
+			coalesce(a.m, true)
+			a.scan()
+			if len(a.spilled) == 0 {
+				break
+			}
+			a.spill()
 		}
-		a.spill()
 	}
 	a.dropCopies()
 }
