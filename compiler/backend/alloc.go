@@ -199,41 +199,75 @@ func (a *allocator) spill() {
 	}
 	for _, b := range a.m.blocks {
 		var out []inst
-		for _, in := range b.insts {
-			out = a.rewrite(out, in, homes, again)
+		var near map[reg]reg
+		for i, in := range b.insts {
+			soon := false // the next instruction reads what this copy writes
+			if in.kind == move && i+1 < len(b.insts) {
+				b.insts[i+1].uses(func(r reg) { soon = soon || r == in.dst })
+			}
+			out, near = a.rewrite(out, in, homes, again, near, soon)
 		}
-		b.insts = out
+		b.insts = dropDeadStores(out, homes)
 	}
 }
 
-// rewrite appends in with its spilled registers replaced by temporaries.
-func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[reg]*inst) []inst {
+// dropDeadStores removes stores of spilled values that are overwritten in the same block before they are read.
+func dropDeadStores(list []inst, homes map[reg]int16) []inst {
+	ours, over := map[int16]bool{}, map[int16]bool{}
+	for _, off := range homes {
+		ours[off] = true
+	}
+	keep := make([]bool, len(list))
+	for i := len(list) - 1; i >= 0; i-- {
+		in := &list[i]
+		off := in.ins.Offset
+		keep[i] = true
+		switch {
+		case !ours[off]:
+		case in.dst == fp:
+			keep[i] = !over[off]
+			over[off] = true
+		case in.src == fp && in.kind == plain:
+			delete(over, off)
+		}
+	}
+	out := list[:0]
+	for i, in := range list {
+		if keep[i] {
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// rewrite appends in with its spilled registers replaced by temporaries. Near are the temporaries of the instruction
+// before: this one goes on with them. It returns its own.
+func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[reg]*inst, near map[reg]reg, soon bool) ([]inst, map[reg]reg) {
 	if in.dstDef && again[in.dst] != nil {
-		return out // made where it is used
+		return out, nil // made where it is used
 	}
 	// A copy from or to the stack is the load or store itself.
 	if in.kind == move {
-		if off, ok := homes[in.src]; ok && homes[in.dst] == 0 {
-			return append(out, reload(in.dst, off, in))
-		} else if ok {
-			t := a.m.newReg()
-			a.m.temp[t] = true
-			return append(out, reload(t, off, in), store(t, homes[in.dst], in))
+		_, held := near[in.src]
+		from, isFrom := homes[in.src]
+		to, isTo := homes[in.dst]
+		switch {
+		case isFrom && !isTo && !held:
+			return append(out, reload(in.dst, from, in)), nil
+		case isTo && !isFrom && !soon && again[in.src] == nil:
+			return append(out, store(in.src, to, in)), nil
 		}
-		if off, ok := homes[in.dst]; ok && homes[in.src] == 0 && again[in.src] == nil {
-			return append(out, store(in.src, off, in))
+		if ld := again[in.src]; ld != nil && !isTo {
+			in.kind, in.ins, in.src = ld.kind, ld.ins, ld.src
+			return append(out, in), nil
 		}
 	}
 	if in.kind == load && homes[in.dst] != 0 && in.ins.OpCode == asm.Mov.Op(asm.ImmSource) {
 		in.ins = asm.Instruction{OpCode: asm.StoreImmOp(asm.DWord), Offset: homes[in.dst], Constant: in.ins.Constant}
 		in.kind, in.dst, in.dstDef, in.dstUse = plain, fp, false, true
-		return append(out, in)
+		return append(out, in), nil
 	}
-	if ld := again[in.src]; ld != nil && in.kind == move && homes[in.dst] == 0 {
-		in.kind, in.ins, in.src = ld.kind, ld.ins, ld.src
-		return append(out, in)
-	}
-	temps := map[reg]reg{}
+	temps, kept := map[reg]reg{}, map[reg]reg{}
 	temp := func(r reg) reg {
 		t, ok := temps[r]
 		if !ok {
@@ -258,13 +292,17 @@ func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[
 		if !ok {
 			return r
 		}
+		if t, ok := near[r]; ok && use {
+			temps[r] = t
+		}
 		if _, loaded := temps[r]; use && !loaded {
 			out = append(out, reload(temp(r), off, in))
 		}
 		if def {
 			after = append(after, store(temp(r), off, in))
 		}
-		return temp(r)
+		kept[r] = temp(r)
+		return kept[r]
 	}
 	if src != noReg {
 		in.src = fix(src, true, in.srcDef)
@@ -272,7 +310,7 @@ func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[
 	if dst != noReg {
 		in.dst = fix(dst, in.dstUse, in.dstDef)
 	}
-	return append(append(out, in), after...)
+	return append(append(out, in), after...), kept
 }
 
 func reload(t reg, off int16, like inst) inst {
