@@ -1,0 +1,103 @@
+package export
+
+// State is the verdict on an objective.
+type State string
+
+// The states.
+const (
+	OK       State = "ok"
+	Breached State = "breached"
+	NoData   State = "no data"
+)
+
+// SLOReport is what is known of an objective. The decimals are exact: see runtime/slo.
+type SLOReport struct {
+	Name       string
+	SLI        string
+	Sentence   string // "99.9 % of checkout <= 200 ms / 30d"
+	Labels     []string
+	PPB        uint64 // the objective in parts per billion
+	Total, Bad uint64
+	Compliance string // per cent, "99.962"; "" without data
+	BudgetLeft int64  // parts per million of the budget; negative when overspent
+	State      State
+}
+
+// budgetCells is the width of the drawn budget.
+const budgetCells = 16
+
+// SLOs prints the table of objectives.
+func (t *Text) SLOs(reports []SLOReport) {
+	if len(reports) == 0 {
+		return
+	}
+	names := 9
+	for i := range reports {
+		names = max(names, columns(reports[i].Name))
+	}
+	names = min(names, 16)
+	sentence := screen - names - 1 - 10 - 1 - budgetCells - 7 - 1 - 8
+	dst := padRight(t.buf, "objective", names+1+sentence)
+	dst = padLeft(dst, "sli", 10)
+	dst = append(dst, ' ')
+	dst = padRight(dst, "budget left", budgetCells+7+1)
+	dst = append(dst, "state\n"...)
+	for i := range reports {
+		dst = t.appendSLO(dst, &reports[i], names, sentence)
+	}
+	t.buf = dst
+	t.flush(t.Out)
+}
+
+func (t *Text) appendSLO(dst []byte, r *SLOReport, names, sentence int) []byte {
+	dst = padRight(dst, shorten(r.Name, names), names+1)
+	text := r.Sentence
+	for i, l := range r.Labels {
+		if i == 0 {
+			text += " · "
+		} else {
+			text += ", "
+		}
+		text += l
+	}
+	if columns(text) >= sentence { // too long for the column: a line of its own
+		dst = append(append(dst, shorten(text, screen-names-1)...), '\n')
+		dst, text = appendRepeated(dst, ' ', names+1), ""
+	}
+	dst = padRight(dst, text, sentence)
+	if r.State == NoData {
+		dst = append(padLeft(dst, "-", 10), ' ')
+		dst = append(padRight(dst, "", budgetCells), "      - "...)
+		return append(append(dst, r.State...), '\n')
+	}
+	dst = append(padLeft(dst, r.Compliance+" %", 10), ' ')
+	left := min(max(r.BudgetLeft, 0), 1_000_000)
+	filled := int(left * budgetCells / 1_000_000)
+	meter := ""
+	for i := range budgetCells {
+		if i < filled {
+			meter += "█"
+		} else {
+			meter += "░"
+		}
+	}
+	c := green
+	if r.State == Breached {
+		c = red
+	}
+	dst = t.colour(dst, c, meter)
+	dst = append(padLeft(dst, percent(r.BudgetLeft)+" %", 7), ' ')
+	return append(t.colour(dst, c, string(r.State)), '\n')
+}
+
+// percent writes parts per million as whole per cents, rounded down; far below zero it stops at -999.
+func percent(ppm int64) string {
+	p := ppm / 10_000
+	if ppm < 0 && ppm%10_000 != 0 {
+		p--
+	}
+	if p < -999 {
+		return "<-999"
+	}
+	return Tenths(p * 10)[:len(Tenths(p*10))-2]
+}
