@@ -178,7 +178,9 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 	w.close() // what compiling opened is not needed any more
 
 	run := &session{streams: s, flags: f, obj: obj, eng: eng, out: out, began: began}
-	run.setup()
+	if err := run.setup(); err != nil {
+		return err
+	}
 	addr, stop, err := run.listen()
 	if err != nil {
 		return err
