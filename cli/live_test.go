@@ -69,7 +69,7 @@ func TestSpansOfReads(t *testing.T) {
 	if !regexp.MustCompile(`sli reads .*100 000 events · 0 lost`).MatchString(r.out) {
 		t.Errorf("not every read was observed:\n%s%s", r.out, r.err)
 	}
-	if !regexp.MustCompile(`(?s)@lat:.*100000`).MatchString(r.out) {
+	if !regexp.MustCompile(`(?s)@lat:.*100 000`).MatchString(r.out) {
 		t.Errorf("not every read is in the distribution:\n%s", r.out)
 	}
 	if !regexp.MustCompile(`(?m)^fast .*100 %.* ok$`).MatchString(r.out) || !regexp.MustCompile(`(?m)^never .* 0 %.* breached$`).MatchString(r.out) {

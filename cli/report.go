@@ -1,23 +1,88 @@
 package cli
 
 import (
-	"fmt"
+	"time"
 
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/compiler/lower"
+	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/export"
 )
 
+// report is everything that can be told of a run at one time.
 type report struct {
 	slis   []export.SLIReport
 	slos   []export.SLOReport
 	losses []export.Loss
 }
 
-func (r report) lostEvents() uint64 { return 0 }
-func (r *session) report() (report, error) {
-	l, d, err := r.eng.Losses()
-	for _, x := range l {
-		fmt.Println(x.Counter.Loss, x.N)
+// lostEvents is how many records did not fit into the ring buffer.
+func (r report) lostEvents() uint64 {
+	n := uint64(0)
+	for _, l := range r.losses {
+		if l.Cause == ir.LossRingFull.String() {
+			n += l.Count
+		}
 	}
-	fmt.Println(d, err)
-	return report{}, nil
+	return n
+}
+
+// series reads what an indicator recorded.
+func (r *session) series(l *lower.SLILayout) ([]agg.Series, error) {
+	reader := func(m *ir.Map) agg.Reader {
+		return func(f func(key, value []byte) error) error { return r.eng.Read(m, f) }
+	}
+	return agg.ReadSLI(l, reader(l.Value), reader(l.Other))
+}
+
+func (r *session) report() (report, error) {
+	var rep report
+	elapsed := time.Since(r.start)
+	values := export.Values{}
+	for _, l := range r.obj.Layout.SLIs {
+		series, err := r.series(l)
+		if err != nil {
+			return rep, err
+		}
+		spans, err := r.eng.Spans(l)
+		if err != nil {
+			return rep, err
+		}
+		rep.slis = append(rep.slis, export.NewSLIReport(l, series, spans.Lost(), elapsed, values))
+		if n := spans.Lost(); n > 0 {
+			rep.losses = append(rep.losses, export.Loss{Cause: ir.LossSpanFull.String(), Map: l.SLI.Name, Count: n})
+		}
+	}
+	losses, err := r.losses()
+	rep.losses = append(rep.losses, losses...)
+	return rep, err
+}
+
+// losses reads every counter of something lost.
+func (r *session) losses() ([]export.Loss, error) {
+	counted, damaged, err := r.eng.Losses()
+	if err != nil {
+		return nil, err
+	}
+	var out []export.Loss
+	for _, l := range counted {
+		e := export.Loss{Cause: l.Counter.Loss.String(), Place: r.obj.IR.Source.Place(l.Counter.Span), Count: l.N}
+		if l.Counter.Map != nil {
+			e.Map = l.Counter.Map.Name
+		}
+		out = append(out, e)
+	}
+	if damaged > 0 {
+		out = append(out, export.Loss{Cause: "damaged", Count: damaged})
+	}
+	programs, err := r.eng.Programs()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range programs {
+		if p.Missed > 0 {
+			out = append(out, export.Loss{Cause: "missed", Place: p.Hook, Count: p.Missed})
+		}
+	}
+	return out, nil
 }

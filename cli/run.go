@@ -140,7 +140,7 @@ func (s Streams) run(f *runFlags, args []string) error {
 	}
 	w := newWorkshop(pid)
 	defer w.close()
-	opt := w.options(args, pid)
+	opt := w.options(args, f.pid) // as in bpftrace, -c limits the probes on functions only
 	opt.Dump, opt.DumpTo = dump, s.Out
 	obj, diags := compiler.Compile(file, opt)
 	s.render(diags, f.noWarnings)
