@@ -149,7 +149,7 @@ func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {
 		return types.Bad
 	}
 	if row.Numbered {
-		c.info.Consts[e] = int64(n)
+		c.info.Numbers[e] = n
 	}
 	if row.PerProbe {
 		for _, target := range c.clause.Targets {
@@ -468,8 +468,7 @@ func (c *checker) isLiteral(e syntax.Expr) bool {
 		return false
 	}
 	v, ok := c.info.Consts[e]
-	_, numbered := c.info.Vars[e]
-	return ok && v >= 0 && !numbered
+	return ok && v >= 0
 }
 
 func (c *checker) compare(e *syntax.Binary, l, r *types.Type) *types.Type {
@@ -520,9 +519,7 @@ func compareConst(op string, x, y int64, signed bool) int64 {
 func (i *Info) Signed(l, r syntax.Expr) bool {
 	signed := func(e syntax.Expr) bool {
 		v, ok := i.Consts[e]
-		_, numbered := i.Vars[e]
-		literal := ok && v >= 0 && !numbered
-		return i.Type(e).Signed && !literal
+		return i.Type(e).Signed && !(ok && v >= 0)
 	}
 	return signed(l) || signed(r)
 }
