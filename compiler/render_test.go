@@ -146,7 +146,11 @@ func render(obj *compiler.Object, o *outcome, vary map[string]bool) []string {
 			}
 		default:
 			for _, k := range sorted(vals, m.Key) {
-				add("%s[%s] = %s", m.Name, strings.Trim(text(m.Key, []byte(k)), "()"), varied(vary[m.Name], text(m.Value, vals[k])))
+				key := text(m.Key, []byte(k))
+				if m.Key.Kind == types.Tuple {
+					key = key[1 : len(key)-1]
+				}
+				add("%s[%s] = %s", m.Name, key, varied(vary[m.Name], text(m.Value, vals[k])))
 			}
 		}
 	}

@@ -70,6 +70,7 @@ type Local struct {
 	Type *types.Type
 	Decl *syntax.Var
 	read bool
+	open bool // declared without a value: the first assignment gives the type
 }
 
 // SLIKind is what an sli records.
