@@ -338,6 +338,7 @@ type fn struct {
 	end     *ir.Block // where the action ends
 	vars    map[*check.Local]*ir.Value
 	slots   map[*check.Local]*ir.Slot
+	kept    map[*check.Local]bool // scalars that live in their slot: see keepInMemory
 	cache   keyCache
 	labels  map[string]operand // inside the conditions of an sli
 	plain   bool               // counters of the value being updated need no atomic instruction
@@ -348,6 +349,7 @@ func (f *fn) entry(e *entry) {
 	f.entryOf, f.info, f.sli = e, e.clause.Info, e.clause.SLI
 	f.vars, f.slots = map[*check.Local]*ir.Value{}, map[*check.Local]*ir.Slot{}
 	f.cache = keyCache{}
+	f.keepInMemory(e.clause.Probe)
 	f.end = f.Block()
 	f.Builder.Span = e.clause.Probe.Span()
 	f.selectSyscall(e)
