@@ -72,7 +72,8 @@ func TestSpansOfReads(t *testing.T) {
 	if !regexp.MustCompile(`(?s)@lat:.*100 000`).MatchString(r.out) {
 		t.Errorf("not every read is in the distribution:\n%s", r.out)
 	}
-	if !regexp.MustCompile(`(?m)^fast .*100 %.* ok$`).MatchString(r.out) || !regexp.MustCompile(`(?m)^never .* 0 %.* breached$`).MatchString(r.out) {
+	if !regexp.MustCompile(`fast\s+99 % of reads <= 10s / 30d\s+100\.00 %.* ok\n`).MatchString(r.out) ||
+		!regexp.MustCompile(`never\s+99 % of reads < 0ns / 30d\s+0\.00 %.* breached\n`).MatchString(r.out) {
 		t.Errorf("wrong verdicts:\n%s", r.out)
 	}
 }
