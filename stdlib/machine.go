@@ -146,9 +146,9 @@ func alternatives(parts []string) [][]string {
 // wild tells whether a part is a pattern.
 func wild(s string) bool { return strings.ContainsAny(s, "*?[") }
 
-// match is shell matching; names have no '/'.
+// match is shell matching in which '*' also matches '/'.
 func match(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
+	ok, err := path.Match(strings.ReplaceAll(pattern, "/", "\x00"), strings.ReplaceAll(name, "/", "\x00"))
 	return ok && err == nil
 }
 

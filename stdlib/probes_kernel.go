@@ -16,13 +16,13 @@ func kernelProbes() []Probe {
 			Probe: types.Probe{Doc: types.Doc{Name: "tracepoint", Text: "A tracepoint of the kernel: a stable place with named arguments.",
 				Examples: []string{"tracepoint:sched:sched_switch { @[args.next_comm] = count(); }"}},
 				Aliases: []string{"t"}, Forms: []string{"tracepoint:subsystem:event"}},
-			resolve: resolveTracepoint,
+			resolve: resolveTracepoint, list: listTracepoints,
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "rawtracepoint", Text: "A tracepoint with the kernel's own arguments: arg0, arg1, or args.name.",
 				Examples: []string{"rawtracepoint:sched_switch { @[args.next.comm] = count(); }"}},
 				Aliases: []string{"rt"}, Forms: []string{"rawtracepoint:event", "rawtracepoint:module:event"}},
-			resolve: resolveRawTracepoint,
+			resolve: resolveRawTracepoint, list: listRawTracepoints,
 		},
 	}
 }

@@ -15,7 +15,6 @@ import (
 type allocator struct {
 	m     *mach
 	frame int // bytes of stack used so far
-	dump  string
 
 	live     *liveness
 	assigned [10][]*interval
@@ -27,19 +26,29 @@ type allocator struct {
 var preference = [...]reg{0, 5, 4, 3, 2, 1, 6, 7, 8, 9}
 
 func (a *allocator) run() {
-	for round := 0; ; round++ {
-		if round > 200 {
-			panic("BUG: register allocation does not end")
-		}
-		coalesce(a.m)
-		a.scan()
-		if len(a.spilled) == 0 {
-			break
-		}
-		a.spill()
+	plain := make([][]inst, len(a.m.blocks))
+	for i, b := range a.m.blocks {
+		plain[i] = slices.Clone(b.insts)
 	}
-	a.print()
-	a.assign()
+	coalesce(a.m, false)
+	a.scan()
+	if len(a.spilled) > 0 {
+		for i, b := range a.m.blocks {
+			b.insts = plain[i]
+		}
+		for round := 0; ; round++ {
+			if round > 200 {
+				panic("BUG: register allocation does not end")
+			}
+			coalesce(a.m, true)
+			a.scan()
+			if len(a.spilled) == 0 {
+				break
+			}
+			a.spill()
+		}
+	}
+	a.dropCopies()
 }
 
 func (a *allocator) scan() {
@@ -168,7 +177,7 @@ func (a *allocator) spill() {
 	homes := map[reg]int16{}
 	again := map[reg]*inst{}
 	for _, iv := range a.spilled {
-		if iv.again != nil {
+		if iv.again != nil && (iv.again.kind == load || !slices.ContainsFunc(a.spilled, func(o *interval) bool { return o.reg == iv.again.src })) {
 			in := *iv.again
 			again[iv.reg] = &in
 			continue
@@ -190,41 +199,75 @@ func (a *allocator) spill() {
 	}
 	for _, b := range a.m.blocks {
 		var out []inst
-		for _, in := range b.insts {
-			out = a.rewrite(out, in, homes, again)
+		var near map[reg]reg
+		for i, in := range b.insts {
+			soon := false // the next instruction reads what this copy writes
+			if in.kind == move && i+1 < len(b.insts) {
+				b.insts[i+1].uses(func(r reg) { soon = soon || r == in.dst })
+			}
+			out, near = a.rewrite(out, in, homes, again, near, soon)
 		}
-		b.insts = out
+		b.insts = dropDeadStores(out, homes)
 	}
 }
 
-// rewrite appends in with its spilled registers replaced by temporaries.
-func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[reg]*inst) []inst {
+// dropDeadStores removes stores of spilled values that are overwritten in the same block before they are read.
+func dropDeadStores(list []inst, homes map[reg]int16) []inst {
+	ours, over := map[int16]bool{}, map[int16]bool{}
+	for _, off := range homes {
+		ours[off] = true
+	}
+	keep := make([]bool, len(list))
+	for i := len(list) - 1; i >= 0; i-- {
+		in := &list[i]
+		off := in.ins.Offset
+		keep[i] = true
+		switch {
+		case !ours[off]:
+		case in.dst == fp:
+			keep[i] = !over[off]
+			over[off] = true
+		case in.src == fp && in.kind == plain:
+			delete(over, off)
+		}
+	}
+	out := list[:0]
+	for i, in := range list {
+		if keep[i] {
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// rewrite appends in with its spilled registers replaced by temporaries. Near are the temporaries of the instruction
+// before: this one goes on with them. It returns its own.
+func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[reg]*inst, near map[reg]reg, soon bool) ([]inst, map[reg]reg) {
 	if in.dstDef && again[in.dst] != nil {
-		return out // made where it is used
+		return out, nil // made where it is used
 	}
 	// A copy from or to the stack is the load or store itself.
 	if in.kind == move {
-		if off, ok := homes[in.src]; ok && homes[in.dst] == 0 {
-			return append(out, reload(in.dst, off, in))
-		} else if ok {
-			t := a.m.newReg()
-			a.m.temp[t] = true
-			return append(out, reload(t, off, in), store(t, homes[in.dst], in))
+		_, held := near[in.src]
+		from, isFrom := homes[in.src]
+		to, isTo := homes[in.dst]
+		switch {
+		case isFrom && !isTo && !held:
+			return append(out, reload(in.dst, from, in)), nil
+		case isTo && !isFrom && !soon && again[in.src] == nil:
+			return append(out, store(in.src, to, in)), nil
 		}
-		if off, ok := homes[in.dst]; ok && homes[in.src] == 0 && again[in.src] == nil {
-			return append(out, store(in.src, off, in))
+		if ld := again[in.src]; ld != nil && !isTo {
+			in.kind, in.ins, in.src = ld.kind, ld.ins, ld.src
+			return append(out, in), nil
 		}
 	}
 	if in.kind == load && homes[in.dst] != 0 && in.ins.OpCode == asm.Mov.Op(asm.ImmSource) {
 		in.ins = asm.Instruction{OpCode: asm.StoreImmOp(asm.DWord), Offset: homes[in.dst], Constant: in.ins.Constant}
 		in.kind, in.dst, in.dstDef, in.dstUse = plain, fp, false, true
-		return append(out, in)
+		return append(out, in), nil
 	}
-	if ld := again[in.src]; ld != nil && in.kind == move && homes[in.dst] == 0 {
-		in.kind, in.ins, in.src = load, ld.ins, noReg
-		return append(out, in)
-	}
-	temps := map[reg]reg{}
+	temps, kept := map[reg]reg{}, map[reg]reg{}
 	temp := func(r reg) reg {
 		t, ok := temps[r]
 		if !ok {
@@ -249,13 +292,17 @@ func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[
 		if !ok {
 			return r
 		}
+		if t, ok := near[r]; ok && use {
+			temps[r] = t
+		}
 		if _, loaded := temps[r]; use && !loaded {
 			out = append(out, reload(temp(r), off, in))
 		}
 		if def {
 			after = append(after, store(temp(r), off, in))
 		}
-		return temp(r)
+		kept[r] = temp(r)
+		return kept[r]
 	}
 	if src != noReg {
 		in.src = fix(src, true, in.srcDef)
@@ -263,7 +310,7 @@ func (a *allocator) rewrite(out []inst, in inst, homes map[reg]int16, again map[
 	if dst != noReg {
 		in.dst = fix(dst, in.dstUse, in.dstDef)
 	}
-	return append(append(out, in), after...)
+	return append(append(out, in), after...), kept
 }
 
 func reload(t reg, off int16, like inst) inst {
@@ -285,8 +332,8 @@ func (a *allocator) phys(r reg) reg {
 	return p
 }
 
-// print keeps the code on virtual registers with the register each one got.
-func (a *allocator) print() {
+// print shows the ranges of the virtual registers and the code, both with the register each one got.
+func (a *allocator) print() string {
 	var b strings.Builder
 	for _, iv := range a.live.virtual {
 		if iv == nil || len(iv.spans) == 0 {
@@ -301,7 +348,7 @@ func (a *allocator) print() {
 		}
 		b.WriteByte('\n')
 	}
-	a.dump = b.String() + a.m.dump(func(r reg) string {
+	return b.String() + a.m.dump(func(r reg) string {
 		if r.virtual() {
 			return fmt.Sprintf("%s:%s", r, a.phys(r))
 		}
@@ -309,16 +356,11 @@ func (a *allocator) print() {
 	})
 }
 
-// assign replaces virtual by machine registers and drops copies that have become empty.
-func (a *allocator) assign() {
+// dropCopies removes copies from a register to itself.
+func (a *allocator) dropCopies() {
 	for _, b := range a.m.blocks {
-		out := b.insts[:0]
-		for _, in := range b.insts {
-			in.dst, in.src = a.phys(in.dst), a.phys(in.src)
-			if in.kind != move || in.dst != in.src {
-				out = append(out, in)
-			}
-		}
-		b.insts = out
+		b.insts = slices.DeleteFunc(b.insts, func(in inst) bool {
+			return in.kind == move && a.phys(in.dst) == a.phys(in.src)
+		})
 	}
 }

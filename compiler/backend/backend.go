@@ -46,11 +46,11 @@ type Code struct {
 	Scratch *ir.Map          // the per-CPU scratch map the function needs, or nil
 	Stack   int              // bytes of stack used
 
-	ra string
+	ra func() string
 }
 
 // RA prints the machine code on virtual registers and where they were put.
-func (c *Code) RA() string { return c.ra }
+func (c *Code) RA() string { return c.ra() }
 
 // Asm prints the instructions, one a line after its offset in 8-byte slots.
 func (c *Code) Asm() string {
@@ -99,11 +99,11 @@ func compile(p *ir.Program, f *ir.Func, feat Features, reserve int) (*Code, int,
 	m := selectFunc(p, f, feat, frame)
 	a := &allocator{m: m, frame: size}
 	a.run()
-	code.Stack, code.ra = a.frame, a.dump
+	code.Stack, code.ra = a.frame, a.print
 	if a.frame > stackSize {
 		return nil, a.frame, nil
 	}
 	var err error
-	code.Insns, code.Spans, err = emit(m)
+	code.Insns, code.Spans, err = emit(m, a.phys)
 	return code, a.frame, err
 }

@@ -9,7 +9,10 @@ import (
 // coalesce gives the two sides of a copy one register where they never live at the same time, innermost loops first,
 // and removes the copies. Before that it exchanges the operands of a commutative operation when the copied one is
 // still needed afterwards and the other one is not.
-func coalesce(m *mach) {
+//
+// With pressure, what can be made again is left alone when it lives across a call: joined with a copy that is changed
+// it would have to be spilled to memory.
+func coalesce(m *mach, pressure bool) {
 	exchange(m, analyse(m))
 	l := analyse(m)
 	same := make([]reg, m.nreg)
@@ -41,7 +44,7 @@ func coalesce(m *mach) {
 					continue
 				}
 				x, y := l.virtual[d-firstVirtual], l.virtual[s-firstVirtual]
-				if overlap(x.spans, y.spans) {
+				if overlap(x.spans, y.spans) || pressure && y.again != nil && overlap(y.spans, l.fixed[0]) {
 					continue
 				}
 				x.spans = unite(x.spans, y.spans)

@@ -16,7 +16,7 @@ var inverse = map[asm.JumpOp]asm.JumpOp{
 
 // emit lays the blocks out one after the other and resolves the jumps. Empty blocks disappear; a branch to the block
 // that follows is inverted.
-func emit(m *mach) (asm.Instructions, []source.Span, error) {
+func emit(m *mach, phys func(reg) reg) (asm.Instructions, []source.Span, error) {
 	forward := func(b *block) *block {
 		for n := 0; b != nil && len(b.insts) == 0 && b.next != nil && n < len(m.blocks); n++ {
 			b = b.next
@@ -73,10 +73,10 @@ func emit(m *mach) (asm.Instructions, []source.Span, error) {
 			last = in.span
 			ins := in.ins
 			if in.dst != noReg {
-				ins.Dst = asm.Register(in.dst)
+				ins.Dst = asm.Register(phys(in.dst))
 			}
 			if in.src != noReg {
-				ins.Src = asm.Register(in.src)
+				ins.Src = asm.Register(phys(in.src))
 			}
 			var to *block
 			if in.kind == branch {

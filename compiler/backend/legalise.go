@@ -2,6 +2,7 @@ package backend
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/slopebpf/slope/compiler/ir"
 )
@@ -18,6 +19,7 @@ var errAtomic = errors.New("the kernel lacks atomic fetch-and-add and compare-an
 
 func (l *legaliser) run(stack int) error {
 	l.splitEdges()
+	l.shortCircuit()
 	for _, b := range l.f.RPO() {
 		for i := 0; i < len(b.Insts); i++ {
 			v := b.Insts[i]
@@ -52,6 +54,42 @@ func (l *legaliser) splitEdges() {
 			split(&t.Then, &t.ThenArgs, t)
 			split(&t.Else, &t.ElseArgs, t)
 		}
+	}
+}
+
+// shortCircuit makes two branches of one on the conjunction or disjunction of two compares: neither is then needed as
+// a number. Strings are compared in this way, word by word.
+func (l *legaliser) shortCircuit() {
+	uses := map[*ir.Value]int{}
+	for _, b := range l.f.RPO() {
+		b.Operands(func(_ *ir.Value, arg **ir.Value) { uses[*arg]++ })
+	}
+	boolean := func(v *ir.Value) bool {
+		for (v.Op == ir.OpAnd || v.Op == ir.OpOr) && uses[v] == 1 {
+			if !v.Args[1].Op.Compare() {
+				return false
+			}
+			v = v.Args[0]
+		}
+		return v.Op.Compare()
+	}
+	dead := map[*ir.Value]bool{}
+	for _, b := range l.f.RPO() {
+		for t := &b.Term; t.Kind == ir.TermIf && !t.Cond.Op.Compare() && boolean(t.Cond); {
+			x, y := t.Cond.Args[0], t.Cond.Args[1]
+			mid := &ir.Block{ID: len(l.f.Blocks), Term: ir.Term{Kind: ir.TermIf, Cond: y, Then: t.Then, Else: t.Else, Span: t.Span}}
+			l.f.Blocks = append(l.f.Blocks, mid)
+			if t.Cond.Op == ir.OpAnd {
+				t.Then = mid
+			} else {
+				t.Else = mid
+			}
+			dead[t.Cond] = true
+			t.Cond = x
+		}
+	}
+	for _, b := range l.f.RPO() {
+		b.Insts = slices.DeleteFunc(b.Insts, func(v *ir.Value) bool { return dead[v] })
 	}
 }
 
@@ -178,10 +216,7 @@ func (l *legaliser) enter(size int) (base *ir.Value, shift int) {
 		got := ed.Block(ir.Scalar)
 		busy := ed.Block()
 		for i := range scratchAreas {
-			word := ed.Detached(ir.OpCmpXchg, all, ed.Const(0), ed.Const(int64(i+1)))
-			word.Off = int32(i * area)
-			cur := ed.Current()
-			cur.Insts = append(cur.Insts, word)
+			word := ed.CmpXchg(all, i*area, ed.Const(0), ed.Const(int64(i+1)))
 			taken, next := ed.Block(), busy
 			if i+1 < scratchAreas {
 				next = ed.Block()

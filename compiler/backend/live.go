@@ -30,6 +30,17 @@ func (s bitset) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
 func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
 func (s bitset) clear(i int)    { s[i/64] &^= 1 << (i % 64) }
 
+// add joins two sets into s and tells whether s grew.
+func (s bitset) add(a, b bitset) bool {
+	grew := false
+	for w := range s {
+		n := s[w] | a[w] | b[w]
+		grew = grew || n != s[w]
+		s[w] = n
+	}
+	return grew
+}
+
 func (s bitset) each(fn func(i int)) {
 	for w, word := range s {
 		for word != 0 {
@@ -110,7 +121,7 @@ func analyse(m *mach) *liveness {
 				iv := l.get(r)
 				iv.defs++
 				iv.again = nil
-				if in.kind == load {
+				if in.kind == load || in.kind == ctxLoad {
 					iv.again = in
 				}
 				iv.add(span{at + 1, max(until[r-firstVirtual], at+2)})

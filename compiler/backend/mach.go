@@ -34,10 +34,11 @@ func (r reg) String() string {
 type kind uint8
 
 const (
-	plain  kind = iota
-	move        // dst = src, a whole register
-	load        // dst = constant, map or map value: can be done again anywhere
-	branch      // conditional jump to the block's other successor
+	plain   kind = iota
+	move         // dst = src, a whole register
+	load         // dst = constant, map or map value: can be done again anywhere
+	ctxLoad      // dst = a field of the context: can be done again wherever src, the context pointer, is
+	branch       // conditional jump to the block's other successor
 	call
 	exit
 )

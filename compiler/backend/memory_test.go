@@ -222,3 +222,61 @@ b0:
 		}
 	}
 }
+
+// TestSlotsShare: slots that are never needed at the same time share stack bytes, so nothing goes to scratch.
+func TestSlotsShare(t *testing.T) {
+	p := parse(t, `map h hash key 8 value 400 entries 4
+func raw_tp f ""
+slot s0 8 key
+slot s1 400 first
+slot s2 400 second
+b0:
+  v0 = const 1
+  v1 = slot s0
+  store.8 v1, 0, v0
+  v2 = slot s1
+  zero v2, 0, 400
+  v3 = update h, v1, v2, 0
+  v4 = slot s2
+  zero v4, 0, 400
+  v5 = update h, v1, v4, 0
+  ret v0
+`)
+	code, err := Compile(p, p.Funcs[0], Features{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code.Stack != 408 || code.Scratch != nil {
+		t.Errorf("stack %d, scratch %v", code.Stack, code.Scratch)
+	}
+}
+
+// TestSpans: every instruction leads back to the line it comes from.
+func TestSpans(t *testing.T) {
+	p := parse(t, preemptible)
+	code, err := Compile(p, p.Funcs[0], Features{AtomicFetch: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for i := range code.Insns {
+		ins := &code.Insns[i]
+		text := p.Source.Slice(code.Spans[at])
+		want := ""
+		switch {
+		case ins.Offset == 800 && ins.Constant == 7:
+			want = "store.8 v0, 792, v1"
+		case ins.Reference() == "out":
+			want = "store.8 v3, 0, v2"
+		case ins.Reference() == "scratch_p", ins.Reference() == "losses":
+			want = p.Source.Slice(p.Funcs[0].Span)
+		}
+		if want != "" && text != want {
+			t.Errorf("instruction %d: got %q, want %q", i, text, want)
+		}
+		at += int(ins.Width())
+	}
+	if at != len(code.Spans) {
+		t.Errorf("%d spans for %d slots", len(code.Spans), at)
+	}
+}

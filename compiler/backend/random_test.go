@@ -35,7 +35,10 @@ func generate(seed uint64, atomic bool) *ir.Program {
 	g.hash = &ir.Map{Name: "h", Kind: ir.Hash, KeySize: 8, ValueSize: 64, MaxEntries: 64}
 	g.out = &ir.Map{Name: "out", Kind: ir.Array, KeySize: 4, ValueSize: 8 * outWords, MaxEntries: 1}
 	p := &ir.Program{Source: source.NewFile("random", ""), Maps: []*ir.Map{g.hash, g.out}}
+	p.Ring = &ir.Map{Name: "ring", Kind: ir.RingBuf, MaxEntries: 4096}
+	p.Maps = append(p.Maps, p.Ring)
 	g.b = ir.NewFunc(p, fmt.Sprintf("f%d", seed), ir.RawTracepoint, "")
+	g.b.Func.Preemptible = seed%8 == 0
 	g.ctx = g.b.Ctx()
 	sizes := []int{8, 8, 16, 64, 64}
 	if seed%4 == 0 {
@@ -136,6 +139,10 @@ func (g *generator) step(depth int) {
 	case 22:
 		g.keep(b.Read(b.Addr(g.slots[2]), g.b.Const(0), 8, true))
 	case 23:
+		if g.rng.IntN(2) == 0 {
+			g.record()
+			return
+		}
 		if depth == 0 && g.forks < 6 {
 			g.forks++
 			g.loop()
@@ -173,11 +180,48 @@ func (g *generator) lookup(depth int) {
 	g.keep(join.Params[0])
 }
 
+func (g *generator) record() {
+	b := g.b
+	if g.forks++; g.forks > 8 {
+		return
+	}
+	join := b.Block()
+	p := b.NullCheck(b.Reserve(32), join)
+	b.Store(p, 0, 8, g.val())
+	b.Help(ir.HelperComm, b.Offset(p, 8))
+	b.Copy(p, 24, b.Addr(g.slots[4]), 8)
+	if g.rng.IntN(3) == 0 {
+		b.Discard(p)
+	} else {
+		b.Submit(p, ir.NoWakeup)
+	}
+	b.Jump(join)
+	b.SetBlock(join)
+}
+
 func (g *generator) diamond(depth int) {
 	b := g.b
 	then, els := b.Block(), b.Block()
 	join := b.Block(ir.Scalar, ir.Scalar)
-	b.If(g.val(), then, els)
+	cond := g.val()
+	if g.rng.IntN(2) == 0 {
+		cond = b.Bin(ir.OpSLt, g.val(), cond)
+		for range g.rng.IntN(3) {
+			op := []ir.Op{ir.OpAnd, ir.OpOr}[g.rng.IntN(2)]
+			cond = b.Bin(op, cond, b.Bin(ir.OpEq+ir.Op(g.rng.IntN(6)), g.val(), g.val()))
+		}
+	}
+	if g.rng.IntN(2) == 0 { // cond && val
+		right, no, end := b.Block(), b.Block(), b.Block(ir.Scalar)
+		b.If(cond, right, no)
+		b.SetBlock(right)
+		b.Jump(end, b.Bin(ir.OpULt, g.val(), g.val()))
+		b.SetBlock(no)
+		b.Jump(end, b.Const(0))
+		b.SetBlock(end)
+		cond = end.Params[0]
+	}
+	b.If(cond, then, els)
 	have := len(g.vals)
 	for _, side := range []*ir.Block{then, els} {
 		b.SetBlock(side)

@@ -273,6 +273,9 @@ func (s *selector) load(v *ir.Value) {
 	d := s.reg(v)
 	if !v.Signed || v.Width == 8 {
 		s.loadMem(d, base, off, v.Width)
+		if base == s.ctx {
+			s.cur.insts[len(s.cur.insts)-1].kind = ctxLoad
+		}
 		return
 	}
 	if c := v.Args[0].Class; s.feat.MovSX && c != ir.BTFPtr && c != ir.Ctx {

@@ -92,50 +92,48 @@ func slotRanges(f *ir.Func) map[*ir.Slot][]span {
 			touch(a)
 		}
 	}
-	before := make([]map[*ir.Slot]bool, len(order)) // accessed on some way to the block
-	after := make([]map[*ir.Slot]bool, len(order))  // accessed on some way from its end
+	// By number in f.Slots: accessed in the block, on some way to it, on some way from its end.
+	index := make(map[*ir.Slot]int, len(f.Slots))
+	for i, s := range f.Slots {
+		index[s] = i
+	}
+	words := (len(f.Slots) + 63) / 64
+	here, before, after := make([]bitset, len(order)), make([]bitset, len(order)), make([]bitset, len(order))
 	for i := range order {
-		before[i], after[i] = map[*ir.Slot]bool{}, map[*ir.Slot]bool{}
+		here[i], before[i], after[i] = make(bitset, words), make(bitset, words), make(bitset, words)
+		for s := range access[i] {
+			here[i].set(index[s])
+		}
 	}
 	for changed := true; changed; {
 		changed = false
-		add := func(to map[*ir.Slot]bool, s *ir.Slot) {
-			if !to[s] {
-				to[s], changed = true, true
-			}
-		}
 		for i, b := range order {
 			for _, succ := range b.Term.Successors() {
+				changed = before[num[succ]].add(before[i], here[i]) || changed
+			}
+		}
+		for i := len(order) - 1; i >= 0; i-- {
+			for _, succ := range order[i].Term.Successors() {
 				j := num[succ]
-				for s := range before[i] {
-					add(before[j], s)
-				}
-				for s := range access[i] {
-					add(before[j], s)
-				}
-				for s := range after[j] {
-					add(after[i], s)
-				}
-				for s := range access[j] {
-					add(after[i], s)
-				}
+				changed = after[i].add(after[j], here[j]) || changed
 			}
 		}
 	}
 	out := map[*ir.Slot][]span{}
-	for _, s := range f.Slots {
+	for n, s := range f.Slots {
 		for i := range order {
-			e, ok := access[i][s]
-			if !ok {
-				if !before[i][s] || !after[i][s] {
-					continue
+			in, on := before[i].has(n), after[i].has(n)
+			if !here[i].has(n) {
+				if in && on {
+					out[s] = append(out[s], span{start[i], start[i+1]})
 				}
-				e = edge{start[i], start[i+1] - 1}
+				continue
 			}
-			if before[i][s] {
+			e := access[i][s]
+			if in {
 				e.first = start[i]
 			}
-			if after[i][s] {
+			if on {
 				e.last = start[i+1] - 1
 			}
 			out[s] = append(out[s], span{e.first, e.last + 1})

@@ -296,6 +296,16 @@ func (b *Builder) Submit(p *Value, flags int64) {
 	b.emit(v)
 }
 
+// Discard gives a record back unseen.
+func (b *Builder) Discard(p *Value) { b.emit(b.value(OpRingDiscard, p)) }
+
+// CmpXchg stores y into the u64 at p+off if it is x, atomically, and returns what was there before.
+func (b *Builder) CmpXchg(p *Value, off int, x, y *Value) *Value {
+	v := b.value(OpCmpXchg, p, x, y)
+	v.Off = int32(off)
+	return b.emit(v)
+}
+
 // Help calls a kernel helper.
 func (b *Builder) Help(h Helper, args ...*Value) *Value {
 	v := b.value(OpHelper, args...)

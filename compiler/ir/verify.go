@@ -174,7 +174,7 @@ func (vf *verifier) inst(v *Value) {
 // mayLeak allows the one use of a pointer as a number: a kernel address that is stored, compared or read through.
 func mayLeak(v *Value, i int, a *Value) bool {
 	read := (v.Op == OpRead || v.Op == OpReadStr) && i == 1
-	return a.Class == Ctx && read || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op.Scalar())
+	return a.Class == Ctx && read || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
 }
 
 func (c Class) want() string {

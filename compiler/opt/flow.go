@@ -15,7 +15,60 @@ func jumps(p *ir.Program, f *ir.Func) bool {
 			changed = true
 		}
 	}
+	changed = known(f) || changed
 	return join(f) || changed
+}
+
+// known takes a block apart that only branches on its own parameter, as the end of an && or || does: every jump to it
+// branches itself, mostly on a constant or a compare.
+func known(f *ir.Func) bool {
+	order := f.RPO()
+	preds := ir.Preds(order)
+	owner := map[*ir.Value]*ir.Block{}
+	for _, b := range order {
+		for _, v := range b.Params {
+			owner[v] = b
+		}
+	}
+	elsewhere := map[*ir.Block]bool{} // a parameter is used outside the block's end
+	for _, b := range order {
+		b.Operands(func(user *ir.Value, arg **ir.Value) {
+			if o := owner[*arg]; o != nil && (o != b || user != nil) {
+				elsewhere[o] = true
+			}
+		})
+	}
+	changed := false
+	for _, b := range order {
+		if b.Term.Kind != ir.TermIf || owner[b.Term.Cond] != b || len(b.Insts) > 0 || elsewhere[b] {
+			continue
+		}
+		for _, p := range preds[b] {
+			if p.Term.Kind != ir.TermJump || p == b {
+				continue
+			}
+			at := map[*ir.Value]*ir.Value{}
+			for i, v := range b.Params {
+				at[v] = p.Term.ThenArgs[i]
+			}
+			put := func(list []*ir.Value) []*ir.Value {
+				out := append([]*ir.Value(nil), list...)
+				for i, v := range out {
+					if w := at[v]; w != nil {
+						out[i] = w
+					}
+				}
+				return out
+			}
+			t := b.Term
+			p.Term = ir.Term{Kind: ir.TermIf, Cond: at[t.Cond], Then: t.Then, ThenArgs: put(t.ThenArgs), Else: t.Else, ElseArgs: put(t.ElseArgs), Span: t.Span}
+			changed = true
+		}
+		if changed {
+			return true // the predecessors are no longer what they were
+		}
+	}
+	return false
 }
 
 // thread replaces an empty block without parameters that only jumps on by where it goes. A jump that has no

@@ -2,7 +2,7 @@
 //
 // Passes is the whole list, in order, with the reason for each place; Run applies it to every function and, when
 // asked, verifies between the passes. A pass changes a function in place and says whether it did; the list is gone
-// through until nothing changes, a few times at most.
+// through until nothing changes, within a limit.
 //
 // Invariants: what the kernel's verifier needs stays (NullCheck with NonNull, Bound, Mask); no effect is lost,
 // doubled or reordered; unreachable blocks are gone and blocks are numbered in layout order afterwards; the result
@@ -29,6 +29,7 @@ func Passes() []Pass {
 	return []Pass{
 		{"simplify", "first: folding constants makes equal what the next pass compares, and decides branches", simplify},
 		{"cse", "the same key, pid or time is asked for by predicate and body; before dce, which clears the copies", cse},
+		{"memory", "what a slot was just given need not be read back; after cse, so that one value has one name", memory},
 		{"jumps", "after simplify, whose decided branches leave empty blocks, and before dce, which drops what is cut off", jumps},
 		{"dce", "last: what the others have made useless goes", dce},
 	}
@@ -43,8 +44,8 @@ func Describe() string {
 	return b.String()
 }
 
-// rounds limits how often the list is gone through; two are usual.
-const rounds = 6
+// rounds limits how often the list is gone through; two or three are usual, a long chain of && takes one per link.
+const rounds = 50
 
 // Run optimises every function of a program. With verify it checks the program before the first pass and after each.
 func Run(p *ir.Program, verify bool) error {

@@ -57,35 +57,6 @@ func sum(value []byte, words int) []uint64 {
 	return out
 }
 
-// Set is what an indicator recorded for one label set. Labels is the key as the kernel has it, nil for the label sets
-// beyond the limit and for an indicator without labels.
-type Set struct {
-	Labels []byte
-	Words  []uint64 // as the SLILayout says, all CPUs together
-}
-
-// Sets reads an indicator: its label sets, and what went to "other" (nil if nothing did).
-func (e *Engine) Sets(l *lower.SLILayout) (sets []Set, other *Set, err error) {
-	err = e.Read(l.Value, func(key, value []byte) error {
-		s := Set{Words: sum(value, l.Words)}
-		if l.Value.Key != nil {
-			s.Labels = append([]byte(nil), key...)
-		}
-		sets = append(sets, s)
-		return nil
-	})
-	if err != nil || l.Other == nil {
-		return sets, nil, err
-	}
-	err = e.Read(l.Other, func(_, value []byte) error {
-		if w := sum(value, l.Words); w[lower.WordCount] > 0 {
-			other = &Set{Words: w}
-		}
-		return nil
-	})
-	return sets, other, err
-}
-
 // Spans tells what became of an indicator's spans.
 type Spans struct {
 	Started, Overwritten, Stopped, Missed, Cancelled, Failed uint64

@@ -10,31 +10,36 @@ import (
 	"github.com/slopebpf/slope/runtime/slo"
 )
 
-// BuildSLI makes the report of an indicator from its series. scale may be nil for a ratio.
-func BuildSLI(l *lower.SLILayout, series []agg.Series, scale *agg.Scale, v Values, elapsed time.Duration, lost uint64) SLIReport {
+// NewSLIReport makes a report of what an indicator recorded. lost is how many events its spans lost.
+func NewSLIReport(l *lower.SLILayout, series []agg.Series, lost uint64, elapsed time.Duration, v Values) SLIReport {
 	s := l.SLI
 	r := SLIReport{Name: s.Name, Doc: s.Doc, Kind: s.Kind, Unit: s.Unit, Elapsed: elapsed, Lost: lost}
 	for _, label := range s.Labels {
 		r.Labels = append(r.Labels, label.Name)
 	}
+	var scale *agg.Scale
+	if s.Kind == check.Distribution {
+		scale = agg.NewScale(s.Schema, s.Unit.PerBase())
+	}
 	all := agg.Series{Words: make([]uint64, l.Words)}
-	for _, x := range series {
-		for i, w := range x.Words {
+	for _, one := range series {
+		count := one.Words[lower.WordCount]
+		if count == 0 {
+			continue
+		}
+		for i, w := range one.Words {
 			all.Words[i] += w
 		}
-		row := SLIRow{Labels: LabelValues(s, x.Labels, v), Other: x.Other}
-		if s.Kind == check.Distribution {
-			row.Summary = newSummary(x.Dist(l, scale))
-		} else {
-			row.Summary.Count = x.Words[lower.WordCount]
-			if bad := badWord(l); bad >= 0 {
-				row.Bad = x.Words[bad]
-			}
+		row := SLIRow{Other: one.Other, Labels: LabelValues(l, one.Labels, v), Summary: Summary{Count: count}}
+		if scale != nil {
+			row.Summary = newSummary(one.Dist(l, scale))
+		} else if bad := badWord(l); bad >= 0 {
+			row.Bad = one.Words[bad]
 		}
 		r.Rows = append(r.Rows, row)
 	}
 	r.Events = all.Words[lower.WordCount]
-	if s.Kind == check.Distribution {
+	if scale != nil && r.Events > 0 {
 		r.Buckets = DistBuckets(all.Dist(l, scale), maxBars)
 	}
 	return r
@@ -51,36 +56,31 @@ func badWord(l *lower.SLILayout) int {
 	return -1
 }
 
-// LabelValues writes a label set as text, one value per label; nil for none.
-func LabelValues(s *check.SLI, labels []byte, v Values) []string {
-	if labels == nil {
+// LabelValues prints the labels of a key, one text per label; nil for no key.
+func LabelValues(l *lower.SLILayout, key []byte, v Values) []string {
+	if key == nil || l.Value.Key == nil {
 		return nil
 	}
-	out := make([]string, 0, len(s.Labels))
-	for _, l := range s.Labels {
-		n := min(l.Type.Memory(), len(labels))
-		out = append(out, strings.ToValidUTF8(string(v.AppendText(nil, l.Type, labels[:n])), "\uFFFD"))
-		labels = labels[n:]
+	out := make([]string, 0, len(l.Value.Key.Elems))
+	for _, t := range l.Value.Key.Elems {
+		n := min(t.Memory(), len(key))
+		out = append(out, string(v.AppendText(nil, t, key[:n])))
+		key = key[n:]
 	}
 	return out
 }
 
-// BuildSLOs makes the reports of an indicator's objectives: one for each, or for each combination of the labels that it
-// is kept by. sentence writes an objective as the script does.
-func BuildSLOs(l *lower.SLILayout, series []agg.Series, v Values, sentence func(*check.SLO) string) []SLOReport {
+// NewSLOReports makes the reports of an indicator's objectives: one for each, or for each combination of the labels
+// that it is kept by. sentence writes an objective as the script does.
+func NewSLOReports(l *lower.SLILayout, series []agg.Series, v Values, sentence func(*check.SLO) string) []SLOReport {
 	var out []SLOReport
 	for _, o := range l.Objectives {
 		if o.SLO == nil {
 			continue
 		}
-		first := len(out)
-		place := map[string]int{}
-		if len(o.SLO.By) == 0 {
-			out = append(out, SLOReport{})
-			place[""] = first
-		}
+		first, place := len(out), map[string]int{}
 		for _, x := range series {
-			labels := byLabels(o.SLO, x, v)
+			labels := byLabels(l, o.SLO, x, v)
 			id := strings.Join(labels, "\x00")
 			at, ok := place[id]
 			if !ok {
@@ -89,6 +89,9 @@ func BuildSLOs(l *lower.SLILayout, series []agg.Series, v Values, sentence func(
 			}
 			out[at].Bad += x.Words[o.Bad]
 			out[at].Total += x.Words[o.Total]
+		}
+		if len(out) == first { // nothing was recorded: the objective is told all the same
+			out = append(out, SLOReport{})
 		}
 		for i := first; i < len(out); i++ {
 			r := &out[i]
@@ -99,17 +102,17 @@ func BuildSLOs(l *lower.SLILayout, series []agg.Series, v Values, sentence func(
 	return out
 }
 
-// byLabels is the values of the labels that an objective is kept by.
-func byLabels(o *check.SLO, x agg.Series, v Values) []string {
+// byLabels is the labels that an objective is kept by, as name=value.
+func byLabels(l *lower.SLILayout, o *check.SLO, x agg.Series, v Values) []string {
 	if len(o.By) == 0 {
 		return nil
 	}
-	all := LabelValues(o.SLI, x.Labels, v)
+	all := LabelValues(l, x.Labels, v)
 	out := make([]string, len(o.By))
 	for i, at := range o.By {
-		out[i] = OtherLabel
-		if at < len(all) {
-			out[i] = all[at]
+		out[i] = l.SLI.Labels[at].Name + "=" + OtherLabel
+		if !x.Other && at < len(all) {
+			out[i] = l.SLI.Labels[at].Name + "=" + all[at]
 		}
 	}
 	return out

@@ -81,13 +81,11 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 
 // Handler serves the metrics: as text, as OpenMetrics, or as protobuf, which alone carries native histograms, whichever
 // the client asks for; compressed if it likes.
-func Handler(c prometheus.Collector) (http.Handler, error) {
+func Handler(c *Collector) http.Handler {
 	r := prometheus.NewRegistry()
-	if err := r.Register(c); err != nil {
-		return nil, err
-	}
+	r.MustRegister(c) // it describes nothing, so it cannot clash
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{EnableOpenMetrics: true, CoalesceGather: true,
-		ErrorHandling: promhttp.HTTPErrorOnError}), nil
+		ErrorHandling: promhttp.HTTPErrorOnError})
 }
 
 // writer sends the metrics of one scrape.
@@ -132,14 +130,14 @@ func (w *writer) gauge(name, help string, v float64, labels []label) {
 }
 
 // labels of a series: its own, and those given before.
-func (w *writer) labels(s *check.SLI, x agg.Series, before ...label) []label {
+func (w *writer) labels(l *lower.SLILayout, x agg.Series, before ...label) []label {
 	out := before
-	values := LabelValues(s, x.Labels, w.s.Values)
-	names := labelNames(s, before)
+	values := LabelValues(l, x.Labels, w.s.Values)
+	names := labelNames(l.SLI)
 	for i := range names {
 		value := OtherLabel
 		if !x.Other && i < len(values) {
-			value = values[i]
+			value = valid(values[i])
 		}
 		out = append(out, label{names[i], value})
 	}
@@ -152,7 +150,7 @@ func (w *writer) indicator(in *Indicator) {
 		{"sli", s.Name}, {"unit", s.Unit.String()}})
 	series := w.distinct(in)
 	for _, x := range series {
-		labels := w.labels(s, x, label{"sli", s.Name})
+		labels := w.labels(l, x, label{"sli", s.Name})
 		w.counter("slope_sli_events_total", "Events that an indicator counted.", float64(x.Words[lower.WordCount]), labels)
 		if bad := badWord(l); s.Kind == check.Ratio && bad >= 0 {
 			w.counter("slope_sli_bad_events_total", "Events that an indicator counted as bad.", float64(x.Words[bad]), labels)
@@ -162,7 +160,7 @@ func (w *writer) indicator(in *Indicator) {
 			if help == "" {
 				help = "Distribution of the indicator " + s.Name + "."
 			}
-			w.send(HistogramName(s), valid(help), w.labels(s, x), &dto.Metric{Histogram: w.histogram(in, x)})
+			w.send(HistogramName(s), valid(help), w.labels(l, x), &dto.Metric{Histogram: w.histogram(in, x)})
 		}
 	}
 	for _, o := range l.Objectives {
@@ -173,7 +171,7 @@ func (w *writer) indicator(in *Indicator) {
 		w.gauge("slope_slo_objective_ratio", "Part of the events that the objective wants to be good.", float64(o.SLO.PPB)/1e9, own)
 		w.gauge("slope_slo_info", "The objectives of the script.", 1, append(own[:2:2], label{"window", window(o.SLO.Window)}))
 		for _, x := range series {
-			labels := w.labels(s, x, own[:2:2]...)
+			labels := w.labels(l, x, own[:2:2]...)
 			w.counter("slope_slo_events_total", "Events that count for an objective.", float64(x.Words[o.Total]), labels)
 			w.counter("slope_slo_bad_events_total", "Events that count for an objective and missed it.", float64(x.Words[o.Bad]), labels)
 		}
@@ -189,7 +187,7 @@ func (w *writer) distinct(in *Indicator) []agg.Series {
 	place := make(map[string]int, len(in.Series))
 	for _, x := range in.Series {
 		id := ""
-		for _, l := range w.labels(in.Layout.SLI, x) {
+		for _, l := range w.labels(in.Layout, x) {
 			id += l.value + "\x00"
 		}
 		at, ok := place[id]

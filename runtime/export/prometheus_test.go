@@ -32,7 +32,7 @@ func indicator(paths map[string][]uint64) Indicator {
 	s := &check.SLI{Name: "checkout", Doc: "Time to serve one request.", Kind: check.Distribution, Unit: check.Seconds, Schema: 3,
 		Labels: []check.Label{{Name: "path", Type: types.StringOf(16)}}}
 	o := &check.SLO{Name: "fast", SLI: s, PPB: 999_000_000, Op: "<=", Limit: limit, Window: 30 * 24 * 3600 * 1e9, By: []int{0}}
-	l := &lower.SLILayout{SLI: s, Value: &ir.Map{}, Words: 3 + native.Words(3), Histogram: 3,
+	l := &lower.SLILayout{SLI: s, Value: &ir.Map{Key: types.TupleOf(types.StringOf(16))}, Words: 3 + native.Words(3), Histogram: 3,
 		Objectives: []lower.ObjectiveWords{{SLO: o, Bad: 2}}}
 	in := Indicator{Layout: l, Scale: agg.NewScale(3, 1e9)}
 	for path, values := range paths {
@@ -57,7 +57,7 @@ func indicator(paths map[string][]uint64) Indicator {
 
 func ratio() Indicator {
 	s := &check.SLI{Name: "works", Kind: check.Ratio}
-	return Indicator{Layout: &lower.SLILayout{SLI: s, Words: 2, Objectives: []lower.ObjectiveWords{{Bad: 1}}},
+	return Indicator{Layout: &lower.SLILayout{SLI: s, Value: &ir.Map{}, Words: 2, Objectives: []lower.ObjectiveWords{{Bad: 1}}},
 		Series: []agg.Series{{Words: []uint64{10, 3}}}}
 }
 
@@ -68,10 +68,7 @@ func scrape(in ...Indicator) *Scrape {
 
 func get(t *testing.T, s *Scrape, accept string) (*http.Response, []byte) {
 	t.Helper()
-	h, err := Handler(NewCollector(func() (*Scrape, error) { return s, nil }))
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := Handler(NewCollector(func() (*Scrape, error) { return s, nil }))
 	req := httptest.NewRequest("GET", "/metrics", nil)
 	req.Header.Set("Accept", accept)
 	rec := httptest.NewRecorder()
@@ -215,7 +212,7 @@ func (*rat) le(ns uint64, le float64) bool {
 }
 
 func TestGzip(t *testing.T) {
-	h, _ := Handler(NewCollector(func() (*Scrape, error) { return scrape(), nil }))
+	h := Handler(NewCollector(func() (*Scrape, error) { return scrape(), nil }))
 	req := httptest.NewRequest("GET", "/metrics", nil)
 	req.Header.Set("Accept-Encoding", "gzip")
 	rec := httptest.NewRecorder()
@@ -226,7 +223,7 @@ func TestGzip(t *testing.T) {
 }
 
 func TestScrapeError(t *testing.T) {
-	h, _ := Handler(NewCollector(func() (*Scrape, error) { return nil, errors.New("map gone") }))
+	h := Handler(NewCollector(func() (*Scrape, error) { return nil, errors.New("map gone") }))
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	if rec.Code != 500 || !strings.Contains(rec.Body.String(), "map gone") {
@@ -258,23 +255,23 @@ func TestNames(t *testing.T) {
 		s.Labels = append(s.Labels, check.Label{Name: n})
 	}
 	want := "le_label sli_label x label_7 sli_label_label p_q p_q_label"
-	if got := strings.Join(labelNames(s, nil), " "); got != want {
+	if got := strings.Join(labelNames(s), " "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
 func TestBuild(t *testing.T) {
 	in := indicator(map[string][]uint64{"/a": {limit, limit + 1}, "/b": {1, 2}})
-	r := BuildSLI(in.Layout, in.Series, in.Scale, Values{}, time.Second, 0)
+	r := NewSLIReport(in.Layout, in.Series, 0, time.Second, Values{})
 	if r.Events != 4 || len(r.Rows) != 2 || r.Rows[0].Labels[0] != "/a" || r.Rows[0].Summary.Mean != limit+0.5 || len(r.Buckets) == 0 || len(r.Buckets) > maxBars {
 		t.Errorf("got %+v", r)
 	}
-	slos := BuildSLOs(in.Layout, in.Series, Values{}, func(*check.SLO) string { return "sentence" })
-	if len(slos) != 2 || slos[0].State != Breached || slos[0].Compliance != "50.00" || slos[1].State != OK || slos[1].Labels[0] != "/b" {
+	slos := NewSLOReports(in.Layout, in.Series, Values{}, func(*check.SLO) string { return "sentence" })
+	if len(slos) != 2 || slos[0].State != Breached || slos[0].Compliance != "50.00" || slos[1].State != OK || slos[1].Labels[0] != "path=/b" {
 		t.Errorf("got %+v", slos)
 	}
 	in.Layout.Objectives[0].SLO.By = nil
-	if slos = BuildSLOs(in.Layout, nil, Values{}, func(*check.SLO) string { return "" }); len(slos) != 1 || slos[0].State != NoData {
+	if slos = NewSLOReports(in.Layout, nil, Values{}, func(*check.SLO) string { return "" }); len(slos) != 1 || slos[0].State != NoData {
 		t.Errorf("without series: got %+v", slos)
 	}
 }

@@ -157,11 +157,8 @@ func sanitise(s string) string {
 
 // labelNames are the names that an indicator's labels have in the metrics. Names that mean something else there, or
 // that two labels would share, get a tail.
-func labelNames(s *check.SLI, before []label) []string {
+func labelNames(s *check.SLI) []string {
 	taken := map[string]bool{"le": true, "quantile": true, "sli": true, "slo": true}
-	for _, l := range before {
-		taken[l.name] = true
-	}
 	out := make([]string, len(s.Labels))
 	for i, l := range s.Labels {
 		name := strings.TrimLeft(sanitise(l.Name), "_")

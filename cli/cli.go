@@ -1,0 +1,112 @@
+// Package cli is the command line: one file per command, flags in, an exit status out.
+//
+// bpftrace's command line works on the root command; what bpftrace does not have is a subcommand. Exit status: 0, what
+// the script gave exit(), 1 for an error in the script or at run time, 2 for a wrong command line.
+// Start at Main; run.go is the heart.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/slopebpf/slope/lang/source"
+)
+
+// Version is set by the build.
+var Version = "v0.1.0-dev"
+
+// Streams is where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Color    bool // diagnostics in colour
+	Terminal bool // Out is a terminal
+}
+
+// Standard is the process's own streams; colours only on a terminal and without NO_COLOR.
+func Standard() Streams {
+	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+	return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Color:    isTerminal(os.Stderr) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Terminal: isTerminal(os.Stdout)}
+}
+
+// exitStatus is an error that only sets the status: everything was said.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// usageError is a wrong command line: status 2.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// hinted is an error with advice on a line of its own.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// Main runs one command line and returns the exit status.
+func Main(args []string, s Streams) int {
+	if len(args) > 0 && args[0] == childCommand {
+		return childMain(args[1:], s)
+	}
+	root := newRoot(s)
+	root.SetArgs(args)
+	return s.report(root.Execute())
+}
+
+// report prints an error and turns it into an exit status.
+func (s Streams) report(err error) int {
+	var status exitStatus
+	var diags source.Diagnostics
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &diags):
+		diags.Render(s.Err, s.Color)
+		return 1
+	case errors.As(err, &usage):
+		fmt.Fprintf(s.Err, "slope: %s\nHINT: see slope --help\n", usage.error)
+		return 2
+	}
+	fmt.Fprintf(s.Err, "slope: %s\n", err)
+	var h hinted
+	if errors.As(err, &h) {
+		fmt.Fprintf(s.Err, "HINT: %s\n", h.hint)
+	}
+	return 1
+}
+
+// newRoot builds the command tree.
+func newRoot(s Streams) *cobra.Command {
+	root := newRun(s)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newExplain(s), newFmt(s), newVersion(s))
+	root.SetVersionTemplate("slope {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = false
+	return root
+}
+
+// newVersion is "slope version".
+func newVersion(s Streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) { fmt.Fprintf(s.Out, "slope %s\n", Version) },
+	}
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/backend"
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/stdlib"
+)
+
+// readScript reads a file, "-" for the standard input, or takes the text of -e.
+func (s Streams) readScript(text, file string) (*source.File, error) {
+	if text != "" {
+		return source.NewFile("stdin", text), nil
+	}
+	if file == "-" {
+		b, err := io.ReadAll(s.In)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return source.NewFile("stdin", string(b)), nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, fmt.Errorf("failed to open file '%s': %w", file, err)
+	}
+	return source.NewFile(file, string(b)), nil
+}
+
+// workshop is what compiling for this machine takes.
+type workshop struct {
+	registry *stdlib.Registry
+	machine  *stdlib.Machine
+	features *bpf.Features
+}
+
+func newWorkshop(pid int) *workshop {
+	reg := stdlib.New()
+	return &workshop{registry: reg, machine: &stdlib.Machine{Registry: reg, Pid: pid}, features: &bpf.Features{}}
+}
+
+func (w *workshop) close() error { return w.machine.Close() }
+
+// options are the compiler's options for this machine.
+func (w *workshop) options(params []string, pid int) compiler.Options {
+	cpus, err := bpf.PossibleCPUs()
+	if err != nil {
+		cpus = 1
+	}
+	return compiler.Options{
+		Universe: w.registry, Library: w.registry, Resolver: w.machine, Config: types.DefaultConfig(),
+		Params: params, Pid: pid, CPUs: cpus, Kernel: w.kernel(),
+		Backend: backend.Features{SDiv: w.features.SDiv() == nil, MovSX: w.features.SDiv() == nil, AtomicFetch: w.features.AtomicFetch() == nil},
+	}
+}
+
+// kernel asks for what the lowering can use.
+func (w *workshop) kernel() ir.Kernel {
+	k := ir.Kernel{CommOffset: -1, AtomicFetch: w.features.AtomicFetch() == nil, TPBTF: w.features.TPBTF() == nil}
+	k.TaskBTF = w.features.TaskBTF() == nil
+	if !k.TaskBTF {
+		return k
+	}
+	k.CommPadded = w.features.CommPadded() == nil
+	if ix, err := w.machine.BTF(); err == nil {
+		if task, err := ix.Struct("task_struct"); err == nil {
+			if f, ok := task.Field("comm"); ok {
+				k.CommOffset = f.Offset
+			}
+		}
+	}
+	return k
+}
+
+// rawID finds the BTF id of a raw tracepoint.
+func (w *workshop) rawID(event string) (uint32, error) {
+	ix, err := w.machine.BTF()
+	if err != nil {
+		return 0, err
+	}
+	return ix.RawTracepoint(event)
+}
+
+// stages splits the argument of -d.
+func stages(arg string) ([]string, error) {
+	if arg == "" {
+		return nil, nil
+	}
+	known := append(compiler.Stages(), "all")
+	out := strings.Split(arg, ",")
+	for _, s := range out {
+		found := false
+		for _, k := range known {
+			found = found || k == s
+		}
+		if !found {
+			return nil, usagef("unknown stage '%s' for -d: want one of %s", s, strings.Join(known, ", "))
+		}
+	}
+	return out, nil
+}

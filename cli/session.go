@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/runtime/agg"
+	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/runtime/events"
+	"github.com/slopebpf/slope/runtime/export"
+)
+
+// session is one run of a script: what it prints, and the state that its events change. It is the events.Host.
+type session struct {
+	streams Streams
+	flags   *runFlags
+	obj     *compiler.Object
+	eng     *engine.Engine
+	out     *output
+	began   time.Time
+
+	format  export.Output
+	decoder *events.Handler
+	start   time.Time // attached
+	exited  bool
+	status  int
+	err     error
+}
+
+func (r *session) setup() error {
+	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen}
+	if r.flags.format == "json" {
+		r.format = export.NewJSON(r.out, values)
+	} else {
+		o := export.TextOptions{Out: r.out, Diag: r.streams.Err, Values: values, Colour: r.streams.Color && r.streams.Terminal && r.flags.output == ""}
+		if r.flags.quiet {
+			o.Diag = nil
+		}
+		r.format = export.NewText(o)
+	}
+	var err error
+	r.decoder, err = events.New(r.obj.IR.Events, events.Options{Sink: r.format, Host: r, Values: values})
+	return err
+}
+
+// listen serves the metrics, when the script has indicators or it was asked for.
+func (r *session) listen() (addr string, stop func(), err error) {
+	want := r.flags.listen
+	if want == "" && len(r.obj.Checked.SLIs) > 0 {
+		want = defaultListen
+	}
+	if want == "" || want == "off" {
+		return "", func() {}, nil
+	}
+	l, err := listenOn(want)
+	if err != nil {
+		return "", nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", export.Handler(export.NewCollector(nil)))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go srv.Serve(l)
+	return l.Addr().String(), func() { srv.Close() }, nil
+}
+
+// attached tells the user, and whoever waits for it, that probes run.
+func (r *session) attached(addr string) {
+	r.start = time.Now()
+	n := r.obj.Probes()
+	switch {
+	case len(r.obj.Checked.SLIs) > 0 && r.flags.format == "text":
+		if !r.flags.quiet {
+			at := ""
+			if addr != "" {
+				at = " · /metrics on http://" + addr
+			}
+			fmt.Fprintf(r.streams.Err, "attached %d probes in %s%s · Ctrl-C to stop\n", n, milliseconds(r.start.Sub(r.began)), at)
+		}
+	case r.flags.format == "json" || !r.flags.quiet:
+		r.format.AttachedProbes(n)
+	}
+	if os.Getenv("__BPFTRACE_NOTIFY_PROBES_ATTACHED") == "1" {
+		fmt.Fprintln(r.out, "__BPFTRACE_NOTIFY_PROBES_ATTACHED")
+		r.out.flush()
+	}
+	r.out.idle()
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%d ms", (d+time.Millisecond/2)/time.Millisecond)
+}
+
+// snapshot reads one of the script's maps.
+func (r *session) snapshot(m *ir.Map) (*agg.Snapshot, error) {
+	s, err := agg.Read(m, func(f func(key, value []byte) error) error { return r.eng.Read(m, f) })
+	if err == nil && len(s.Rows) == 0 && r.eng.Zeroed(m) {
+		s.Rows = []agg.Row{{Words: make([]uint64, m.ValueSize/8)}}
+	}
+	return s, err
+}
+
+// keep remembers the first error of something the script did asynchronously.
+func (r *session) keep(err error) {
+	if err != nil && r.err == nil {
+		r.err, r.exited = err, true
+	}
+}
+
+// PrintMap implements events.Host.
+func (r *session) PrintMap(m *ir.Map, top, div int64) {
+	s, err := r.snapshot(m)
+	r.keep(err)
+	if err == nil {
+		r.format.Map(s, top, div)
+	}
+}
+
+// Clear implements events.Host.
+func (r *session) Clear(m *ir.Map) { r.keep(r.eng.Clear(m)) }
+
+// Zero implements events.Host.
+func (r *session) Zero(m *ir.Map) { r.keep(r.eng.Zero(m)) }
+
+// Exit implements events.Host.
+func (r *session) Exit(status int) {
+	if !r.exited {
+		r.exited, r.status = true, status
+	}
+}
+
+// finish prints what the script leaves: maps, indicators, objectives, and what was lost.
+func (r *session) finish() error {
+	if r.err != nil {
+		return r.err
+	}
+	r.format.End()
+	for _, m := range r.obj.IR.Maps {
+		if !scriptMap(m) {
+			continue
+		}
+		s, err := r.snapshot(m)
+		if err != nil {
+			return err
+		}
+		if len(s.Rows) > 0 {
+			r.format.Map(s, 0, 0)
+		}
+	}
+	rep, err := r.report()
+	if err != nil {
+		return err
+	}
+	r.format.SLIs(rep.slis)
+	r.format.SLOs(rep.slos)
+	r.out.idle()
+	if n := rep.lostEvents(); n > 0 {
+		r.format.LostEvents(n)
+	}
+	r.format.Losses(rep.losses)
+	return r.format.Err()
+}
+
+// scriptMap tells whether a map is one that the script named.
+func scriptMap(m *ir.Map) bool { return m.Name[0] == '@' && m.Value != nil }

@@ -1,0 +1,139 @@
+package stdlib
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// Listed is a probe that exists on this machine.
+type Listed struct {
+	Name string
+	Args []string // "type name", when asked for
+}
+
+// List calls f with every probe that matches a pattern such as "tracepoint:sched:*", "*read*" or "uprobe:/bin/sh:*",
+// until f returns false. An empty pattern matches every probe of the kernel.
+func (m *Machine) List(pattern string, args bool, f func(Listed) bool) error {
+	kind, rest, typed := strings.Cut(pattern, ":")
+	row := m.Registry.Probe(kind)
+	if typed && row == nil && !wild(kind) {
+		return fmt.Errorf("unknown probe type '%s'", kind)
+	}
+	for _, name := range m.Registry.Names(types.ProbeNames) {
+		p := m.Registry.probes[name]
+		if p.list == nil || typed && row != nil && row.Name != name || typed && row == nil && !match(kind, name) {
+			continue
+		}
+		for l, err := range p.list(m, &p.Probe, rest, args) {
+			if err != nil {
+				return err
+			}
+			matches := pattern == "" || typed && (rest == "" || match(rest, strings.TrimPrefix(l.Name, name+":"))) ||
+				!typed && matchAnywhere(pattern, l.Name)
+			if matches && !f(l) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// matchAnywhere matches a pattern without a probe type against a whole name.
+func matchAnywhere(pattern, name string) bool {
+	if wild(pattern) {
+		return match(pattern, name)
+	}
+	return strings.Contains(name, pattern)
+}
+
+type listing = func(yield func(Listed, error) bool)
+
+// fieldList prints fields as "type name".
+func fieldList(t *types.Type) []string {
+	if t == nil {
+		return nil
+	}
+	var out []string
+	for _, f := range t.Layout.Fields() {
+		out = append(out, f.Type.String()+" "+f.Name)
+	}
+	return out
+}
+
+func listTracepoints(m *Machine, p *types.Probe, _ string, args bool) listing {
+	return func(yield func(Listed, error) bool) {
+		fs, err := m.tracefs()
+		if err != nil {
+			yield(Listed{}, err)
+			return
+		}
+		systems, err := fs.Systems()
+		if err != nil {
+			yield(Listed{}, err)
+			return
+		}
+		for _, system := range systems {
+			events, err := fs.Events(system)
+			if err != nil {
+				yield(Listed{}, err)
+				return
+			}
+			for _, event := range events {
+				l := Listed{Name: p.Name + ":" + system + ":" + event}
+				if args {
+					if format, err := fs.Format(system, event); err == nil {
+						l.Args = fieldList(&types.Type{Kind: types.Struct, Layout: format.Fields})
+					}
+				}
+				if !yield(l, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func listRawTracepoints(m *Machine, p *types.Probe, _ string, args bool) listing {
+	return func(yield func(Listed, error) bool) {
+		ix, err := m.BTF()
+		if err != nil {
+			yield(Listed{}, err)
+			return
+		}
+		for _, event := range slices.Sorted(maps.Keys(m.rawEvents())) {
+			l := Listed{Name: p.Name + ":" + event}
+			if args {
+				if fields, err := ix.RawTracepointArgs(event); err == nil {
+					l.Args = fieldList(&types.Type{Kind: types.Struct, Layout: fields})
+				}
+			}
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+}
+
+// listFunctions lists the functions of the binary that the pattern names.
+func listFunctions(m *Machine, p *types.Probe, rest string, _ bool) listing {
+	return func(yield func(Listed, error) bool) {
+		binary, pattern, ok := strings.Cut(rest, ":")
+		if !ok || binary == "" || wild(binary) {
+			return // only one binary at a time
+		}
+		targets, err := userProbe(m, p, []string{p.Name, binary, pattern}, entry)
+		if err != nil {
+			yield(Listed{}, err)
+			return
+		}
+		for _, t := range targets {
+			if !yield(Listed{Name: t.Name}, nil) {
+				return
+			}
+		}
+	}
+}
