@@ -1,6 +1,7 @@
 package export
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"sort"
@@ -81,11 +82,13 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 
 // Handler serves the metrics: as text, as OpenMetrics, or as protobuf, which alone carries native histograms, whichever
 // the client asks for; compressed if it likes.
-func Handler(c *Collector) http.Handler {
+func Handler(c *Collector) (http.Handler, error) {
 	r := prometheus.NewRegistry()
-	r.MustRegister(c) // it describes nothing, so it cannot clash
+	if err := r.Register(c); err != nil {
+		return nil, fmt.Errorf("register collector: %w", err)
+	}
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{EnableOpenMetrics: true, CoalesceGather: true,
-		ErrorHandling: promhttp.HTTPErrorOnError})
+		ErrorHandling: promhttp.HTTPErrorOnError}), nil
 }
 
 // writer sends the metrics of one scrape.
