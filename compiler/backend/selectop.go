@@ -226,6 +226,11 @@ func (s *selector) signExtend(d reg, bits int64) {
 
 // compare makes a 0 or a 1 of a compare that is used as a number.
 func (s *selector) compare(v *ir.Value) {
+	if y := v.Args[1]; v.Op == ir.OpSLt && y.Op == ir.OpConst && y.Imm == 0 { // the sign bit
+		s.into(s.reg(v), v.Args[0])
+		s.aluImm(asm.RSh, s.reg(v), 63)
+		return
+	}
 	d := s.m.newReg()
 	zero, done := s.newBlock(), s.newBlock()
 	s.fused[v] = true
