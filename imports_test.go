@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg"},
-	"stdlib":                 {"lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/agg", "runtime/export"},
+	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/agg", "runtime/export"},
 	"examples/checkout":      {"compiler/native"},
 	"examples/checkout/demo": {"compiler/native"},
 }

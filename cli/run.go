@@ -140,7 +140,7 @@ func (s Streams) run(f *runFlags, args []string) error {
 	}
 	w := newWorkshop(pid)
 	defer w.close()
-	opt := w.options(args, pid)
+	opt := w.options(args, f.pid) // as in bpftrace, -c limits the probes on functions only
 	opt.Dump, opt.DumpTo = dump, s.Out
 	obj, diags := compiler.Compile(file, opt)
 	s.render(diags, f.noWarnings)
@@ -178,7 +178,9 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 	w.close() // what compiling opened is not needed any more
 
 	run := &session{streams: s, flags: f, obj: obj, eng: eng, out: out, began: began}
-	run.setup()
+	if err := run.setup(); err != nil {
+		return err
+	}
 	addr, stop, err := run.listen()
 	if err != nil {
 		return err

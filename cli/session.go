@@ -24,17 +24,17 @@ type session struct {
 	began   time.Time
 
 	format  export.Output
-	decoder *events.Decoder
+	decoder *events.Handler
 	start   time.Time // attached
 	exited  bool
 	status  int
 	err     error
 }
 
-func (r *session) setup() {
-	values := export.Values{Trailer: ".."}
+func (r *session) setup() error {
+	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen}
 	if r.flags.format == "json" {
-		r.format = export.NewJSON(export.JSONOptions{Out: r.out, Values: values})
+		r.format = export.NewJSON(r.out, values)
 	} else {
 		o := export.TextOptions{Out: r.out, Diag: r.streams.Err, Values: values, Colour: r.streams.Color && r.streams.Terminal && r.flags.output == ""}
 		if r.flags.quiet {
@@ -42,7 +42,9 @@ func (r *session) setup() {
 		}
 		r.format = export.NewText(o)
 	}
-	r.decoder = events.New(r.obj.IR.Events, r.format, r)
+	var err error
+	r.decoder, err = events.New(r.obj.IR.Events, events.Options{Sink: r.format, Host: r, Values: values})
+	return err
 }
 
 // listen serves the metrics, when the script has indicators or it was asked for.
@@ -59,7 +61,7 @@ func (r *session) listen() (addr string, stop func(), err error) {
 		return "", nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", export.Handler(export.NewCollector(r.scrape)))
+	mux.Handle("/metrics", export.Handler(export.NewCollector(nil)))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	return l.Addr().String(), func() { srv.Close() }, nil

@@ -254,6 +254,11 @@ func linear(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
 		less = ir.OpSLt
 	}
 	below, from, above, inside, next := b.Block(), b.Block(), b.Block(), b.Block(), b.Block()
+	if !a.Signed && lo < 0 { // what is negative as an int64 is a very large number
+		small := b.Block()
+		b.If(b.Bin(ir.OpSLt, x, b.Const(0)), above, small)
+		b.SetBlock(small)
+	}
 	b.If(b.Bin(less, x, b.Const(lo)), below, from)
 	b.SetBlock(below)
 	l.Add(p, 0, b.Const(1))

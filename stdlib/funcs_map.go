@@ -92,7 +92,13 @@ func checkDelete(c *types.Call) {
 	if len(m.Index) > 0 && len(c.Args) > 1 {
 		c.Errorf(1, "delete: got the key twice").WithHint("write delete(@%s, key)", m.Text)
 	}
-	if c.Args[0].Kind == types.Aggregate && len(m.Index) == 0 && len(c.Args) < 2 {
+	if len(m.Index) > 0 || len(c.Args) > 1 {
+		return
+	}
+	switch keys, value := c.Map(0); {
+	case keys > 0:
+		c.Errorf(0, "delete: got no key for map '@%s'", m.Text).WithHint("write delete(@%s, key), or clear(@%s) to remove all", m.Text, m.Text)
+	case value != nil && value.Kind == types.Aggregate:
 		c.Errorf(0, "delete: an aggregation without a key is cleared with clear(@%s)", m.Text)
 	}
 }

@@ -23,7 +23,7 @@ func memoryFuncs() []Func {
 					if n, ok := c.Const(1); ok && n >= 0 && n+1 < int64(size) {
 						size = int(n) + 1
 					}
-					return types.StringOf((size + 7) &^ 7)
+					return types.StringOf(size)
 				},
 			},
 			FuncLower: ir.FuncLower{Into: strInto},

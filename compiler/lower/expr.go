@@ -17,7 +17,7 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 	saved := f.Builder.Span
 	f.Builder.Span = e.Span()
 	defer func() { f.Builder.Span = saved }()
-	if v, ok := f.info.Consts[e]; ok && f.info.Vars[e] == nil {
+	if v, ok := f.info.Consts[e]; ok {
 		return f.Const(v)
 	}
 	switch e := e.(type) {
@@ -27,11 +27,7 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 		}
 		return f.builtin(e)
 	case *syntax.Var:
-		l := f.info.Locals[e]
-		if f.vars[l] == nil {
-			bug("variable $%s has no value", l.Name)
-		}
-		return f.vars[l]
+		return f.variable(f.info.Locals[e])
 	case *syntax.Map:
 		return f.readMapScalar(f.l.maps[f.info.Maps[e]], e)
 	case *syntax.Unary:
@@ -71,7 +67,7 @@ func (f *fn) builtin(e syntax.Expr) *ir.Value {
 	if low.Scalar == nil {
 		bug("%s is not a scalar", row.Name)
 	}
-	return low.Scalar(f.site(), int(f.info.Consts[e]))
+	return low.Scalar(f.site(), f.info.Numbers[e])
 }
 
 // truthValue makes 1 or 0 of control flow.

@@ -68,7 +68,7 @@ func (f *fn) builtinInto(e syntax.Expr, from, t *types.Type, p *ir.Value, off in
 	row := f.info.Vars[e]
 	low := f.l.opt.Library.VarLower(row.Name)
 	f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
-		low.Into(f.site(), int(f.info.Consts[e]), t, p, off, pad)
+		low.Into(f.site(), f.info.Numbers[e], t, p, off, pad)
 	})
 }
 

@@ -201,7 +201,7 @@ func (f *fn) let(s *syntax.Let) {
 	l := f.info.Locals[s.Name]
 	if s.Value == nil {
 		if l.Type.Scalar() {
-			f.vars[l] = f.Const(0)
+			f.setVariable(l, f.Const(0))
 		} else {
 			p := f.local(l)
 			f.Zero(p, 0, l.Type.Memory())
@@ -209,6 +209,56 @@ func (f *fn) let(s *syntax.Let) {
 		return
 	}
 	f.setLocal(l, s.Value)
+}
+
+// keepInMemory finds the scalar variables that ++ or -- changes inside an operand that may not be evaluated (of &&, ||
+// and ?:). Such a variable has no single value where the paths meet again, so it lives in a slot.
+func (f *fn) keepInMemory(p *syntax.Probe) {
+	f.kept = map[*check.Local]bool{}
+	maybe := func(e syntax.Expr) {
+		if e == nil {
+			return
+		}
+		syntax.Walk(e, func(n syntax.Node) bool {
+			if u, ok := n.(*syntax.Unary); ok && (u.Op == "++" || u.Op == "--") {
+				if v, ok := u.X.(*syntax.Var); ok {
+					f.kept[f.info.Locals[v]] = true
+				}
+			}
+			return true
+		})
+	}
+	syntax.Walk(p, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.Binary:
+			if n.Op == "&&" || n.Op == "||" {
+				maybe(n.R)
+			}
+		case *syntax.Ternary:
+			maybe(n.Then)
+			maybe(n.Else)
+		}
+		return true
+	})
+}
+
+// variable is the value of a scalar variable.
+func (f *fn) variable(l *check.Local) *ir.Value {
+	if f.kept[l] {
+		return f.Load(f.local(l), 0, 8, false)
+	}
+	if f.vars[l] == nil {
+		bug("variable $%s has no value", l.Name)
+	}
+	return f.vars[l]
+}
+
+func (f *fn) setVariable(l *check.Local, v *ir.Value) {
+	if f.kept[l] {
+		f.Store(f.local(l), 0, 8, v)
+		return
+	}
+	f.vars[l] = v
 }
 
 // local is the memory of a variable that is not a scalar.
@@ -223,7 +273,7 @@ func (f *fn) local(l *check.Local) *ir.Value {
 
 func (f *fn) setLocal(l *check.Local, e syntax.Expr) {
 	if l.Type.Scalar() {
-		f.vars[l] = f.scalar(e)
+		f.setVariable(l, f.scalar(e))
 		return
 	}
 	// The value may depend on the variable itself: build it aside unless it plainly does not.
@@ -258,7 +308,8 @@ func (f *fn) assign(s *syntax.Assign) {
 			f.setLocal(l, s.Value)
 			return
 		}
-		f.vars[l] = f.arith(s.Op[:len(s.Op)-1], f.vars[l], f.scalar(s.Value), l.Type.Signed || f.info.Type(s.Value).Signed)
+		old := f.variable(l)
+		f.setVariable(l, f.compound(s, old, f.scalar(s.Value), l.Type))
 	case *syntax.Map:
 		f.assignMap(target, s)
 	default:
@@ -285,8 +336,18 @@ func (f *fn) assignMap(target *syntax.Map, s *syntax.Assign) {
 		f.addTo(m, target, f.Un(ir.OpNeg, x), false)
 	default:
 		old := f.readMapScalar(m, target)
-		f.storeScalar(m, target, f.arith(op, old, x, m.Value.Signed || f.info.Type(s.Value).Signed))
+		f.storeScalar(m, target, f.compound(s, old, x, m.Value))
 	}
+}
+
+// compound computes old op= x. A shift keeps the sign of what is shifted, a literal has no sign of its own.
+func (f *fn) compound(s *syntax.Assign, old, x *ir.Value, t *types.Type) *ir.Value {
+	op := s.Op[:len(s.Op)-1]
+	signed := t.Signed
+	if op != ">>" && op != "<<" {
+		signed = signed || f.info.Signed(s.Value, s.Value)
+	}
+	return f.arith(op, old, x, signed)
 }
 
 // increment is ++ and --; wanted tells whether its value is used.
@@ -298,12 +359,13 @@ func (f *fn) increment(e *syntax.Unary, wanted bool) *ir.Value {
 	switch x := e.X.(type) {
 	case *syntax.Var:
 		l := f.info.Locals[x]
-		old := f.vars[l]
-		f.vars[l] = f.Bin(ir.OpAdd, old, step)
+		old := f.variable(l)
+		v := f.Bin(ir.OpAdd, old, step)
+		f.setVariable(l, v)
 		if e.Postfix {
 			return old
 		}
-		return f.vars[l]
+		return v
 	case *syntax.Map:
 		old := f.addTo(f.l.maps[f.info.Maps[x]], x, step, wanted)
 		if !wanted || e.Postfix {

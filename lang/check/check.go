@@ -18,8 +18,8 @@ type Options struct {
 }
 
 // maxWalks bounds the search for a fixed point; types only grow, so a script needs as many walks as its longest chain
-// of maps that take their type from one another.
-const maxWalks = 16
+// of maps that take their type from one another, against the order of the text.
+const maxWalks = 256
 
 // checker is the state of one walk over the script; maps and locals outlive it.
 type checker struct {
@@ -64,9 +64,21 @@ func Check(file *syntax.File, opt Options) (*Program, source.Diagnostics) {
 		if c.final {
 			break
 		}
+		if !c.changed {
+			c.settle()
+		}
 		c.final = !c.changed || walk == maxWalks
 	}
 	return c.prog, append(declared, c.diags...).Sort()
+}
+
+// settle makes integers of the variables declared without a value that nothing gave a type.
+func (c *checker) settle() {
+	for _, l := range c.locals {
+		if l.open && l.Type.Kind == types.Invalid {
+			l.Type, c.changed = types.Int64, true
+		}
+	}
 }
 
 func (c *checker) errorf(n syntax.Node, format string, args ...any) *source.Diagnostic {

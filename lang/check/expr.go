@@ -149,7 +149,7 @@ func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {
 		return types.Bad
 	}
 	if row.Numbered {
-		c.info.Consts[e] = int64(n)
+		c.info.Numbers[e] = n
 	}
 	if row.PerProbe {
 		for _, target := range c.clause.Targets {
@@ -285,7 +285,21 @@ func (c *checker) setKey(m *Map, at syntax.Node, key *types.Type) bool {
 	return true
 }
 
+// readMap types the value of a map. The values of an aggregation are only merged in user space.
 func (c *checker) readMap(e *syntax.Map) *types.Type {
+	t := c.mapValue(e)
+	if t.Kind == types.Aggregate {
+		if c.final {
+			c.errorf(e, "single values of aggregations are not supported by this version of slope").
+				WithHint("print the whole map: print(@%s)", e.Text)
+		}
+		return types.Bad
+	}
+	return t
+}
+
+// mapValue is the type of a map's value, whatever it is.
+func (c *checker) mapValue(e *syntax.Map) *types.Type {
 	m := c.mapRef(e)
 	if m == nil {
 		return types.Bad
@@ -468,8 +482,7 @@ func (c *checker) isLiteral(e syntax.Expr) bool {
 		return false
 	}
 	v, ok := c.info.Consts[e]
-	_, numbered := c.info.Vars[e]
-	return ok && v >= 0 && !numbered
+	return ok && v >= 0
 }
 
 func (c *checker) compare(e *syntax.Binary, l, r *types.Type) *types.Type {
@@ -520,9 +533,7 @@ func compareConst(op string, x, y int64, signed bool) int64 {
 func (i *Info) Signed(l, r syntax.Expr) bool {
 	signed := func(e syntax.Expr) bool {
 		v, ok := i.Consts[e]
-		_, numbered := i.Vars[e]
-		literal := ok && v >= 0 && !numbered
-		return i.Type(e).Signed && !literal
+		return i.Type(e).Signed && !(ok && v >= 0)
 	}
 	return signed(l) || signed(r)
 }
@@ -698,6 +709,12 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 		v, ok := c.info.Consts[e.Args[i]]
 		return v, ok
 	}
+	tc.Map = func(i int) (int, *types.Type) {
+		if m, ok := e.Args[i].(*syntax.Map); ok && c.info.Maps[m] != nil {
+			return c.info.Maps[m].Keys, c.info.Maps[m].Value
+		}
+		return -1, nil
+	}
 	bad := false
 	tc.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
 		bad = true
@@ -752,6 +769,11 @@ func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
 			return types.Bad
 		}
 		return types.None
+	}
+	if isMap && kind == types.PrintableParam {
+		t := c.mapValue(m)
+		c.info.Types[m] = t
+		return t
 	}
 	return c.expr(a)
 }

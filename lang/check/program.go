@@ -52,13 +52,15 @@ type Info struct {
 	Maps   map[*syntax.Map]*Map
 	Aggs   map[*syntax.Call]*types.Agg
 	Consts map[syntax.Expr]int64
+
+	Numbers map[syntax.Expr]int // of numbered builtin variables: arg3 has 3
 }
 
 func newInfo() *Info {
 	return &Info{
 		Types: map[syntax.Expr]*types.Type{}, Funcs: map[*syntax.Call]*types.Func{}, Vars: map[syntax.Expr]*types.Var{},
 		Locals: map[*syntax.Var]*Local{}, Maps: map[*syntax.Map]*Map{}, Aggs: map[*syntax.Call]*types.Agg{},
-		Consts: map[syntax.Expr]int64{},
+		Consts: map[syntax.Expr]int64{}, Numbers: map[syntax.Expr]int{},
 	}
 }
 
@@ -68,6 +70,7 @@ type Local struct {
 	Type *types.Type
 	Decl *syntax.Var
 	read bool
+	open bool // declared without a value: the first assignment gives the type
 }
 
 // SLIKind is what an sli records.

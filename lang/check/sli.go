@@ -319,7 +319,7 @@ func (c *checker) finishSLI(s *SLI) {
 		if s.Kind == Ratio && c.final {
 			c.errorf(s.Valid, "'valid' works on the observed value; sli '%s' records good and bad events", s.Name)
 		}
-		c.condition(s.Valid)
+		c.labelCondition(s.Valid)
 	}
 	for _, o := range s.Objectives {
 		if o.Op != "" && s.Kind == Ratio && c.final {
@@ -331,13 +331,34 @@ func (c *checker) finishSLI(s *SLI) {
 				WithHint("for example: slo %s = %s of %s <= 200ms over 30d", o.Name, o.Node.Sentence.Objective.Raw, s.Name)
 		}
 		for _, f := range o.Filters {
-			c.condition(f)
+			c.labelCondition(f)
 		}
 		if o.Where != nil {
-			c.condition(o.Where)
+			c.labelCondition(o.Where)
 		}
 	}
 	c.info, c.labels = nil, nil
+}
+
+// labelCondition types a condition on value and labels. It is evaluated wherever an event is recorded, so nothing of a
+// probe can be used in it.
+func (c *checker) labelCondition(e syntax.Expr) {
+	var wrong syntax.Node
+	syntax.Walk(e, func(n syntax.Node) bool {
+		switch n.(type) {
+		case *syntax.Call, *syntax.Map, *syntax.Var, *syntax.Block, *syntax.If:
+			if wrong == nil {
+				wrong = n
+			}
+			return false
+		}
+		return true
+	})
+	if wrong != nil {
+		c.errorf(wrong, "the condition of an objective or 'valid' can only use value, labels and literals")
+		return
+	}
+	c.condition(e)
 }
 
 // LabelTypes is the type of the tuple of labels, nil without labels.

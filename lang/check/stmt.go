@@ -269,10 +269,14 @@ func (c *checker) let(s *syntax.Let) {
 		}
 	}
 	if s.Value == nil {
-		c.declareLocal(s.Name, types.Int64)
+		c.declareLocal(s.Name, types.Bad).open = true
 		return
 	}
 	t := c.expr(s.Value)
+	if t.Kind != types.Invalid && !storable(t) {
+		c.errorf(s, "value of type '%s' cannot be kept in a variable", t)
+		t = types.Bad
+	}
 	c.declareLocal(s.Name, t)
 }
 
@@ -292,6 +296,10 @@ func (c *checker) declareLocal(n *syntax.Var, t *types.Type) *Local {
 
 func (c *checker) growLocal(l *Local, at syntax.Node, t *types.Type) {
 	if t.Kind == types.Invalid {
+		return
+	}
+	if l.Type.Kind == types.Invalid { // nothing was known of it so far
+		l.Type, c.changed = normalize(t), true
 		return
 	}
 	u, ok := types.Unify(l.Type, normalize(t))
@@ -314,7 +322,7 @@ func (c *checker) lookupLocal(name string) *Local {
 }
 
 func (c *checker) assignVar(n *syntax.Var, at syntax.Node, t *types.Type) {
-	if t.Kind == types.Void || t.Kind == types.Struct || t.Kind == types.Array {
+	if t.Kind != types.Invalid && !storable(t) {
 		c.errorf(at, "value of type '%s' cannot be kept in a variable", t)
 		return
 	}

@@ -105,6 +105,7 @@ type Call struct {
 	Node   *syntax.Call
 	Args   []*Type // Void for maps as a whole
 	Const  func(i int) (int64, bool)
+	Map    func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
 	Errorf func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
 	Config *Config
 }

@@ -13,6 +13,7 @@ package agg
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
@@ -101,9 +102,17 @@ func collect[F fold](s *Snapshot, m *ir.Map, read Reader, f F) error {
 		if !touched && m.Key == nil {
 			return nil
 		}
-		s.Rows = append(s.Rows, Row{Key: mem.key(key), Words: dst})
+		s.add(Row{Key: mem.key(key), Words: dst})
 		return nil
 	})
+}
+
+// add appends a row. Room doubles: rows are large and append grows long slices by a quarter only.
+func (s *Snapshot) add(r Row) {
+	if len(s.Rows) == cap(s.Rows) {
+		s.Rows = slices.Grow(s.Rows, max(len(s.Rows), 16))
+	}
+	s.Rows = append(s.Rows, r)
 }
 
 // readPlain reads values that are no aggregations. Those of an array are followed by a word that is 1 once assigned.
@@ -125,7 +134,7 @@ func readPlain(s *Snapshot, m *ir.Map, read Reader) error {
 		if m.Kind.PerCPU() {
 			foldPlain(raw, m.Value, value[m.ValueSize:], m.ValueSize)
 		}
-		s.Rows = append(s.Rows, Row{Key: mem.key(key), Raw: raw})
+		s.add(Row{Key: mem.key(key), Raw: raw})
 		return nil
 	})
 }
@@ -161,17 +170,15 @@ func keySize(m *ir.Map) int {
 	return m.Key.Memory()
 }
 
-// arena hands out the memory of many rows from few allocations. Rows that outgrow a block get one of their own.
+// arena hands out the memory of many rows from few blocks, each twice as large as the one before.
 type arena struct {
-	keySize  int
-	byteRest []byte
-	wordRest []uint64
+	keySize            int
+	byteRest           []byte
+	wordRest           []uint64
+	byteSize, wordSize int // of the last block
 }
 
-const (
-	byteBlock = 1 << 18
-	wordBlock = 1 << 16
-)
+const maxBlock = 1 << 20 // bytes
 
 func (a *arena) key(b []byte) []byte {
 	if a.keySize == 0 {
@@ -182,7 +189,8 @@ func (a *arena) key(b []byte) []byte {
 
 func (a *arena) bytes(b []byte) []byte {
 	if len(a.byteRest) < len(b) {
-		a.byteRest = make([]byte, max(min(byteBlock, 64*len(b)), len(b)))
+		a.byteSize = min(max(2*a.byteSize, 16*len(b)), maxBlock)
+		a.byteRest = make([]byte, max(a.byteSize, len(b)))
 	}
 	out := a.byteRest[:len(b):len(b)]
 	a.byteRest = a.byteRest[len(b):]
@@ -192,7 +200,8 @@ func (a *arena) bytes(b []byte) []byte {
 
 func (a *arena) words(n int) []uint64 {
 	if len(a.wordRest) < n {
-		a.wordRest = make([]uint64, max(min(wordBlock, 64*n), n))
+		a.wordSize = min(max(2*a.wordSize, 16*n), maxBlock/8)
+		a.wordRest = make([]uint64, max(a.wordSize, n))
 	}
 	out := a.wordRest[:n:n]
 	a.wordRest = a.wordRest[n:]

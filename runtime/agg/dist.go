@@ -25,7 +25,7 @@ func NewScale(schema int, unit uint64) *Scale {
 	for p := range s.upper {
 		high := uint64(math.MaxUint64)
 		for low < high { // the greatest v with Index(v) <= p; 0 if there is none
-			mid := low + (high-low+1)/2
+			mid := high - (high-low)/2 // more than low
 			if s.table.Index(mid) <= p {
 				low = mid
 			} else {

@@ -3,6 +3,7 @@ package agg
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"slices"
 
 	"github.com/slopebpf/slope/lang/types"
@@ -13,6 +14,7 @@ import (
 func (s *Snapshot) Sort() {
 	type place struct {
 		order uint64 // compares as the value does
+		key   uint64 // the key's first bytes, compare as it does
 		row   int32
 	}
 	byKey := func(a, b Row) int { return CompareKeys(s.Key, a.Key, b.Key) }
@@ -23,10 +25,13 @@ func (s *Snapshot) Sort() {
 	}
 	places := make([]place, len(s.Rows))
 	for i := range s.Rows {
-		places[i] = place{order(&s.Rows[i]), int32(i)}
+		places[i] = place{order(&s.Rows[i]), prefix(s.Key, s.Rows[i].Key), int32(i)}
 	}
 	slices.SortFunc(places, func(a, b place) int {
 		if c := cmp.Compare(a.order, b.order); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.key, b.key); c != 0 {
 			return c
 		}
 		return byKey(s.Rows[a.row], s.Rows[b.row])
@@ -99,6 +104,22 @@ func Total(buckets []uint64) uint64 {
 		n += b
 	}
 	return n
+}
+
+// prefix is a number that orders keys as CompareKeys does, as far as their first 8 bytes decide.
+func prefix(t *types.Type, key []byte) uint64 {
+	for t != nil && t.Kind == types.Tuple && len(t.Elems) > 0 {
+		t = t.Elems[0]
+	}
+	switch {
+	case t == nil || len(key) < 8:
+		return 0
+	case t.Kind == types.Int && t.Signed:
+		return Number(key) ^ signBit
+	case t.Scalar():
+		return Number(key)
+	}
+	return binary.BigEndian.Uint64(key)
 }
 
 // CompareKeys orders two values of a type: numbers by value, strings by bytes, tuples element by element.

@@ -29,6 +29,9 @@ type SLIRow struct {
 	Summary Summary
 }
 
+// OtherLabel is the value of every label in the series of the label sets beyond the limit.
+const OtherLabel = "other"
+
 // Summary is the numbers of a distribution; of a ratio only Count.
 type Summary struct {
 	Count               uint64

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"strings"
+	"time"
+
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/compiler/lower"
+	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/runtime/agg"
+	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/slo"
+)
+
+// report is everything that can be told of a run at one time.
+type report struct {
+	slis   []export.SLIReport
+	slos   []export.SLOReport
+	losses []export.Loss
+}
+
+// lostEvents is how many records did not fit into the ring buffer.
+func (r report) lostEvents() uint64 {
+	n := uint64(0)
+	for _, l := range r.losses {
+		if l.Cause == ir.LossRingFull.String() {
+			n += l.Count
+		}
+	}
+	return n
+}
+
+// series reads what an indicator recorded.
+func (r *session) series(l *lower.SLILayout) ([]agg.Series, error) {
+	reader := func(m *ir.Map) agg.Reader {
+		return func(f func(key, value []byte) error) error { return r.eng.Read(m, f) }
+	}
+	return agg.ReadSLI(l, reader(l.Value), reader(l.Other))
+}
+
+func (r *session) report() (report, error) {
+	var rep report
+	elapsed := time.Since(r.start)
+	values := export.Values{}
+	for _, l := range r.obj.Layout.SLIs {
+		series, err := r.series(l)
+		if err != nil {
+			return rep, err
+		}
+		spans, err := r.eng.Spans(l)
+		if err != nil {
+			return rep, err
+		}
+		rep.slis = append(rep.slis, export.NewSLIReport(l, series, spans.Lost(), elapsed, values))
+		for _, o := range l.Objectives {
+			if o.SLO != nil {
+				rep.slos = append(rep.slos, objectives(l, o, series, values)...)
+			}
+		}
+		if n := spans.Lost(); n > 0 {
+			rep.losses = append(rep.losses, export.Loss{Cause: ir.LossSpanFull.String(), Map: l.SLI.Name, Count: n})
+		}
+	}
+	losses, err := r.losses()
+	rep.losses = append(rep.losses, losses...)
+	return rep, err
+}
+
+// losses reads every counter of something lost.
+func (r *session) losses() ([]export.Loss, error) {
+	counted, damaged, err := r.eng.Losses()
+	if err != nil {
+		return nil, err
+	}
+	var out []export.Loss
+	for _, l := range counted {
+		e := export.Loss{Cause: l.Counter.Loss.String(), Place: r.obj.IR.Source.Place(l.Counter.Span), Count: l.N}
+		if l.Counter.Map != nil {
+			e.Map = l.Counter.Map.Name
+		}
+		out = append(out, e)
+	}
+	if damaged > 0 {
+		out = append(out, export.Loss{Cause: "damaged", Count: damaged})
+	}
+	programs, err := r.eng.Programs()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range programs {
+		if p.Missed > 0 {
+			out = append(out, export.Loss{Cause: "missed", Place: p.Hook, Count: p.Missed})
+		}
+	}
+	return out, nil
+}
+
+// objectives judges an objective, for every value of its "by" labels on its own.
+func objectives(l *lower.SLILayout, o lower.ObjectiveWords, series []agg.Series, v export.Values) []export.SLOReport {
+	var order []string
+	groups := map[string]*export.SLOReport{}
+	for _, s := range series {
+		var by []string
+		if len(o.SLO.By) > 0 {
+			labels := export.LabelValues(l, s.Labels, v)
+			for _, i := range o.SLO.By {
+				value := export.OtherLabel
+				if !s.Other {
+					value = labels[i]
+				}
+				by = append(by, l.SLI.Labels[i].Name+"="+value)
+			}
+		}
+		key := strings.Join(by, ",")
+		g := groups[key]
+		if g == nil {
+			g = &export.SLOReport{Name: o.SLO.Name, SLI: l.SLI.Name, Sentence: sentence(o.SLO), Labels: by, PPB: o.SLO.PPB}
+			groups[key], order = g, append(order, key)
+		}
+		g.Total += s.Words[o.Total]
+		g.Bad += s.Words[o.Bad]
+	}
+	if len(order) == 0 { // nothing was recorded: the objective is still told
+		order, groups[""] = []string{""}, &export.SLOReport{Name: o.SLO.Name, SLI: l.SLI.Name, Sentence: sentence(o.SLO), PPB: o.SLO.PPB}
+	}
+	out := make([]export.SLOReport, len(order))
+	for i, key := range order {
+		g := groups[key]
+		g.Compliance = slo.Compliance(g.Bad, g.Total, g.PPB)
+		g.BudgetLeft = slo.BudgetLeft(g.Bad, g.Total, g.PPB)
+		g.State = export.State(slo.Judge(g.Bad, g.Total, g.PPB).String())
+		out[i] = *g
+	}
+	return out
+}
+
+// sentence is an objective as a person reads it: "99.9 % of checkout <= 200ms / 30d".
+func sentence(o *check.SLO) string {
+	n := o.Node.Sentence
+	s := strings.TrimSuffix(n.Objective.Raw, "%") + " % of " + o.SLI.Name
+	if len(o.Filters) > 0 {
+		var filters []string
+		for _, f := range o.Filters {
+			filters = append(filters, syntax.ExprString(f))
+		}
+		s += "[" + strings.Join(filters, ", ") + "]"
+	}
+	if n.Op != "" {
+		s += " " + n.Op + " " + syntax.ExprString(n.Limit)
+	}
+	if n.Where != nil {
+		s += " where " + syntax.ExprString(n.Where)
+	}
+	if n.Window != nil && n.Window.Length != nil {
+		s += " / " + n.Window.Length.Raw
+	}
+	return s
+}

@@ -1,0 +1,174 @@
+package compiler_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/backend"
+	"github.com/slopebpf/slope/lang/source"
+)
+
+// header is what the comments of a script say: "// ctx: words" is one run of its raw tracepoint programs, "// vary: a b"
+// names maps and indicators whose values depend on the time, and the "// want: " lines are all it must leave behind.
+type header struct {
+	ctxs [][]uint64
+	vary map[string]bool
+	want []string
+}
+
+func readHeader(t testing.TB, script string, w *world) header {
+	h := header{vary: map[string]bool{}}
+	for _, line := range strings.Split(script, "\n") {
+		if s, ok := strings.CutPrefix(line, "// ctx:"); ok {
+			var ctx []uint64
+			for _, f := range strings.Fields(s) {
+				ctx = append(ctx, w.word(t, f))
+			}
+			h.ctxs = append(h.ctxs, ctx)
+		}
+		if s, ok := strings.CutPrefix(line, "// vary:"); ok {
+			for _, f := range strings.Fields(s) {
+				h.vary[f] = true
+			}
+		}
+		if s, ok := strings.CutPrefix(line, "// want: "); ok {
+			comm, _, _ := strings.Cut(string(w.comm[:]), "\x00")
+			s = strings.NewReplacer("$pid", fmt.Sprint(w.pidTgid>>32), "$tid", fmt.Sprint(uint32(w.pidTgid)),
+				"$uid", fmt.Sprint(uint32(w.uidGid)), "$gid", fmt.Sprint(w.uidGid>>32), "$comm", comm).Replace(s)
+			h.want = append(h.want, s)
+		}
+	}
+	return h
+}
+
+// raw flattens an outcome for comparison: everything but what depends on the time and what the programs only read.
+func (o *outcome) raw(vary map[string]bool) string {
+	var b strings.Builder
+	fmt.Fprintln(&b, o.results)
+	for _, name := range slices.Sorted(maps.Keys(o.maps)) {
+		if name == "globals" || name == "rodata" || name == "zeros" || strings.HasPrefix(name, "scratch") {
+			continue
+		}
+		for _, k := range slices.Sorted(maps.Keys(o.maps[name])) {
+			fmt.Fprintf(&b, "%s[%x]", name, k)
+			if !vary[name] && !vary[strings.TrimPrefix(name, "sli_")] && !strings.HasPrefix(name, "spn_") {
+				fmt.Fprintf(&b, " = %x", o.maps[name][k])
+			}
+			fmt.Fprintln(&b)
+		}
+	}
+	return b.String()
+}
+
+// runAll runs a script in every way there is and returns the text of what it leaves behind, by way. The kernel may be
+// nil. An error is a bug in the compiler.
+func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map[string][]string, error) {
+	texts, raws := map[string][]string{}, map[string]string{}
+	note := func(way string, obj *compiler.Object, o *outcome) {
+		texts[way], raws[way] = render(obj, o, h.vary), o.raw(h.vary)
+	}
+	o := options(backend.Features{AtomicFetch: true}, true, commOffset)
+	obj, diags := lowered(file, o)
+	if diags.HasErrors() {
+		return nil, fmt.Errorf("check: %w", diags)
+	}
+	w.comms = commOffset
+	got, err := interpret(obj.IR, w, h.ctxs)
+	if err != nil {
+		return nil, fmt.Errorf("plain IR: %w\n%s", err, obj.IR)
+	}
+	note("plain", obj, got)
+	obj, diags = compiler.Compile(file, o)
+	if diags.HasErrors() {
+		return nil, fmt.Errorf("compile: %w", diags)
+	}
+	if got, err = interpret(obj.IR, w, h.ctxs); err != nil {
+		return nil, fmt.Errorf("optimised IR: %w\n%s", err, obj.IR)
+	}
+	note("optimised", obj, got)
+	if k != nil {
+		for name, feat := range k.feats {
+			comm := taskComm()
+			obj, diags = compiler.Compile(file, options(feat, name == "v4" && comm >= 0, comm))
+			if diags.HasErrors() {
+				return nil, fmt.Errorf("compile for %s: %w", name, diags)
+			}
+			if got, err = k.run(obj, h.ctxs); err != nil {
+				return nil, fmt.Errorf("kernel, %s: %w\n%s", name, err, obj.IR)
+			}
+			note("kernel "+name, obj, got)
+		}
+	}
+	for way := range texts {
+		if a, b := strings.Join(texts["plain"], "\n"), strings.Join(texts[way], "\n"); a != b {
+			return texts, fmt.Errorf("plain IR leaves\n%s\n%s leaves\n%s", a, way, b)
+		}
+		if raws[way] != raws["plain"] {
+			return texts, fmt.Errorf("plain IR leaves\n%s\n%s leaves\n%s", raws["plain"], way, raws[way])
+		}
+	}
+	return texts, nil
+}
+
+// someWorld is the world of the interpreter where there is no kernel.
+func someWorld() *world {
+	w := &world{pidTgid: 4242<<32 | 4243, uidGid: 7<<32 | 1000, comms: commOffset}
+	copy(w.comm[:], "oracle")
+	return w
+}
+
+// TestRun runs the corpus: plain IR and optimised IR in the interpreter, and the compiled program in the kernel, must
+// leave behind the same, and what the script says.
+func TestRun(t *testing.T) {
+	names, _ := filepath.Glob("testdata/run/*.slo")
+	if len(names) == 0 {
+		t.Fatal("no scripts")
+	}
+	t.Run("interp", func(t *testing.T) { runCorpus(t, nil, names) })
+	t.Run("kernel", func(t *testing.T) { runCorpus(t, useKernel(t), names) })
+}
+
+func runCorpus(t *testing.T, k *kernel, names []string) {
+	for _, name := range names {
+		script, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := someWorld()
+		if k != nil {
+			w = k.world
+		}
+		h := readHeader(t, string(script), w)
+		texts, err := runAll(t, k, w, source.NewFile(filepath.Base(name), string(script)), h)
+		w.pin.Unpin()
+		w.text = nil
+		if err != nil {
+			t.Errorf("%s: %v", filepath.Base(name), err)
+			continue
+		}
+		if !slices.Equal(settled(texts["plain"]), settled(h.want)) {
+			t.Errorf("%s: got\n\t%s\nwant\n\t%s", filepath.Base(name), strings.Join(texts["plain"], "\n\t"), strings.Join(h.want, "\n\t"))
+		}
+	}
+}
+
+// settled keeps the order of events and sorts the rest.
+func settled(lines []string) []string {
+	var events, rest []string
+	for _, l := range lines {
+		switch word, _, _ := strings.Cut(l, " "); word {
+		case "printf", "print", "clear", "zero", "time", "exit":
+			events = append(events, l)
+		default:
+			rest = append(rest, l)
+		}
+	}
+	slices.Sort(rest)
+	return append(events, rest...)
+}

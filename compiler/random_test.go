@@ -1,0 +1,278 @@
+package compiler_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/slopebpf/slope/lang/source"
+)
+
+// randomRuns is the variable that says how many programs TestRandom makes.
+const randomRuns = "SLOPE_RANDOM"
+
+// writer makes a random script that type-checks: expressions, variables, conditions and maps of every kind.
+type writer struct {
+	strings.Builder
+	rng   *rand.Rand
+	ints  []string // variables in scope
+	strs  []string
+	next  int
+	depth int
+	args  bool // the probe has arguments
+}
+
+var literals = []string{"0", "1", "2", "3", "7", "8", "63", "64", "100", "255", "256", "4095", "65535", "65536", "2147483647",
+	"2147483648", "4294967295", "4294967296", "9223372036854775807", "9223372036854775808", "18446744073709551615"}
+
+var texts = []string{`""`, `"a"`, `"abcdefg"`, `"abcdefgh"`, `"a string that is longer"`}
+
+func (w *writer) n(n int) int { return w.rng.IntN(n) }
+
+func (w *writer) pick(list ...string) string { return list[w.n(len(list))] }
+
+// script writes a whole script. The first clause gives every map its type and never runs.
+func script(seed uint64) string {
+	w := &writer{rng: rand.New(rand.NewPCG(seed, 3))}
+	for range 1 + w.n(3) {
+		var ctx []string
+		for range 9 {
+			v := literals[w.n(len(literals))]
+			if w.n(3) == 0 && len(v) < 19 {
+				v = "-" + v
+			}
+			ctx = append(ctx, v)
+		}
+		fmt.Fprintf(w, "// ctx: %s\n", strings.Join(ctx, " "))
+	}
+	w.WriteString("let @small = hash(2);\n")
+	w.WriteString(`begin { if (0) { @i0 = 0; @i1 = 0; @k0[0] = 0; @k1[0] = 0; @n["a"] = 0; @s[0] = ""; @t[0, "a"] = 0; @u = (1, "x"); @small[0] = 0; } }` + "\n")
+	for range 1 + w.n(3) {
+		w.args = w.n(3) != 0
+		w.ints, w.strs = nil, nil
+		if !w.args {
+			w.WriteString(w.pick("begin", "end"))
+		} else {
+			w.WriteString("rawtracepoint:x")
+		}
+		if w.n(3) == 0 {
+			fmt.Fprintf(w, " /%s/", w.cond(2))
+		}
+		w.WriteString(" ")
+		w.block(2 + w.n(8))
+		w.WriteString("\n")
+	}
+	return w.String()
+}
+
+func (w *writer) block(n int) {
+	w.WriteString("{\n")
+	ints, strs := len(w.ints), len(w.strs)
+	w.depth++
+	for range n {
+		w.WriteString(strings.Repeat("  ", w.depth))
+		w.stmt()
+		w.WriteString("\n")
+	}
+	w.depth--
+	w.ints, w.strs = w.ints[:ints], w.strs[:strs]
+	w.WriteString(strings.Repeat("  ", w.depth) + "}")
+}
+
+func (w *writer) stmt() {
+	switch n := w.n(24); {
+	case n < 4:
+		e := w.expr(3)
+		w.next++
+		v := fmt.Sprintf("$v%d", w.next)
+		fmt.Fprintf(w, "%s = (%s)(%s);", v, w.pick("int64", "uint64", "uint8", "int32"), e) // a bool would not take ++
+		w.ints = append(w.ints, v)
+	case n == 4:
+		e := w.text(2)
+		w.next++
+		v := fmt.Sprintf("$s%d", w.next)
+		fmt.Fprintf(w, "%s = %s;", v, e)
+		w.strs = append(w.strs, v)
+	case n == 5 && len(w.strs) > 0:
+		fmt.Fprintf(w, "%s = %s;", w.pick(w.strs...), w.text(2))
+	case n < 9 && len(w.ints) > 0:
+		fmt.Fprintf(w, "%s %s %s;", w.pick(w.ints...), w.pick("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="), w.expr(3))
+	case n < 12:
+		fmt.Fprintf(w, "%s %s %s;", w.place(), w.pick("=", "=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="), w.expr(3))
+	case n == 12:
+		fmt.Fprintf(w, "%s;", w.bump())
+	case n == 13:
+		fmt.Fprintf(w, "@s[%s] = %s;", w.key(), w.text(2))
+	case n == 14:
+		fmt.Fprintf(w, "@u = (%s, %s);", w.expr(2), w.text(1))
+	case n == 15:
+		fmt.Fprintf(w, "_ = %s;", w.gone())
+	case n == 16:
+		a := w.n(9)
+		fmt.Fprintf(w, "@a%d[%s] = %s;", a, w.key(), w.agg(a))
+	case n == 17:
+		a := w.n(9)
+		fmt.Fprintf(w, "@b%d = %s;", a, w.agg(a))
+	case n == 18:
+		fmt.Fprintf(w, `printf("%%d %%s %%s\n", %s, %s, @u);`, w.expr(2), w.text(2))
+	case n == 19 && w.depth > 1 && w.n(3) == 0:
+		w.WriteString("return;")
+	case w.depth < 4:
+		fmt.Fprintf(w, "if (%s) ", w.cond(2))
+		w.block(1 + w.n(3))
+		for w.n(4) == 0 {
+			fmt.Fprintf(w, " else if (%s) ", w.cond(2))
+			w.block(1 + w.n(2))
+		}
+		if w.n(2) == 0 {
+			w.WriteString(" else ")
+			w.block(1 + w.n(3))
+		}
+	default:
+		fmt.Fprintf(w, "print(%s);", w.expr(2))
+	}
+}
+
+func (w *writer) agg(n int) string {
+	e := w.expr(2)
+	return [...]string{"count()", "sum(" + e + ")", "min((int64)(" + e + "))", "max((int64)(" + e + "))", "avg(" + e + ")", "stats(" + e + ")",
+		"hist(" + e + ", 2)", "lhist(" + e + ", -10, 100, 10)", "dist(" + e + ", 1)"}[n]
+}
+
+// place is a scalar map or an entry of one.
+func (w *writer) place() string {
+	switch w.n(7) {
+	case 0, 1:
+		return w.pick("@i0", "@i1")
+	case 2, 3:
+		return w.pick("@k0", "@k1") + "[" + w.key() + "]"
+	case 4:
+		return "@n[" + w.text(1) + "]"
+	case 5:
+		return "@small[" + w.key() + "]"
+	}
+	return "@t[" + w.key() + ", " + w.text(1) + "]"
+}
+
+func (w *writer) key() string {
+	if w.n(2) == 0 {
+		return w.pick("0", "1", "2", "3")
+	}
+	return "(3 & (" + w.expr(1) + "))"
+}
+
+func (w *writer) bump() string {
+	what := w.place()
+	if len(w.ints) > 0 && w.n(2) == 0 {
+		what = w.pick(w.ints...)
+	}
+	if w.n(2) == 0 {
+		return w.pick("++", "--") + what
+	}
+	return what + w.pick("++", "--")
+}
+
+func (w *writer) gone() string {
+	switch w.n(4) {
+	case 0:
+		return "delete(@" + w.pick("k0", "k1", "s", "small") + ", " + w.key() + ")"
+	case 1:
+		return "delete(@n, " + w.text(1) + ")"
+	case 2:
+		return "delete(@t, (" + w.key() + ", " + w.text(1) + "))"
+	}
+	return "has_key(@" + w.pick("k0", "k1", "s", "small") + ", " + w.key() + ")"
+}
+
+func (w *writer) cond(depth int) string {
+	switch n := w.n(7); {
+	case depth > 0 && n == 0:
+		return "(" + w.cond(depth-1) + w.pick(" && ", " || ") + w.cond(depth-1) + ")"
+	case depth > 0 && n == 1:
+		return "!(" + w.cond(depth-1) + ")"
+	case n == 2:
+		return w.text(1) + w.pick(" == ", " != ") + w.text(1)
+	case n == 3:
+		return w.gone()
+	case n == 4:
+		return "(" + w.expr(1) + ", " + w.text(1) + ")" + w.pick(" == ", " != ") + "(" + w.expr(1) + ", " + w.text(1) + ")"
+	}
+	return w.expr(depth)
+}
+
+func (w *writer) text(depth int) string {
+	switch n := w.n(8); {
+	case n < 2 && len(w.strs) > 0:
+		return w.pick(w.strs...)
+	case n == 2:
+		return "@s[" + w.key() + "]"
+	case n == 3:
+		return w.pick("comm", "probe", "@u.1")
+	case n == 4 && depth > 0:
+		return "(" + w.cond(depth-1) + " ? " + w.text(depth-1) + " : " + w.text(depth-1) + ")"
+	}
+	return w.pick(texts...)
+}
+
+func (w *writer) expr(depth int) string {
+	if depth > 0 && w.n(3) > 0 {
+		a, b := w.expr(depth-1), w.expr(depth-1)
+		switch w.n(14) {
+		case 0:
+			return "(" + w.cond(depth-1) + " ? " + a + " : " + b + ")"
+		case 1:
+			return "(" + a + " ?: " + b + ")"
+		case 2:
+			return w.pick("- ", "~", "!") + "(" + a + ")"
+		case 3:
+			return "(" + w.pick("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64") + ")(" + a + ")"
+		case 4:
+			return "(" + w.cond(depth-1) + w.pick(" && ", " || ") + w.cond(depth-1) + ")"
+		case 5:
+			return "(" + w.gone() + " + " + b + ")"
+		}
+		return "(" + a + " " + w.pick("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>", "==", "!=", "<", "<=", ">", ">=") + " " + b + ")"
+	}
+	switch n := w.n(12); {
+	case n < 4 && len(w.ints) > 0:
+		return w.pick(w.ints...)
+	case n < 6 && w.args:
+		return w.pick("args.a", "args.b", "args.u", "args.i", "args.w", "args.s", "args.t", "args.y", "args.z", "arg0", "arg2", "arg8")
+	case n == 6:
+		return w.place()
+	case n == 7:
+		return "(" + w.bump() + ")"
+	case n == 8:
+		return w.pick("pid", "tid", "uid", "@u.0")
+	}
+	return literals[w.n(len(literals))]
+}
+
+// TestRandom runs generated scripts in every way, as TestRun does. SLOPE_RANDOM=n makes it n scripts.
+func TestRandom(t *testing.T) {
+	n := 150
+	if testing.Short() {
+		n = 30
+	}
+	if s := os.Getenv(randomRuns); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatalf("%s: %v", randomRuns, err)
+		}
+	}
+	k := useKernel(t)
+	bad := 0
+	for seed := range n {
+		text := script(uint64(seed))
+		h := readHeader(t, text, k.world)
+		if _, err := runAll(t, k, k.world, source.NewFile("random.slo", text), h); err != nil {
+			t.Errorf("seed %d: %v\n%s", seed, err, text)
+			if bad++; bad == 5 {
+				t.Fatal("enough")
+			}
+		}
+	}
+}
