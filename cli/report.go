@@ -10,7 +10,6 @@ import (
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/export"
-	"github.com/slopebpf/slope/runtime/slo"
 )
 
 // report is everything that can be told of a run at one time.
@@ -39,6 +38,15 @@ func (r *session) series(l *lower.SLILayout) ([]agg.Series, error) {
 	return agg.ReadSLI(l, reader(l.Value), reader(l.Other))
 }
 
+// scale is the bounds of an indicator's buckets, nil for a ratio.
+func (r *session) scale(s *check.SLI) *agg.Scale {
+	if s.Kind != check.Distribution {
+		return nil
+	}
+	return agg.NewScale(s.Schema, s.Unit.PerBase())
+}
+
+// report reads everything.
 func (r *session) report() (report, error) {
 	var rep report
 	elapsed := time.Since(r.start)
@@ -52,12 +60,8 @@ func (r *session) report() (report, error) {
 		if err != nil {
 			return rep, err
 		}
-		rep.slis = append(rep.slis, export.NewSLIReport(l, series, spans.Lost(), elapsed, values))
-		for _, o := range l.Objectives {
-			if o.SLO != nil {
-				rep.slos = append(rep.slos, objectives(l, o, series, values)...)
-			}
-		}
+		rep.slis = append(rep.slis, export.BuildSLI(l, series, r.scale(l.SLI), values, elapsed, spans.Lost()))
+		rep.slos = append(rep.slos, export.BuildSLOs(l, series, values, sentence)...)
 		if n := spans.Lost(); n > 0 {
 			rep.losses = append(rep.losses, export.Loss{Cause: ir.LossSpanFull.String(), Map: l.SLI.Name, Count: n})
 		}
@@ -94,45 +98,6 @@ func (r *session) losses() ([]export.Loss, error) {
 		}
 	}
 	return out, nil
-}
-
-// objectives judges an objective, for every value of its "by" labels on its own.
-func objectives(l *lower.SLILayout, o lower.ObjectiveWords, series []agg.Series, v export.Values) []export.SLOReport {
-	var order []string
-	groups := map[string]*export.SLOReport{}
-	for _, s := range series {
-		var by []string
-		if len(o.SLO.By) > 0 {
-			labels := export.LabelValues(l, s.Labels, v)
-			for _, i := range o.SLO.By {
-				value := export.OtherLabel
-				if !s.Other {
-					value = labels[i]
-				}
-				by = append(by, l.SLI.Labels[i].Name+"="+value)
-			}
-		}
-		key := strings.Join(by, ",")
-		g := groups[key]
-		if g == nil {
-			g = &export.SLOReport{Name: o.SLO.Name, SLI: l.SLI.Name, Sentence: sentence(o.SLO), Labels: by, PPB: o.SLO.PPB}
-			groups[key], order = g, append(order, key)
-		}
-		g.Total += s.Words[o.Total]
-		g.Bad += s.Words[o.Bad]
-	}
-	if len(order) == 0 { // nothing was recorded: the objective is still told
-		order, groups[""] = []string{""}, &export.SLOReport{Name: o.SLO.Name, SLI: l.SLI.Name, Sentence: sentence(o.SLO), PPB: o.SLO.PPB}
-	}
-	out := make([]export.SLOReport, len(order))
-	for i, key := range order {
-		g := groups[key]
-		g.Compliance = slo.Compliance(g.Bad, g.Total, g.PPB)
-		g.BudgetLeft = slo.BudgetLeft(g.Bad, g.Total, g.PPB)
-		g.State = export.State(slo.Judge(g.Bad, g.Total, g.PPB).String())
-		out[i] = *g
-	}
-	return out
 }
 
 // sentence is an objective as a person reads it: "99.9 % of checkout <= 200ms / 30d".

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"time"
 
@@ -45,26 +44,6 @@ func (r *session) setup() error {
 	var err error
 	r.decoder, err = events.New(r.obj.IR.Events, events.Options{Sink: r.format, Host: r, Values: values})
 	return err
-}
-
-// listen serves the metrics, when the script has indicators or it was asked for.
-func (r *session) listen() (addr string, stop func(), err error) {
-	want := r.flags.listen
-	if want == "" && len(r.obj.Checked.SLIs) > 0 {
-		want = defaultListen
-	}
-	if want == "" || want == "off" {
-		return "", func() {}, nil
-	}
-	l, err := listenOn(want)
-	if err != nil {
-		return "", nil, err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", export.Handler(export.NewCollector(nil)))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go srv.Serve(l)
-	return l.Addr().String(), func() { srv.Close() }, nil
 }
 
 // attached tells the user, and whoever waits for it, that probes run.

@@ -61,6 +61,7 @@ func (l *lowerer) sliMaps(s *check.SLI) {
 	if s.Kind == check.Distribution {
 		lay.Words = 2
 	}
+	plain := false // an objective that counts what the verbs call bad, and nothing else
 	for _, o := range s.Objectives {
 		w := ObjectiveWords{SLO: o, Bad: lay.Words, Total: WordCount}
 		lay.Words++
@@ -68,10 +69,10 @@ func (l *lowerer) sliMaps(s *check.SLI) {
 			w.Total = lay.Words
 			lay.Words++
 		}
+		plain = plain || len(o.Filters) == 0 && o.Where == nil
 		lay.Objectives = append(lay.Objectives, w)
 	}
-	if s.Kind == check.Ratio && len(s.Objectives) == 0 {
-		// bad events count without an objective too
+	if s.Kind == check.Ratio && !plain { // bad events count without an objective too
 		lay.Objectives = append(lay.Objectives, ObjectiveWords{Bad: lay.Words, Total: WordCount})
 		lay.Words++
 	}

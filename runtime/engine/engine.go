@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -44,7 +45,7 @@ type Engine struct {
 
 	mu      sync.Mutex       // guards links and closing
 	zeroed  map[*ir.Map]bool // maps that zero() set: an unkeyed one then prints as 0
-	damaged uint64           // records that could not be decoded
+	damaged atomic.Uint64    // records that could not be decoded
 }
 
 // program is one loaded function and what it is attached to.

@@ -97,7 +97,7 @@ type Loss struct {
 
 // Losses reads the health counters, and how many records could not be decoded.
 func (e *Engine) Losses() (losses []Loss, damaged uint64, err error) {
-	damaged = e.damaged
+	damaged = e.damaged.Load()
 	if e.ring != nil {
 		damaged += e.ring.Damaged
 	}

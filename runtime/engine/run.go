@@ -123,7 +123,7 @@ func (e *Engine) drain(h Hooks) int {
 	}
 	n := e.ring.Drain(func(record []byte) {
 		if err := h.Events.Handle(record); err != nil {
-			e.damaged++
+			e.damaged.Add(1)
 		}
 	})
 	if h.Idle != nil {

@@ -44,6 +44,8 @@ func Explain(l Loss) string {
 		return n + " reads of memory failed and gave zeros"
 	case "negative":
 		return n + " negative values were recorded as 0"
+	case "missed":
+		return n + " runs skipped by the kernel, because the program was already running on the CPU"
 	case "damaged":
 		return n + " damaged records in the ring buffer"
 	}

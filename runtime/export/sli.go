@@ -83,8 +83,9 @@ func (t *Text) appendSLI(dst []byte, r *SLIReport) []byte {
 	if r.Events == 1 {
 		right = strings.Replace(right, "1 events", "1 event", 1)
 	}
-	if room := screen - columns(right) - 2; columns(left) > room {
-		left = shorten(left, room)
+	if columns(left) > screen-columns(right)-2 { // two lines then
+		dst = append(append(dst, shorten(left, screen)...), '\n')
+		left = ""
 	}
 	dst = padRight(dst, left, screen-columns(right))
 	if r.Lost > 0 {

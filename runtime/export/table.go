@@ -23,8 +23,11 @@ type SLOReport struct {
 	State      State
 }
 
-// budgetCells is the width of the drawn budget.
-const budgetCells = 16
+// budgetCells is the width of the drawn budget, sliCells that of the compliance.
+const (
+	budgetCells = 8
+	sliCells    = 9
+)
 
 // SLOs prints the table of objectives.
 func (t *Text) SLOs(reports []SLOReport) {
@@ -36,9 +39,9 @@ func (t *Text) SLOs(reports []SLOReport) {
 		names = max(names, columns(reports[i].Name))
 	}
 	names = min(names, 16)
-	sentence := screen - names - 1 - 10 - 1 - budgetCells - 7 - 1 - 8
+	sentence := screen - names - 1 - sliCells - 1 - budgetCells - 7 - 1 - 8
 	dst := padRight(t.buf, "objective", names+1+sentence)
-	dst = padLeft(dst, "sli", 10)
+	dst = padLeft(dst, "sli", sliCells)
 	dst = append(dst, ' ')
 	dst = padRight(dst, "budget left", budgetCells+7+1)
 	dst = append(dst, "state\n"...)
@@ -66,11 +69,11 @@ func (t *Text) appendSLO(dst []byte, r *SLOReport, names, sentence int) []byte {
 	}
 	dst = padRight(dst, text, sentence)
 	if r.State == NoData {
-		dst = append(padLeft(dst, "-", 10), ' ')
+		dst = append(padLeft(dst, "-", sliCells), ' ')
 		dst = append(padRight(dst, "", budgetCells), "      - "...)
 		return append(append(dst, r.State...), '\n')
 	}
-	dst = append(padLeft(dst, r.Compliance+" %", 10), ' ')
+	dst = append(padLeft(dst, r.Compliance+" %", sliCells), ' ')
 	left := min(max(r.BudgetLeft, 0), 1_000_000)
 	filled := int(left * budgetCells / 1_000_000)
 	meter := ""
