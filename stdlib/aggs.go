@@ -200,9 +200,8 @@ func sumAndCount(l ir.Lowering, _ *types.Agg, p, x *ir.Value) {
 func histogram(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
 	b := l.Builder()
 	k := a.Args[0]
-	last := int64(a.Words - 1)
-	bump := func(position *ir.Value) {
-		l.Add(b.Index(p, b.Bound(position, last), 8), 0, b.Const(1))
+	bump := func(position *ir.Value) { // after bucket 0
+		l.Add(b.Index(p, b.Bound(position, int64(a.Words-2)), 8), 8, b.Const(1))
 	}
 	next := b.Block()
 	if a.Signed {
@@ -213,19 +212,19 @@ func histogram(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
 		b.Jump(next)
 		b.SetBlock(positive)
 	}
-	small, large := b.Block(), b.Block()
-	b.If(b.Bin(ir.OpULt, x, b.Const(1<<k)), small, large)
-	b.SetBlock(small)
-	bump(b.AddImm(x, 1))
-	b.Jump(next)
-	b.SetBlock(large)
-	e := native.Log2(l, x)
-	if k == 0 {
-		bump(b.AddImm(e, 2))
+	if k == 0 { // no branch, as there is none to predict in numbers of any magnitude
+		bump(native.Length(l, x, a.Signed))
 	} else {
+		small, large := b.Block(), b.Block()
+		b.If(b.Bin(ir.OpULt, x, b.Const(1<<k)), small, large)
+		b.SetBlock(small)
+		bump(x)
+		b.Jump(next)
+		b.SetBlock(large)
+		e := native.Log2(l, x)
 		part := b.Bin(ir.OpAnd, b.Bin(ir.OpShr, x, b.AddImm(e, -k)), b.Const(1<<k-1))
 		octave := b.Bin(ir.OpShl, b.AddImm(e, 1-k), b.Const(k))
-		bump(b.AddImm(b.Bin(ir.OpAdd, octave, part), 1))
+		bump(b.Bin(ir.OpAdd, octave, part))
 	}
 	b.Jump(next)
 	b.SetBlock(next)
@@ -270,8 +269,8 @@ func linear(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
 	l.Add(p, 8*(a.Words-1), b.Const(1))
 	b.Jump(next)
 	b.SetBlock(inside)
-	position := b.AddImm(b.Bin(ir.OpUDiv, b.Bin(ir.OpSub, x, b.Const(lo)), b.Const(step)), 1)
-	l.Add(b.Index(p, b.Bound(position, int64(a.Words-1)), 8), 0, b.Const(1))
+	position := b.Bin(ir.OpUDiv, b.Bin(ir.OpSub, x, b.Const(lo)), b.Const(step))
+	l.Add(b.Index(p, b.Bound(position, int64(a.Words-2)), 8), 8, b.Const(1))
 	b.Jump(next)
 	b.SetBlock(next)
 }

@@ -49,6 +49,7 @@ func selectFunc(p *ir.Program, f *ir.Func, feat Features, frame map[*ir.Slot]int
 		s.blocks[b].depth = depth[b]
 	}
 	s.count(dom.Order)
+	unlikely := s.unlikely(dom)
 	var layout []*block
 	for i, b := range dom.Order {
 		first := len(s.m.blocks)
@@ -65,8 +66,10 @@ func selectFunc(p *ir.Program, f *ir.Func, feat Features, frame map[*ir.Slot]int
 		}
 		s.span = b.Term.Span
 		s.term(b)
+		s.blocks[b].cold = unlikely[b]
 		for _, n := range s.m.blocks[first:] {
 			n.depth = depth[b]
+			n.cold = n.cold || unlikely[b]
 		}
 		layout = append(append(layout, s.blocks[b]), s.m.blocks[first:]...)
 	}
@@ -123,6 +126,22 @@ func loopDepth(dom *ir.DomTree) map[*ir.Block]int {
 		}
 	}
 	return depth
+}
+
+// unlikely finds the blocks that are reached only where a pointer turned out null or a loss is counted.
+func (s *selector) unlikely(dom *ir.DomTree) map[*ir.Block]bool {
+	out := map[*ir.Block]bool{}
+	preds := ir.Preds(dom.Order)
+	for _, b := range dom.Order { // dominators come first
+		out[b] = len(preds[b]) > 0
+		for _, p := range preds[b] {
+			out[b] = out[b] && (out[p] || p.Term.Kind == ir.TermNullCheck && p.Term.Else == b)
+		}
+		for _, v := range b.Insts {
+			out[b] = out[b] || v.Op == ir.OpMapLookup && v.Map == s.prog.Health
+		}
+	}
+	return out
 }
 
 // count finds out what is used by more than branches.

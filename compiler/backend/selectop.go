@@ -64,8 +64,11 @@ func (s *selector) inst(v *ir.Value) {
 	case ir.OpBound:
 		s.bound(s.reg(v), v.Args[0], v.Imm)
 	case ir.OpMask:
+		masked := s.shifted(v.Args[0], v.Imm)
 		s.into(s.reg(v), v.Args[0])
-		s.and(s.reg(v), v.Imm)
+		if !masked {
+			s.and(s.reg(v), v.Imm)
+		}
 	case ir.OpIndex:
 		s.index(v)
 	case ir.OpLoad:
@@ -186,6 +189,16 @@ func (s *selector) and(d reg, n int64) {
 	}
 }
 
+// shifted tells whether x was only just shifted right so far that a mask changes nothing. The kernel's verifier knows
+// it then too, as nothing lies between that could make it forget.
+func (s *selector) shifted(x *ir.Value, mask int64) bool {
+	if x.Op != ir.OpShr || len(s.cur.insts) == 0 || mask&(mask+1) != 0 {
+		return false
+	}
+	last := &s.cur.insts[len(s.cur.insts)-1]
+	return last.ins.OpCode == asm.RSh.Op(asm.ImmSource) && last.dst == s.reg(x) && ^uint64(0)>>last.ins.Constant <= uint64(mask)
+}
+
 func (s *selector) extend(v *ir.Value) {
 	x, d := v.Args[0], s.reg(v)
 	bits := int64(v.Width) * 8
@@ -213,6 +226,11 @@ func (s *selector) signExtend(d reg, bits int64) {
 
 // compare makes a 0 or a 1 of a compare that is used as a number.
 func (s *selector) compare(v *ir.Value) {
+	if y := v.Args[1]; v.Op == ir.OpSLt && y.Op == ir.OpConst && y.Imm == 0 { // the sign bit
+		s.into(s.reg(v), v.Args[0])
+		s.aluImm(asm.RSh, s.reg(v), 63)
+		return
+	}
 	d := s.m.newReg()
 	zero, done := s.newBlock(), s.newBlock()
 	s.fused[v] = true

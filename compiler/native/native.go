@@ -146,14 +146,46 @@ func (t *Table) stepTable() string {
 	return string(b)
 }
 
-// Log2 emits the position of the highest bit of v; 0 for v = 0.
-func Log2(l ir.Lowering, v *ir.Value) *ir.Value {
-	b := l.Builder()
+// lengthTable maps 2^n*deBruijn>>58 to n, and 0 to 0.
+func lengthTable() string {
+	var t [64]byte
+	for n := range 64 {
+		t[uint64(deBruijn)<<n>>58] = byte(n)
+	}
+	return string(t[:])
+}
+
+// smear emits v with every bit set below the highest.
+func smear(b *ir.Builder, v *ir.Value) *ir.Value {
 	for _, s := range [...]int64{1, 2, 4, 8, 16, 32} {
 		v = b.Bin(ir.OpOr, v, b.Bin(ir.OpShr, v, b.Const(s)))
 	}
+	return v
+}
+
+// find emits the search for v in one of the tables above.
+func find(l ir.Lowering, v *ir.Value, table string) *ir.Value {
+	b := l.Builder()
 	h := b.Bin(ir.OpShr, b.Bin(ir.OpMul, v, b.Const(deBruijn)), b.Const(58))
-	return b.Load(b.Index(l.Rodata(logTable()), b.Mask(h, 63), 1), 0, 1, false)
+	return b.Load(b.Index(l.Rodata(table), b.Mask(h, 63), 1), 0, 1, false)
+}
+
+// Log2 emits the position of the highest bit of v; 0 for v = 0.
+func Log2(l ir.Lowering, v *ir.Value) *ir.Value {
+	return find(l, smear(l.Builder(), v), logTable())
+}
+
+// Length emits the number of bits of v up to the highest that is set: 0 for v = 0, 64 at most. A signed v must not be
+// negative, which makes it shorter.
+func Length(l ir.Lowering, v *ir.Value, signed bool) *ir.Value {
+	b := l.Builder()
+	n := find(l, b.AddImm(smear(b, v), 1), lengthTable())
+	if signed {
+		return n
+	}
+	// With the top bit set the sum is 0, as if it were the first of the table.
+	top := b.Bin(ir.OpShl, b.Bin(ir.OpShr, v, b.Const(63)), b.Const(6))
+	return b.Bin(ir.OpAdd, n, top)
 }
 
 // Observe emits the addition of v to the histogram at p+off.

@@ -4,11 +4,12 @@ import "github.com/slopebpf/slope/compiler/ir"
 
 // cse replaces a computation by an equal one that dominates it. Pure operations and helpers that give the same value
 // during one run qualify everywhere; loads from the context and from kernel memory too: a run reads a field once,
-// as the language says. Other loads qualify within their block while nothing is written.
+// as the language says. Other loads qualify while nothing is written, within their block and on into blocks with no
+// other predecessor.
 func cse(p *ir.Program, f *ir.Func) bool {
-	c := &finder{table: map[key]*ir.Value{}, same: replacer{}}
 	dom := f.Dominators()
-	c.walk(dom, f.Blocks[0])
+	c := &finder{table: map[key]*ir.Value{}, same: replacer{}, preds: ir.Preds(dom.Order)}
+	c.walk(dom, f.Blocks[0], 0)
 	return c.same.apply(dom.Order)
 }
 
@@ -29,14 +30,24 @@ type key struct {
 }
 
 type finder struct {
-	table   map[key]*ir.Value
-	same    replacer
-	version int
+	table    map[key]*ir.Value
+	same     replacer
+	preds    map[*ir.Block][]*ir.Block
+	versions int // that there were
 }
 
-// walk goes down the dominator tree; what a block adds is forgotten when its subtree is done.
-func (c *finder) walk(dom *ir.DomTree, b *ir.Block) {
-	c.version++
+// write makes a new version of memory.
+func (c *finder) write() int {
+	c.versions++
+	return c.versions
+}
+
+// walk goes down the dominator tree; what a block adds is forgotten when its subtree is done. version is that of
+// memory at the end of the dominator.
+func (c *finder) walk(dom *ir.DomTree, b *ir.Block, version int) {
+	if len(c.preds[b]) != 1 {
+		version = c.write()
+	}
 	var added []key
 	for _, v := range b.Insts {
 		for i, a := range v.Args {
@@ -44,7 +55,7 @@ func (c *finder) walk(dom *ir.DomTree, b *ir.Block) {
 		}
 		switch v.Effect() {
 		case ir.Write, ir.Call:
-			c.version++
+			version = c.write()
 			continue
 		case ir.Guard:
 			continue
@@ -56,7 +67,7 @@ func (c *finder) walk(dom *ir.DomTree, b *ir.Block) {
 			class: v.Class, m: v.Map, slot: v.Slot, helper: v.Helper}
 		copy(k.args[:], v.Args)
 		if v.Op == ir.OpLoad && v.Args[0].Class != ir.Ctx && v.Args[0].Class != ir.BTFPtr {
-			k.version = c.version
+			k.version = version
 		}
 		if old := c.table[k]; old != nil {
 			c.same[v] = old
@@ -66,7 +77,7 @@ func (c *finder) walk(dom *ir.DomTree, b *ir.Block) {
 		added = append(added, k)
 	}
 	for _, child := range dom.Children[b] {
-		c.walk(dom, child)
+		c.walk(dom, child, version)
 	}
 	for _, k := range added {
 		delete(c.table, k)

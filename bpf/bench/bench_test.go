@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
+)
+
+func TestMain(m *testing.M) { bpftest.Main(m) }
+
+// TestBrief measures everything for a moment: no figure is judged, but each must be there.
+func TestBrief(t *testing.T) {
+	var f bpf.Features
+	bpftest.Require(t, bpf.CheckPrivileges(), f.TestRun(), f.RingBuf(), f.TPBTF())
+	opt := brief()
+	opt.slope = ""       // what is in bin may be of another day
+	t.Setenv("PATH", "") // neither clang nor bpftrace is needed
+	r, err := run(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Events) != len(rows()) {
+		t.Errorf("got %d rows, want %d", len(r.Events), len(rows()))
+	}
+	for _, e := range r.Events {
+		if e.Slope == nil || e.Slope.Insns <= 2 || math.IsNaN(e.Slope.Nanos) || math.IsInf(e.Slope.Nanos, 0) {
+			t.Errorf("%s: got %+v", e.Name, e.Slope)
+		}
+		if e.C != nil || e.Traced != nil {
+			t.Errorf("%s: measured a compiler that is not there", e.Name)
+		}
+	}
+	if r.Ring.Records <= 0 || r.Ring.PerSecond <= 0 || r.Ring.Records > r.Ring.Events {
+		t.Errorf("ring: got %+v", r.Ring)
+	}
+	var out bytes.Buffer
+	if err := r.print(&out); err != nil || !strings.Contains(out.String(), rows()[0].name) {
+		t.Errorf("print: %v\n%s", err, out.String())
+	}
+}
+
+// TestRows looks for mistakes in the table.
+func TestRows(t *testing.T) {
+	text, err := sources.ReadFile("c/programs.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows() {
+		if !strings.Contains(string(text), "PROG "+r.c+"(") {
+			t.Errorf("%s: c/programs.c has no function %s", r.name, r.c)
+		}
+		if r.per <= 0 || r.slope == "" {
+			t.Errorf("%s: incomplete", r.name)
+		}
+	}
+}
