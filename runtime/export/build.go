@@ -10,13 +10,16 @@ import (
 	"github.com/slopebpf/slope/runtime/slo"
 )
 
-// BuildSLI makes a report of what an indicator recorded. scale may be nil for a ratio; lost is how many events its spans
-// lost.
-func BuildSLI(l *lower.SLILayout, series []agg.Series, scale *agg.Scale, v Values, elapsed time.Duration, lost uint64) SLIReport {
+// NewSLIReport makes a report of what an indicator recorded. lost is how many events its spans lost.
+func NewSLIReport(l *lower.SLILayout, series []agg.Series, lost uint64, elapsed time.Duration, v Values) SLIReport {
 	s := l.SLI
 	r := SLIReport{Name: s.Name, Doc: s.Doc, Kind: s.Kind, Unit: s.Unit, Elapsed: elapsed, Lost: lost}
 	for _, label := range s.Labels {
 		r.Labels = append(r.Labels, label.Name)
+	}
+	var scale *agg.Scale
+	if s.Kind == check.Distribution {
+		scale = agg.NewScale(s.Schema, s.Unit.PerBase())
 	}
 	all := agg.Series{Words: make([]uint64, l.Words)}
 	for _, one := range series {
@@ -28,7 +31,7 @@ func BuildSLI(l *lower.SLILayout, series []agg.Series, scale *agg.Scale, v Value
 			all.Words[i] += w
 		}
 		row := SLIRow{Other: one.Other, Labels: LabelValues(l, one.Labels, v), Summary: Summary{Count: count}}
-		if s.Kind == check.Distribution {
+		if scale != nil {
 			row.Summary = newSummary(one.Dist(l, scale))
 		} else if bad := badWord(l); bad >= 0 {
 			row.Bad = one.Words[bad]
@@ -36,7 +39,7 @@ func BuildSLI(l *lower.SLILayout, series []agg.Series, scale *agg.Scale, v Value
 		r.Rows = append(r.Rows, row)
 	}
 	r.Events = all.Words[lower.WordCount]
-	if s.Kind == check.Distribution && r.Events > 0 {
+	if scale != nil && r.Events > 0 {
 		r.Buckets = DistBuckets(all.Dist(l, scale), maxBars)
 	}
 	return r
@@ -67,9 +70,9 @@ func LabelValues(l *lower.SLILayout, key []byte, v Values) []string {
 	return out
 }
 
-// BuildSLOs makes the reports of an indicator's objectives: one for each, or for each combination of the labels
+// NewSLOReports makes the reports of an indicator's objectives: one for each, or for each combination of the labels
 // that it is kept by. sentence writes an objective as the script does.
-func BuildSLOs(l *lower.SLILayout, series []agg.Series, v Values, sentence func(*check.SLO) string) []SLOReport {
+func NewSLOReports(l *lower.SLILayout, series []agg.Series, v Values, sentence func(*check.SLO) string) []SLOReport {
 	var out []SLOReport
 	for _, o := range l.Objectives {
 		if o.SLO == nil {

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"sort"
@@ -82,13 +81,11 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 
 // Handler serves the metrics: as text, as OpenMetrics, or as protobuf, which alone carries native histograms, whichever
 // the client asks for; compressed if it likes.
-func Handler(c *Collector) (http.Handler, error) {
+func Handler(c *Collector) http.Handler {
 	r := prometheus.NewRegistry()
-	if err := r.Register(c); err != nil {
-		return nil, fmt.Errorf("register collector: %w", err)
-	}
+	r.MustRegister(c) // it describes nothing, so it cannot clash
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{EnableOpenMetrics: true, CoalesceGather: true,
-		ErrorHandling: promhttp.HTTPErrorOnError}), nil
+		ErrorHandling: promhttp.HTTPErrorOnError})
 }
 
 // writer sends the metrics of one scrape.

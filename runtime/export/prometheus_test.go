@@ -68,7 +68,7 @@ func scrape(in ...Indicator) *Scrape {
 
 func get(t *testing.T, s *Scrape, accept string) (*http.Response, []byte) {
 	t.Helper()
-	h, _ := Handler(NewCollector(func() (*Scrape, error) { return s, nil }))
+	h := Handler(NewCollector(func() (*Scrape, error) { return s, nil }))
 	req := httptest.NewRequest("GET", "/metrics", nil)
 	req.Header.Set("Accept", accept)
 	rec := httptest.NewRecorder()
@@ -212,7 +212,7 @@ func (*rat) le(ns uint64, le float64) bool {
 }
 
 func TestGzip(t *testing.T) {
-	h, _ := Handler(NewCollector(func() (*Scrape, error) { return scrape(), nil }))
+	h := Handler(NewCollector(func() (*Scrape, error) { return scrape(), nil }))
 	req := httptest.NewRequest("GET", "/metrics", nil)
 	req.Header.Set("Accept-Encoding", "gzip")
 	rec := httptest.NewRecorder()
@@ -223,7 +223,7 @@ func TestGzip(t *testing.T) {
 }
 
 func TestScrapeError(t *testing.T) {
-	h, _ := Handler(NewCollector(func() (*Scrape, error) { return nil, errors.New("map gone") }))
+	h := Handler(NewCollector(func() (*Scrape, error) { return nil, errors.New("map gone") }))
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	if rec.Code != 500 || !strings.Contains(rec.Body.String(), "map gone") {
@@ -262,16 +262,16 @@ func TestNames(t *testing.T) {
 
 func TestBuild(t *testing.T) {
 	in := indicator(map[string][]uint64{"/a": {limit, limit + 1}, "/b": {1, 2}})
-	r := BuildSLI(in.Layout, in.Series, in.Scale, Values{}, time.Second, 0)
+	r := NewSLIReport(in.Layout, in.Series, 0, time.Second, Values{})
 	if r.Events != 4 || len(r.Rows) != 2 || r.Rows[0].Labels[0] != "/a" || r.Rows[0].Summary.Mean != limit+0.5 || len(r.Buckets) == 0 || len(r.Buckets) > maxBars {
 		t.Errorf("got %+v", r)
 	}
-	slos := BuildSLOs(in.Layout, in.Series, Values{}, func(*check.SLO) string { return "sentence" })
+	slos := NewSLOReports(in.Layout, in.Series, Values{}, func(*check.SLO) string { return "sentence" })
 	if len(slos) != 2 || slos[0].State != Breached || slos[0].Compliance != "50.00" || slos[1].State != OK || slos[1].Labels[0] != "path=/b" {
 		t.Errorf("got %+v", slos)
 	}
 	in.Layout.Objectives[0].SLO.By = nil
-	if slos = BuildSLOs(in.Layout, nil, Values{}, func(*check.SLO) string { return "" }); len(slos) != 1 || slos[0].State != NoData {
+	if slos = NewSLOReports(in.Layout, nil, Values{}, func(*check.SLO) string { return "" }); len(slos) != 1 || slos[0].State != NoData {
 		t.Errorf("without series: got %+v", slos)
 	}
 }
