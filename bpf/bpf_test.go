@@ -69,7 +69,7 @@ func TestVerifierError(t *testing.T) {
 		{"unreachable", "unreachable insn 1", ProgSpec{Type: ebpf.RawTracepoint, Insns: asm.Instructions{asm.Ja.Label("end"),
 			asm.Mov.Imm(asm.R1, 0), asm.Mov.Imm(asm.R0, 0).WithSymbol("end"), asm.Return()}}, unix.EINVAL, 1, false},
 		{"unknown helper", "invalid func", ProgSpec{Type: ebpf.RawTracepoint, Insns: ret(asm.BuiltinFunc(9999).Call())}, unix.EINVAL, 0, true},
-		{"helper of another type", "cannot use helper", ProgSpec{Type: ebpf.RawTracepoint, Insns: ret(asm.FnSkbLoadBytes.Call())}, unix.EINVAL, 0, true},
+		{"helper of another type", "#26", ProgSpec{Type: ebpf.RawTracepoint, Insns: ret(asm.FnSkbLoadBytes.Call())}, unix.EINVAL, 0, true},
 		{"unknown type", "does not offer program type", ProgSpec{Type: 200, Insns: ret(asm.Mov.Imm(asm.R0, 0))}, unix.EINVAL, -1, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
