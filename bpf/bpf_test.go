@@ -54,6 +54,24 @@ func TestLoadAndRun(t *testing.T) {
 	}
 }
 
+// TestAtomics runs the atomic instructions: the old value comes back and the memory has the new one.
+func TestAtomics(t *testing.T) {
+	var f Features
+	bpftest.Require(t, f.TestRun(), f.AtomicFetch())
+	for _, test := range []struct {
+		op       asm.AtomicOp
+		old, now uint32
+	}{{asm.AddAtomic, 3, 8}, {asm.FetchAdd, 5, 8}, {asm.FetchOr, 5, 7}, {asm.FetchAnd, 5, 1}, {asm.Xchg, 5, 3}} {
+		p := loadProg(t, ProgSpec{Type: ebpf.RawTracepoint, Insns: asm.Instructions{
+			asm.Mov.Imm(asm.R1, 5), asm.StoreMem(asm.R10, -8, asm.R1, asm.DWord), asm.Mov.Imm(asm.R2, 3),
+			test.op.Mem(asm.R10, asm.R2, asm.DWord, -8), asm.LoadMem(asm.R0, asm.R10, -8, asm.DWord),
+			asm.LSh.Imm(asm.R0, 8), asm.Or.Reg(asm.R0, asm.R2), asm.Return()}})
+		if got, err := TestRun(p, nil, -1); err != nil || got != test.now<<8|test.old {
+			t.Errorf("%s: got %#x, %v, want %#x", test.op, got, err, test.now<<8|test.old)
+		}
+	}
+}
+
 func TestVerifierError(t *testing.T) {
 	bpftest.Require(t, CheckPrivileges())
 	ret := func(insns ...asm.Instruction) asm.Instructions { return append(insns, asm.Return()) }
