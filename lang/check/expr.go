@@ -185,10 +185,10 @@ func (c *checker) local(e *syntax.Var) *types.Type {
 		var names []string
 		for sc := c.scope; sc != nil; sc = sc.up {
 			for n := range sc.vars {
-				names = append(names, n)
+				names = append(names, "$"+n)
 			}
 		}
-		suggest(d, e.Text, names)
+		suggest(d, "$"+e.Text, names)
 		return types.Bad
 	}
 	l.read = true

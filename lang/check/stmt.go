@@ -324,7 +324,7 @@ func (c *checker) lookupLocal(name string) *Local {
 func (c *checker) assignVar(n *syntax.Var, at syntax.Node, t *types.Type) {
 	if t.Kind != types.Invalid && !storable(t) {
 		c.errorf(at, "value of type '%s' cannot be kept in a variable", t)
-		return
+		t = types.Bad
 	}
 	l := c.lookupLocal(n.Text)
 	if l == nil {
