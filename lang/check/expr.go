@@ -61,6 +61,10 @@ func (c *checker) exprType(e syntax.Expr) *types.Type {
 	case *syntax.Cast:
 		return c.cast(e)
 	case *syntax.Tuple:
+		if len(e.Elems) == 0 {
+			c.notYet(e, "empty tuples are")
+			return types.Bad
+		}
 		elems := make([]*types.Type, len(e.Elems))
 		for i, x := range e.Elems {
 			elems[i] = c.value(x)
