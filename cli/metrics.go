@@ -20,16 +20,12 @@ func (r *session) listen() (addr string, stop func(), err error) {
 	if want == "" || want == "off" {
 		return "", func() {}, nil
 	}
-	handler, err := export.Handler(export.NewCollector(r.scrape))
-	if err != nil {
-		return "", nil, err
-	}
 	l, err := listenOn(want)
 	if err != nil {
 		return "", nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", handler)
+	mux.Handle("GET /metrics", export.Handler(export.NewCollector(r.scrape)))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Write([]byte(`<!doctype html><title>slope</title><h1>slope</h1><p><a href="/metrics">metrics</a></p>`))

@@ -60,8 +60,8 @@ func (r *session) report() (report, error) {
 		if err != nil {
 			return rep, err
 		}
-		rep.slis = append(rep.slis, export.BuildSLI(l, series, r.scale(l.SLI), values, elapsed, spans.Lost()))
-		rep.slos = append(rep.slos, export.BuildSLOs(l, series, values, sentence)...)
+		rep.slis = append(rep.slis, export.NewSLIReport(l, series, spans.Lost(), elapsed, values))
+		rep.slos = append(rep.slos, export.NewSLOReports(l, series, values, sentence)...)
 		if n := spans.Lost(); n > 0 {
 			rep.losses = append(rep.losses, export.Loss{Cause: ir.LossSpanFull.String(), Map: l.SLI.Name, Count: n})
 		}

@@ -22,6 +22,7 @@ type writer struct {
 	strs  []string
 	next  int
 	depth int
+	left  int  // how many more expressions a statement may have
 	args  bool // the probe has arguments
 }
 
@@ -83,6 +84,7 @@ func (w *writer) block(n int) {
 }
 
 func (w *writer) stmt() {
+	w.left = 60
 	switch n := w.n(24); {
 	case n < 4:
 		e := w.expr(3)
@@ -188,6 +190,9 @@ func (w *writer) gone() string {
 }
 
 func (w *writer) cond(depth int) string {
+	if w.left--; w.left < 0 {
+		return "1"
+	}
 	switch n := w.n(7); {
 	case depth > 0 && n == 0:
 		return "(" + w.cond(depth-1) + w.pick(" && ", " || ") + w.cond(depth-1) + ")"
@@ -204,6 +209,9 @@ func (w *writer) cond(depth int) string {
 }
 
 func (w *writer) text(depth int) string {
+	if w.left--; w.left < 0 {
+		return texts[w.n(len(texts))]
+	}
 	switch n := w.n(8); {
 	case n < 2 && len(w.strs) > 0:
 		return w.pick(w.strs...)
@@ -218,6 +226,9 @@ func (w *writer) text(depth int) string {
 }
 
 func (w *writer) expr(depth int) string {
+	if w.left--; w.left < 0 {
+		return literals[w.n(len(literals))]
+	}
 	if depth > 0 && w.n(3) > 0 {
 		a, b := w.expr(depth-1), w.expr(depth-1)
 		switch w.n(14) {
@@ -246,7 +257,7 @@ func (w *writer) expr(depth int) string {
 	case n == 7:
 		return "(" + w.bump() + ")"
 	case n == 8:
-		return w.pick("pid", "tid", "uid", "@u.0")
+		return w.pick("pid", "tid", "uid()", "@u.0")
 	}
 	return literals[w.n(len(literals))]
 }

@@ -14,7 +14,7 @@ func userProbes() []Probe {
 	return []Probe{
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called. In Go programs after the stack check, so that a call counts once.",
-				Examples: []string{"uprobe:/bin/sh:main { @ = count(); }"}},
+				Examples: []string{"uprobe:libc:malloc { @[comm] = count(); }"}},
 				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, entry)
@@ -23,7 +23,7 @@ func userProbes() []Probe {
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "uretprobe", Text: "A function of a program or library returns; retval is what it returns. Not for Go programs: see goret.",
-				Examples: []string{"uretprobe:/bin/sh:main { @ = count(); }"}},
+				Examples: []string{"uretprobe:libc:malloc { @[comm] = count(); }"}},
 				Aliases: []string{"ur"}, Forms: []string{"uretprobe:binary:function"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, cReturn)

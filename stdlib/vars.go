@@ -123,7 +123,7 @@ func variables() []Var {
 			}},
 		},
 		{
-			Var: types.Var{Doc: types.Doc{Name: "retval", Text: "The value a function returns.", Examples: []string{"uretprobe:/bin/sh:main { @ = hist(retval); }"}},
+			Var: types.Var{Doc: types.Doc{Name: "retval", Text: "The value a function returns.", Examples: []string{"uretprobe:libc:read { @ = hist(retval); }"}},
 				Args: true,
 				Type: func(t *types.Target, _ int) (*types.Type, error) {
 					if !t.Return {

@@ -10,7 +10,8 @@ import (
 const headerSize = 8
 
 // emit sends an event: the record is reserved in the ring buffer and filled in place. Scalars are computed before,
-// since a reserved record must be submitted on every path and an expression may end the action (stop).
+// since a reserved record must be submitted on every path and an expression may end the action (stop). So is whatever
+// changes something: it happens whether or not the ring buffer has room.
 func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 	l := f.l
 	if l.out.Ring == nil {
@@ -27,12 +28,16 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 	ev.Size = off
 
 	ready := make([]*ir.Value, len(args))
+	changes := false // then all are evaluated before, in order
+	for _, a := range args {
+		changes = changes || f.changes(a)
+	}
 	for i, a := range args {
 		switch t := ev.Args[i].Type; {
 		case t.Scalar():
 			ready[i] = f.scalar(a)
-		case endsAction(f, a):
-			ready[i] = f.memory(a, t, false)
+		case changes:
+			ready[i] = f.memory(a, t, true)
 		}
 	}
 	full, next := f.Block(), f.Block()
@@ -59,12 +64,22 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 	f.SetBlock(next)
 }
 
-// endsAction tells whether evaluating e may leave the action.
-func endsAction(f *fn, e syntax.Expr) bool {
+// changes tells whether evaluating e may change a variable or a map, or leave the action.
+func (f *fn) changes(e syntax.Expr) bool {
 	found := false
 	syntax.Walk(e, func(n syntax.Node) bool {
-		if c, ok := n.(*syntax.Call); ok && f.info.Funcs[c] != nil && f.info.Funcs[c].Class == types.VerbFunc {
-			found = true
+		switch n := n.(type) {
+		case *syntax.Unary:
+			found = found || n.Op == "++" || n.Op == "--"
+		case *syntax.Call:
+			row := f.info.Funcs[n]
+			if row == nil {
+				break
+			}
+			found = found || row.Class == types.VerbFunc
+			for _, p := range row.Params {
+				found = found || p.Kind == types.MapParam || p.Kind == types.PrintableParam
+			}
 		}
 		return !found
 	})

@@ -129,7 +129,11 @@ func (f *fn) keyOf(m *ir.Map, t *types.Type, keys []syntax.Expr) *ir.Value {
 
 // lookup finds the value of a keyed map, or goes to missing.
 func (f *fn) lookup(m *ir.Map, e *syntax.Map, missing *ir.Block) *ir.Value {
-	key := f.key(m, e.Index)
+	return f.lookupKey(m, e, f.key(m, e.Index), missing)
+}
+
+// lookupKey is lookup with the key at hand: building it twice would evaluate its expressions twice.
+func (f *fn) lookupKey(m *ir.Map, e *syntax.Map, key *ir.Value, missing *ir.Block) *ir.Value {
 	text, cacheable := f.keyText(e.Index)
 	if cacheable {
 		if c := f.cache.find(m, text); c != nil && c.value != nil {
@@ -155,10 +159,15 @@ func (f *fn) readMapScalar(m *ir.Map, e *syntax.Map) *ir.Value {
 			return f.Load(c.value, 0, 8, false)
 		}
 	}
+	return f.readKey(m, e, f.key(m, e.Index))
+}
+
+// readKey reads the scalar under a key; 0 where there is none.
+func (f *fn) readKey(m *ir.Map, e *syntax.Map, key *ir.Value) *ir.Value {
 	join := f.Block(ir.Scalar)
 	missing := f.Block()
 	cache := f.cache.save()
-	p := f.lookup(m, e, missing)
+	p := f.lookupKey(m, e, key, missing)
 	f.Jump(join, f.Load(p, 0, 8, false))
 	f.SetBlock(missing)
 	f.Jump(join, f.Const(0))
@@ -205,7 +214,10 @@ func (f *fn) storeScalar(m *ir.Map, target *syntax.Map, v *ir.Value) {
 		f.present(m)
 		return
 	}
-	key := f.key(m, target.Index)
+	f.storeKey(m, target, f.key(m, target.Index), v)
+}
+
+func (f *fn) storeKey(m *ir.Map, target *syntax.Map, key, v *ir.Value) {
 	if text, ok := f.keyText(target.Index); ok {
 		if c := f.cache.find(m, text); c != nil && c.value != nil {
 			f.Store(c.value, 0, 8, v)
@@ -254,7 +266,7 @@ func (f *fn) addTo(m *ir.Map, target *syntax.Map, x *ir.Value, wanted bool) *ir.
 		join = f.Block()
 	}
 	missing, lost := f.Block(), f.Block()
-	finish(apply(f.lookup(m, target, missing)))
+	finish(apply(f.lookupKey(m, target, key, missing)))
 
 	f.SetBlock(missing)
 	f.cache.restore(cache)

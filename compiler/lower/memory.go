@@ -145,9 +145,9 @@ func (f *fn) mapInto(e *syntax.Map, t *types.Type, p *ir.Value, off int) {
 		return
 	}
 	missing, join := f.Block(), f.Block()
-	f.key(m, e.Index) // built here, it dominates the join
+	key := f.key(m, e.Index) // built here, it dominates the join
 	cache := f.cache.save()
-	v := f.lookup(m, e, missing)
+	v := f.lookupKey(m, e, key, missing)
 	f.convert(p, off, t, v, m.Value)
 	f.Jump(join)
 	f.SetBlock(missing)

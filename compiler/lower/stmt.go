@@ -335,8 +335,12 @@ func (f *fn) assignMap(target *syntax.Map, s *syntax.Assign) {
 	case "-":
 		f.addTo(m, target, f.Un(ir.OpNeg, x), false)
 	default:
-		old := f.readMapScalar(m, target)
-		f.storeScalar(m, target, f.compound(s, old, x, m.Value))
+		if m.Key == nil {
+			f.storeScalar(m, target, f.compound(s, f.readMapScalar(m, target), x, m.Value))
+			return
+		}
+		key := f.key(m, target.Index)
+		f.storeKey(m, target, key, f.compound(s, f.readKey(m, target, key), x, m.Value))
 	}
 }
 
@@ -381,7 +385,11 @@ func (f *fn) increment(e *syntax.Unary, wanted bool) *ir.Value {
 func (f *fn) call(e *syntax.Call) *ir.Value {
 	row := f.info.Funcs[e]
 	if row == nil { // a builtin variable written with ()
-		return f.scalar(e)
+		if f.info.Type(e).Scalar() {
+			return f.builtin(e)
+		}
+		f.memory(e, f.info.Type(e), false)
+		return nil
 	}
 	if row.Class == types.VerbFunc {
 		return f.verb(row.Verb, e)

@@ -40,11 +40,11 @@ func (s *Server) serve(route string) int {
 	return http.StatusOK
 }
 
-// latency draws from a mix: a body around 5 ms (20 ms for payments), a slow tenth, and rare outliers.
+// latency draws from a mix: a body around 25 ms (60 ms for payments), a slow tenth, and rare outliers.
 func latency(r *rand.Rand, route string) time.Duration {
-	base := 5 * time.Millisecond
+	base := 25 * time.Millisecond
 	if route == "/cart/pay" {
-		base = 20 * time.Millisecond
+		base = 60 * time.Millisecond
 	}
 	d := time.Duration(float64(base) * (0.6 + 0.8*r.Float64()))
 	switch n := r.IntN(1000); {
