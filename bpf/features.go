@@ -94,12 +94,21 @@ func (f *Features) Helper(t ebpf.ProgramType, fn asm.BuiltinFunc) error {
 	})
 }
 
-// AtomicFetch tells about atomic instructions that return the old value (5.12).
+// AtomicFetch tells about atomic instructions that return the old value (5.12). Where programs can be run on demand
+// the value is looked at too.
 func (f *Features) AtomicFetch() error {
 	return f.probe("atomic fetch-and-add", func() error {
-		return tryLoad(ProgSpec{Type: ebpf.RawTracepoint, Insns: asm.Instructions{
-			asm.Mov.Imm(asm.R1, 0), asm.StoreMem(asm.R10, -8, asm.R1, asm.DWord),
-			asm.FetchAdd.Mem(asm.R10, asm.R1, asm.DWord, -8)}})
+		prog, err := Load(ProgSpec{Name: "probe", Type: ebpf.RawTracepoint, Insns: asm.Instructions{
+			asm.Mov.Imm(asm.R0, 5), asm.StoreMem(asm.R10, -8, asm.R0, asm.DWord), asm.Mov.Imm(asm.R0, 3),
+			asm.FetchAdd.Mem(asm.R10, asm.R0, asm.DWord, -8), asm.Return()}})
+		if err != nil {
+			return err
+		}
+		defer prog.Close()
+		if old, err := TestRun(prog, nil, -1); err == nil && old != 5 {
+			return fmt.Errorf("it returns %d instead of 5", old)
+		}
+		return nil
 	})
 }
 

@@ -37,6 +37,13 @@ type ProgSpec struct {
 // Load loads a program under the licence GPL. It asks for the verifier's log only after a failure; every failure of
 // the kernel is a *VerifierError.
 func Load(spec ProgSpec) (*ebpf.Program, error) {
+	// cilium/ebpf v0.22.0 puts the operation of an atomic instruction into the opcode but not into the bytes: without
+	// this a fetch, an exchange and a compare-and-exchange would all run as a plain addition.
+	for i := range spec.Insns {
+		if op := spec.Insns[i].OpCode.AtomicOp(); op != asm.InvalidAtomic {
+			spec.Insns[i].Constant = int64(op >> 8)
+		}
+	}
 	var code bytes.Buffer
 	code.Grow(slotBytes * len(spec.Insns))
 	if err := spec.Insns.Marshal(&code, binary.LittleEndian); err != nil {

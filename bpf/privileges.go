@@ -7,10 +7,8 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cilium/ebpf"
-	"github.com/slopebpf/slope/bpf/internal/sys"
+	"golang.org/x/sys/unix"
 )
 
 // ErrPrivilege is what every *PrivilegeError is.
@@ -120,9 +118,7 @@ func raiseMemlock() bool {
 	charged := errors.Is(probeMapType(ebpf.Array), unix.EPERM)
 	all := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
 	if charged && unix.Setrlimit(unix.RLIMIT_MEMLOCK, &all) == nil {
-		var attr = sys.MapCreateAttr{Type: uint32(ebpf.Array), KeySize: 4, ValueSize: 8, MaxEntries: 1}
-		if fd, err := sys.BPF(sys.MapCreate, &attr); err == nil { // else the limit was not the reason
-			unix.Close(fd)
+		if probeMapType(ebpf.Array) == nil { // else the limit was not the reason
 			return true
 		}
 	}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // childCommand is the hidden first argument with which slope waits for a byte on descriptor 3 and then becomes
@@ -14,6 +17,17 @@ import (
 const childCommand = "__slope_child"
 
 func childMain(args []string, s Streams) int {
+	// The main thread must be the one that executes the program: where another does, the kernel gives the process to a
+	// new task, and the probes on this process's functions, which are bound to the old one, would see nothing.
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		err := syscall.Exec("/proc/self/exe", append([]string{os.Args[0], childCommand}, args...), os.Environ())
+		fmt.Fprintf(s.Err, "slope: start again: %s\n", err)
+		return 127
+	}
+	ready := os.NewFile(4, "ready")
+	ready.Write([]byte{1})
+	ready.Close()
 	gate := os.NewFile(3, "gate")
 	if n, err := gate.Read(make([]byte, 1)); n != 1 || err != nil {
 		return 1 // the parent gave up
@@ -50,10 +64,18 @@ func startChild(command string, s Streams) (*child, error) {
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
 	defer r.Close()
+	ready, started, err := os.Pipe()
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	defer ready.Close()
 	c := &child{cmd: exec.Command(self, append([]string{childCommand, path}, words...)...), gate: w, done: make(chan struct{})}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = s.In, s.Out, s.Err
-	c.cmd.ExtraFiles = []*os.File{r}
-	if err := c.cmd.Start(); err != nil {
+	c.cmd.ExtraFiles = []*os.File{r, started}
+	err = c.cmd.Start()
+	started.Close()
+	if err != nil {
 		w.Close()
 		return nil, fmt.Errorf("start %s: %w", words[0], err)
 	}
@@ -61,6 +83,10 @@ func startChild(command string, s Streams) (*child, error) {
 		c.cmd.Wait()
 		close(c.done)
 	}()
+	if n, err := ready.Read(make([]byte, 1)); n != 1 {
+		c.end()
+		return nil, fmt.Errorf("start %s: %w", words[0], err)
+	}
 	return c, nil
 }
 

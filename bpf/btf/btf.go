@@ -212,7 +212,7 @@ func (ix *Index) at(id uint32, off int) (record, bool) {
 	return r, true
 }
 
-// Type finds a record by its id. The second result is false for void (id 0) and for ids out of range.
+// record finds a record by its id. The second result is false for void (id 0) and for ids out of range.
 func (ix *Index) record(id uint32) (record, bool) {
 	if id == 0 {
 		return record{}, false

@@ -3,17 +3,19 @@ package btf
 import (
 	"encoding/binary"
 	"errors"
-	"os"
 	"testing"
 
+	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/lang/types"
 )
+
+func TestMain(m *testing.M) { bpftest.Main(m) }
 
 func open(t testing.TB) *Index {
 	t.Helper()
 	ix, err := Open()
-	if errors.Is(err, ErrNoBTF) && os.Getenv("REQUIRE_KERNEL") != "1" {
-		t.Skip(err)
+	if errors.Is(err, ErrNoBTF) {
+		bpftest.Require(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -225,11 +225,11 @@ func (ix *Index) RawTracepointArgs(event string) (types.Fields, error) {
 	return args, err
 }
 
-// A raw tracepoint is a typedef of a pointer to a prototype without names. The names are those of its stub (6.7) or
-// of its glue function, where they were compiled in.
+// A raw tracepoint is a typedef of a pointer to a prototype without names. The names are those of the function that
+// calls the probes (5.10, the only one that all kernels since have), or of the glue function.
 const (
 	tracepointPrefix = "btf_trace_"
-	stubPrefix       = "__probestub_"
+	iterPrefix       = "__traceiter_"
 	gluePrefix       = "__bpf_trace_"
 )
 
@@ -263,7 +263,7 @@ func (ix *Index) RawTracepointTarget(event string) (id uint32, args types.Fields
 // tracepoint finds the typedef of a raw tracepoint and a function that knows its arguments' names, in one pass over
 // the strings and one over the types. What is missing has id 0.
 func (ix *Index) tracepoint(event string) (def, f record) {
-	var typedef, stub, glue uint32
+	var typedef, iter, glue uint32
 	needle := []byte("_" + event + "\x00")
 	for at := 0; event != ""; {
 		i := bytes.Index(ix.strs[at:], needle)
@@ -274,7 +274,7 @@ func (ix *Index) tracepoint(event string) (def, f record) {
 		for _, c := range [...]struct {
 			prefix string
 			off    *uint32
-		}{{tracepointPrefix, &typedef}, {stubPrefix, &stub}, {gluePrefix, &glue}} {
+		}{{tracepointPrefix, &typedef}, {iterPrefix, &iter}, {gluePrefix, &glue}} {
 			if from := end - len(c.prefix); from > 0 && ix.strs[from-1] == 0 && string(ix.strs[from:end]) == c.prefix {
 				*c.off = uint32(from)
 			}
@@ -284,7 +284,7 @@ func (ix *Index) tracepoint(event string) (def, f record) {
 	if typedef == 0 {
 		return def, f
 	}
-	want := stub
+	want := iter
 	if want == 0 {
 		want = glue
 	}

@@ -57,15 +57,12 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 	if err := e.run(types.HookBegin); err != nil {
 		return err
 	}
-	e.drain(h)
-	if h.Exited() {
-		return e.announce(h)
-	}
 	if err := e.attachAll(); err != nil {
 		return err
 	}
-	if err := e.announce(h); err != nil || !e.waits() {
-		return err
+	h.Attached()
+	if e.drain(h); h.Exited() || !e.waits() {
+		return nil
 	}
 	timers, stop := e.startTimers(ctx)
 	defer stop()
@@ -97,13 +94,6 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		}
 	}
 	return timers.err()
-}
-
-func (e *Engine) announce(h Hooks) error {
-	if h.Attached != nil {
-		h.Attached()
-	}
-	return nil
 }
 
 // waits tells whether there is anything but begin and end.

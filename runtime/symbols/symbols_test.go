@@ -13,7 +13,11 @@ import (
 	"testing"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"github.com/slopebpf/slope/bpf/bpftest"
 )
+
+func TestMain(m *testing.M) { bpftest.Main(m) }
 
 const program = `package main
 
