@@ -3,7 +3,6 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.1.0-dev)
 LDFLAGS := -s -w -X github.com/slopebpf/slope/cli.Version=$(VERSION)
 
-
 .PHONY: all lint build demo test check bench fuzz soak vmtest generate clean
 
 all: build
@@ -28,6 +27,7 @@ check: ## what must be clean before a commit
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	$(GO) test -run 'TestImports|TestArchitecture' .
 	$(GO) mod tidy -diff
 	$(GO) generate ./...
 	git diff --exit-code -- docs
