@@ -146,7 +146,7 @@ func (g *GateGroup) counts() slo.Counts {
 // judge fills in what follows from the counts.
 func (g *GateGroup) judge(o *GateObjective, tests, earlyTests int, opt GateOptions) {
 	g.Bad = min(g.Bad, g.Total)
-	g.Observed = slo.Compliance(g.Bad, g.Total, o.PPB)
+	g.Observed = slo.ObservedText(g.Bad, g.Total, o.PPB)
 	d := slo.Decide(g.counts(), o.PPB, opt.Confidence, tests)
 	g.outcome, g.AtLeast, g.AtMost = d.Outcome, d.AtLeast, d.AtMost
 	known := slo.Decide(slo.Counts{Bad: g.Bad, Total: g.Total}, o.PPB, opt.Confidence, tests).Outcome

@@ -138,16 +138,21 @@ func logBeta(a, b float64) float64 {
 	return x + y - z
 }
 
+// ObservedText is the per cent of good events, rounded down, with as many digits as BoundText writes at least. It is empty
+// without events.
+func ObservedText(bad, total, ppb uint64) string {
+	if total == 0 {
+		return ""
+	}
+	return percentDown(min(bad, total), total, digits(min(ppb, Billion))+1)
+}
+
 // BoundText writes a bound of Decision in per cent, AtLeast rounded down and AtMost up, with one digit more than the
 // objective has, and as many more as it takes to tell it from the objective.
 func BoundText(bound float64, ppb uint64, up bool) string {
 	ppb = min(ppb, Billion)
-	digits := 7
-	for p := ppb; digits > 2 && p%10 == 0; p /= 10 {
-		digits--
-	}
 	goal := float64(ppb) / Billion
-	for digits++; ; digits++ {
+	for digits := digits(ppb) + 1; ; digits++ {
 		one := math.Pow10(digits + 2)
 		x := math.Floor(bound * one)
 		if up {

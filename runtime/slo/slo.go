@@ -52,13 +52,26 @@ func Compliance(bad, total, ppb uint64) string {
 	if total == 0 {
 		return ""
 	}
-	digits, unit := 7, uint64(1) // ppb counts units of the seventh digit
-	for p := ppb; digits > 2 && p%10 == 0; p /= 10 {
-		digits, unit = digits-1, unit*10
+	return percentDown(bad, total, digits(ppb))
+}
+
+// digits is how many digits after the point tell an objective's per cent: at least two.
+func digits(ppb uint64) int {
+	n := 7 // ppb counts units of the seventh digit
+	for p := ppb; n > 2 && p%10 == 0; p /= 10 {
+		n--
 	}
-	hi, lo := bits.Mul64(total-bad, Billion/unit)
-	q, _ := bits.Div64(hi, lo, total) // fits: at most Billion
-	one := Billion / unit / 100
+	return n
+}
+
+// percentDown is the per cent of good events, rounded down to at most 16 digits after the point.
+func percentDown(bad, total uint64, digits int) string {
+	one := uint64(1)
+	for range digits {
+		one *= 10
+	}
+	hi, lo := bits.Mul64(total-bad, 100*one)
+	q, _ := bits.Div64(hi, lo, total) // fits: at most 100*one
 	s := strconv.FormatUint(q/one, 10) + "."
 	frac := strconv.FormatUint(q%one, 10)
 	for range digits - len(frac) {
