@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -30,12 +31,15 @@ const (
 type Hooks struct {
 	Events   Events
 	Attached func()      // once everything is attached
-	Exited   func() bool // asked after every drain: has the script called exit()?
+	Exited   func() bool // asked after every record: has the script called exit()?
 	Idle     func()      // after every drain, for output that waits
 }
 
+// detachGrace bounds the wait for programs that were running when they were detached.
+const detachGrace = 100 * time.Millisecond
+
 // Run runs the script until it exits, ctx ends, or it has nothing to wait for. On return everything is detached, end
-// has run, and every record was handed to Events.
+// has run, and every record was handed to Events, but for those between exit() and end: after exit() a script is silent.
 func (e *Engine) Run(ctx context.Context, h Hooks) error {
 	if err := e.setStart(); err != nil {
 		return err
@@ -45,12 +49,28 @@ func (e *Engine) Run(ctx context.Context, h Hooks) error {
 	if err != nil {
 		return errors.Join(err, detach)
 	}
+	e.drainAll(h, h.Exited) // before end runs: where the script has exited, what came after is dropped
 	if err := e.run(types.HookEnd); err != nil {
 		return errors.Join(err, detach)
 	}
-	for e.drain(h) > 0 {
-	}
+	e.drainAll(h, never)
 	return detach
+}
+
+func never() bool { return false }
+
+// drainAll empties the ring buffer when no program is attached any more. One may still be running on another CPU, with
+// a record reserved: that record is waited for.
+func (e *Engine) drainAll(h Hooks, drop func() bool) {
+	for deadline := time.Now().Add(detachGrace); e.ring != nil; {
+		if e.drain(h, drop) > 0 {
+			continue
+		}
+		if !e.ring.Pending() || time.Now().After(deadline) {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
@@ -61,7 +81,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		return err
 	}
 	h.Attached()
-	if e.drain(h); h.Exited() || !e.waits() {
+	if e.drain(h, h.Exited); h.Exited() || !e.waits() {
 		return nil
 	}
 	timers, stop := e.startTimers(ctx)
@@ -87,7 +107,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		if err := e.ring.Wait(poll); err != nil {
 			return err
 		}
-		if e.drain(h) > 0 {
+		if e.drain(h, h.Exited) > 0 {
 			poll = busyPoll
 		} else {
 			poll = min(2*poll, idlePoll)
@@ -106,16 +126,21 @@ func (e *Engine) waits() bool {
 	return false
 }
 
-// drain hands over what is in the ring buffer.
-func (e *Engine) drain(h Hooks) int {
+// drain hands over what is in the ring buffer, and drops what comes once drop is true.
+func (e *Engine) drain(h Hooks, drop func() bool) int {
 	if e.ring == nil {
 		return 0
 	}
+	before := e.ring.Damaged
 	n := e.ring.Drain(func(record []byte) {
+		if drop() {
+			return
+		}
 		if err := h.Events.Handle(record); err != nil {
 			e.damaged.Add(1)
 		}
 	})
+	e.damaged.Add(e.ring.Damaged - before)
 	if h.Idle != nil {
 		h.Idle()
 	}
