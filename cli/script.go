@@ -10,7 +10,6 @@ import (
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
-	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/stdlib"
@@ -61,27 +60,9 @@ func (w *workshop) options(params []string, pid int) compiler.Options {
 	}
 	return compiler.Options{
 		Universe: w.registry, Library: w.registry, Resolver: w.machine, Config: types.DefaultConfig(),
-		Params: params, Pid: pid, CPUs: cpus, Kernel: w.kernel(),
+		Params: params, Pid: pid, CPUs: cpus, Kernel: w.machine.Kernel(w.features),
 		Backend: backend.Features{SDiv: w.features.SDiv() == nil, MovSX: w.features.SDiv() == nil, AtomicFetch: w.features.AtomicFetch() == nil},
 	}
-}
-
-// kernel asks for what the lowering can use.
-func (w *workshop) kernel() ir.Kernel {
-	k := ir.Kernel{CommOffset: -1, AtomicFetch: w.features.AtomicFetch() == nil, TPBTF: w.features.TPBTF() == nil}
-	k.TaskBTF = w.features.TaskBTF() == nil
-	if !k.TaskBTF {
-		return k
-	}
-	k.CommPadded = w.features.CommPadded() == nil
-	if ix, err := w.machine.BTF(); err == nil {
-		if task, err := ix.Struct("task_struct"); err == nil {
-			if f, ok := task.Field("comm"); ok {
-				k.CommOffset = f.Offset
-			}
-		}
-	}
-	return k
 }
 
 // rawID finds the BTF id of a raw tracepoint.

@@ -264,9 +264,9 @@ func (w *writer) expr(depth int) string {
 
 // TestRandom runs generated scripts in every way, as TestRun does. SLOPE_RANDOM=n makes it n scripts.
 func TestRandom(t *testing.T) {
-	n := 150
+	n := 60
 	if testing.Short() {
-		n = 30
+		n = 15
 	}
 	if s := os.Getenv(randomRuns); s != "" {
 		var err error

@@ -21,7 +21,8 @@ func simple(kind types.AggKind, words int) func(c *types.Call) *types.Agg {
 	return func(c *types.Call) *types.Agg {
 		a := &types.Agg{Kind: kind, Func: c.Node.Name.Text, Words: words}
 		if len(c.Args) > 0 {
-			a.Signed = c.Args[0].Signed
+			v, literal := c.Const(0) // a literal has no sign of its own
+			a.Signed = c.Args[0].Signed && !(literal && v >= 0)
 		}
 		return a
 	}

@@ -6,8 +6,10 @@ import (
 	"path"
 	"strings"
 
+	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/bpf/tracefs"
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/symbols"
@@ -108,6 +110,23 @@ func (m *Machine) rawEvents() map[string]bool {
 		}
 	}
 	return m.rawNames
+}
+
+// Kernel asks the running kernel for what the lowering can use.
+func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
+	k := ir.Kernel{CommOffset: -1, AtomicFetch: f.AtomicFetch() == nil, TPBTF: f.TPBTF() == nil, TaskBTF: f.TaskBTF() == nil}
+	if !k.TaskBTF {
+		return k
+	}
+	k.CommPadded = f.CommPadded() == nil
+	if ix, err := m.BTF(); err == nil {
+		if task, err := ix.Struct("task_struct"); err == nil {
+			if name, ok := task.Field("comm"); ok {
+				k.CommOffset = name.Offset
+			}
+		}
+	}
+	return k
 }
 
 // Resolve implements types.Resolver.

@@ -79,7 +79,7 @@ func (k *kernel) events(opt options) ([]Event, error) {
 	}
 	coll, err := compileC()
 	if err != nil {
-		return nil, err
+		warn(err)
 	}
 	if coll != nil {
 		defer coll.Close()
@@ -116,7 +116,10 @@ func (k *kernel) events(opt options) ([]Event, error) {
 	}
 	tracedBase, err := k.tracedTurns(opt, contests)
 	if err != nil {
-		return nil, err
+		warn(err)
+		for _, c := range contests {
+			c.traced = nil
+		}
 	}
 	return results(contests, base, tracedBase)
 }

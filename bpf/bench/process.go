@@ -21,7 +21,7 @@ type Process struct {
 }
 
 // processes starts and stops the tools.
-func processes(opt options) ([]Process, error) {
+func processes(opt options) []Process {
 	var slope []string
 	if _, err := os.Stat(opt.slope); err == nil {
 		slope = []string{opt.slope, "-e", oneLiner}
@@ -34,12 +34,12 @@ func processes(opt options) ([]Process, error) {
 		one := Process{Tool: p.name}
 		if p.command != nil {
 			if err := one.measure(p.command, opt.starts); err != nil {
-				return nil, err
+				warn(err)
 			}
 		}
 		out = append(out, one)
 	}
-	return out, nil
+	return out
 }
 
 func (p *Process) measure(command []string, starts int) error {

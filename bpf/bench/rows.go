@@ -41,12 +41,12 @@ func of(name string, v values, action, c, trace string) row {
 
 func rows() []row {
 	return []row{
-		one("@ = count()", "count"),
+		one("@ = count()", "count_all"),
 		one("@[comm] = count()", "count_comm"),
 		one("@[pid] = count()", "count_pid"),
 		one("@ = hist(nsecs)", "hist_nsecs"),
 		one("@[comm] = hist(nsecs)", "hist_comm"),
-		of("@ = stats(arg0)", steady, "@ = stats(arg0)", "stats", "@ = stats(args->nonce)"),
+		of("@ = stats(arg0)", steady, "@ = stats(arg0)", "stats_arg", "@ = stats(args->nonce)"),
 		of("@ = hist(arg0), steady", steady, "@ = hist(arg0)", "hist_arg", "@ = hist(args->nonce)"),
 		of("@ = hist(arg0), random", random, "@ = hist(arg0)", "hist_arg", "@ = hist(args->nonce)"),
 		of("@ = dist(arg0), steady", steady, "@ = dist(arg0)", "dist_arg", ""),

@@ -12,7 +12,6 @@ import (
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
-	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/engine"
@@ -48,14 +47,9 @@ func openKernel() (k *kernel, err error) {
 	}
 	f := &k.features
 	k.compile = compiler.Options{Universe: registry, Library: registry, Resolver: &k.machine, Config: types.DefaultConfig(), CPUs: cpus,
-		Kernel: ir.Kernel{TPBTF: f.TPBTF() == nil, TaskBTF: f.TaskBTF() == nil, CommPadded: f.CommPadded() == nil, CommOffset: -1, AtomicFetch: f.AtomicFetch() == nil},
+		Kernel: k.machine.Kernel(f),
 		// Of the instruction set, one feature tells the others: they came with the same version of it.
 		Backend: backend.Features{SDiv: f.SDiv() == nil, MovSX: f.SDiv() == nil, AtomicFetch: f.AtomicFetch() == nil}}
-	if task, err := k.index.Struct("task_struct"); err == nil {
-		if comm, ok := task.Field("comm"); ok {
-			k.compile.Kernel.CommOffset = comm.Offset
-		}
-	}
 	for v := range k.triggers {
 		if k.triggers[v], err = newTrigger(k.index, values(v)); err != nil {
 			return k, err

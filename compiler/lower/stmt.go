@@ -64,7 +64,9 @@ func (f *fn) effect(e syntax.Expr) {
 		f.scalar(e)
 		return
 	}
-	f.memory(e, f.info.Type(e), false)
+	if t := f.info.Type(e); t.Memory() > 0 && t.Kind != types.Struct && t.Kind != types.Array {
+		f.memory(e, t, false)
+	}
 }
 
 func (f *fn) ifStmt(s *syntax.If) {

@@ -26,6 +26,8 @@ func TestRun(t *testing.T) {
 			"v0 = ctx; v1 = load.u1 v0, 0; v2 = mask v1, 7; v3 = mapvalue m; v4 = index v3, v2, 8; v5 = load.u8 v4, 0; ret v5"},
 		{"loads between writes", "v0 = slot s0; v1 = load.u8 v0, 0; v2 = load.u8 v0, 0; store.8 v0, 8, v2; v3 = load.u8 v0, 0; v4 = add v1, v2; v5 = add v4, v3; ret v5",
 			"v0 = slot s0; v1 = load.u8 v0, 0; store.8 v0, 8, v1; v4 = add v1, v1; v5 = add v4, v1; ret v5"},
+		{"loads after a branch", "v0 = mapvalue m; v1 = load.u8 v0, 0; if v1 → b1 else → b2; b1:; v2 = load.u8 v0, 0; store.8 v0, 8, v2; v3 = load.u8 v0, 0; v4 = add v2, v3; ret v4; b2:; ret v1",
+			"v0 = mapvalue m; v1 = load.u8 v0, 0; if v1 → b1 else → b2; b1:; store.8 v0, 8, v1; v3 = load.u8 v0, 0; v4 = add v1, v3; ret v4; b2:; ret v1"},
 		{"variables in slots", "v0 = slot s0; v1 = ctx; v2 = load.u8 v1, 0; zero v0, 0, 32; store.8 v0, 8, v2; v3 = load.s4 v0, 16; v4 = load.u8 v0, 8; v5 = add v4, v3; store.4 v0, 8, v5; v6 = load.s4 v0, 8; ret v6",
 			"v1 = ctx; v2 = load.u8 v1, 0; v6 = ext.s4 v2; ret v6"},
 		{"slots others write", "v0 = slot s0; v1 = const 0; store.8 v0, 0, v1; store.8 v0, 24, v1; v2 = helper get_current_comm, v0; v3 = load.u8 v0, 0; v4 = load.u8 v0, 24; v5 = add v3, v4; ret v5",

@@ -338,14 +338,15 @@ func (c *checker) mapNamed(name string, at source.Span) *Map {
 	return m
 }
 
-// suggest adds "did you mean" when one of the names is close.
+// suggest adds "did you mean" when one of the names is close; of equally close ones the first of the same length.
 func suggest(d *source.Diagnostic, got string, names []string) {
 	best, bestAt := "", 3
 	if len(got) <= 3 {
 		bestAt = 2
 	}
 	for _, n := range names {
-		if at := distance(strings.ToLower(got), strings.ToLower(n)); at < bestAt {
+		at := distance(strings.ToLower(got), strings.ToLower(n))
+		if at < bestAt || at == bestAt && best != "" && len(best) != len(got) && len(n) == len(got) {
 			best, bestAt = n, at
 		}
 	}

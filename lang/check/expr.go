@@ -61,6 +61,10 @@ func (c *checker) exprType(e syntax.Expr) *types.Type {
 	case *syntax.Cast:
 		return c.cast(e)
 	case *syntax.Tuple:
+		if len(e.Elems) == 0 {
+			c.notYet(e, "empty tuples are")
+			return types.Bad
+		}
 		elems := make([]*types.Type, len(e.Elems))
 		for i, x := range e.Elems {
 			elems[i] = c.value(x)
@@ -185,10 +189,10 @@ func (c *checker) local(e *syntax.Var) *types.Type {
 		var names []string
 		for sc := c.scope; sc != nil; sc = sc.up {
 			for n := range sc.vars {
-				names = append(names, n)
+				names = append(names, "$"+n)
 			}
 		}
-		suggest(d, e.Text, names)
+		suggest(d, "$"+e.Text, names)
 		return types.Bad
 	}
 	l.read = true

@@ -123,6 +123,7 @@ func (c *checker) assign(s *syntax.Assign) {
 	case *syntax.Map:
 		value := c.valueFor(target, s.Value)
 		c.assignMap(target, s, value)
+		c.shareAgg(target, s.Value)
 	case *syntax.Var:
 		c.assignVar(target, s, c.expr(s.Value))
 	default:
@@ -151,6 +152,20 @@ func (c *checker) valueFor(m *syntax.Map, e syntax.Expr) *types.Type {
 	t := &types.Type{Kind: types.Aggregate, Name: agg.Func, Agg: agg}
 	c.info.Types[call] = t
 	return t
+}
+
+// shareAgg makes all calls that write one map the same aggregation: signed as soon as one of the values is.
+func (c *checker) shareAgg(target *syntax.Map, value syntax.Expr) {
+	call, ok := value.(*syntax.Call)
+	if !ok {
+		return
+	}
+	agg, m := c.info.Aggs[call], c.info.Maps[target]
+	if agg == nil || m == nil || m.Value == nil || m.Value.Kind != types.Aggregate || !m.Value.Agg.Equal(agg) {
+		return
+	}
+	m.Value.Agg.Signed = m.Value.Agg.Signed || agg.Signed
+	c.info.Aggs[call] = m.Value.Agg
 }
 
 // compound types target op= value.
@@ -324,7 +339,7 @@ func (c *checker) lookupLocal(name string) *Local {
 func (c *checker) assignVar(n *syntax.Var, at syntax.Node, t *types.Type) {
 	if t.Kind != types.Invalid && !storable(t) {
 		c.errorf(at, "value of type '%s' cannot be kept in a variable", t)
-		return
+		t = types.Bad
 	}
 	l := c.lookupLocal(n.Text)
 	if l == nil {

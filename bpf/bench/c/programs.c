@@ -102,7 +102,7 @@ static const struct hist no_hist;
 static const u64 zero;
 
 MAP(counts, PERCPU_ARRAY, 1, u32, u64);
-PROG count(u64 *ctx)
+PROG count_all(u64 *ctx)
 {
 	u32 k = 0;
 	u64 *n = map_lookup(&counts, &k);
@@ -154,7 +154,7 @@ PROG hist_comm(u64 *ctx)
 }
 
 MAP(arg_stats, PERCPU_ARRAY, 1, u32, struct stats);
-PROG stats(u64 *ctx)
+PROG stats_arg(u64 *ctx)
 {
 	u32 k = 0;
 	struct stats *s = map_lookup(&arg_stats, &k);
