@@ -182,7 +182,7 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 		// What could not be written has said so already; and who reads no more wants to hear nothing.
 		if e := closeOut(); errors.Is(e, unix.EPIPE) {
 			err = exitStatus(128 + int(unix.SIGPIPE))
-		} else if !errors.Is(err, e) {
+		} else if e != nil && !errors.Is(err, e) {
 			err = errors.Join(err, e)
 		}
 	}()
@@ -339,7 +339,13 @@ func (s Streams) openOutput(f *runFlags) (*output, func() error, error) {
 		return nil, nil, fmt.Errorf("open output: %w", err)
 	}
 	o.w = file
-	return o, func() error { o.flush(); return errors.Join(o.err, file.Close()) }, nil
+	return o, func() error {
+		o.flush()
+		if err := file.Close(); o.err == nil {
+			o.err = err
+		}
+		return o.err
+	}, nil
 }
 
 // listenOn opens the address of the metrics.
