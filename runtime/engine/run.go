@@ -5,9 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/lang/types"
@@ -84,7 +89,10 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 	if e.drain(h, h.Exited); h.Exited() || !e.waits() {
 		return nil
 	}
-	timers, stop := e.startTimers(ctx)
+	timers, stop, err := e.startTimers()
+	if err != nil {
+		return err
+	}
 	defer stop()
 	wake := context.AfterFunc(ctx, func() {
 		if e.ring != nil {
@@ -160,42 +168,66 @@ func (t *timers) err() error {
 	return nil
 }
 
-// startTimers starts a goroutine per interval; stop waits for all of them.
-func (e *Engine) startTimers(ctx context.Context) (*timers, func()) {
-	t := &timers{failed: make(chan struct{})}
-	ctx, cancel := context.WithCancel(ctx)
-	var running []chan struct{}
+// startTimers starts a goroutine per interval; stop waits for all of them. The clock is the kernel's, since Go's tickers
+// are no finer than a millisecond. A tick that comes while the program runs is not made up for, as with a perf event.
+func (e *Engine) startTimers() (t *timers, stop func(), err error) {
+	t = &timers{failed: make(chan struct{})}
+	var clocks []*os.File
+	var running sync.WaitGroup
+	stop = func() {
+		for _, c := range clocks {
+			c.Close()
+		}
+		running.Wait()
+	}
 	for _, p := range e.all {
 		h := &p.fn.Hooks[0]
 		if h.Kind != types.HookInterval {
 			continue
 		}
-		done := make(chan struct{})
-		running = append(running, done)
-		go func() {
-			defer close(done)
-			tick := time.NewTicker(h.Period)
-			defer tick.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-				}
-				if _, err := bpf.TestRun(p.prog, nil, -1); err != nil {
-					err = fmt.Errorf("run %s: %w", p.fn.Name, err)
-					if t.failure.CompareAndSwap(nil, &err) {
-						close(t.failed)
-					}
-					return
+		clock, err := newClock(h.Period)
+		if err != nil {
+			stop()
+			return nil, nil, fmt.Errorf("start %s: %w", p.fn.Name, err)
+		}
+		clocks = append(clocks, clock)
+		running.Go(func() {
+			if err := tick(clock, p.prog); err != nil {
+				err = fmt.Errorf("run %s: %w", p.fn.Name, err)
+				if t.failure.CompareAndSwap(nil, &err) {
+					close(t.failed)
 				}
 			}
-		}()
+		})
 	}
-	return t, func() {
-		cancel()
-		for _, d := range running {
-			<-d
+	return t, stop, nil
+}
+
+// newClock is a timer of the kernel: each read waits for the next tick.
+func newClock(period time.Duration) (*os.File, error) {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make timer: %w", err)
+	}
+	every := unix.NsecToTimespec(int64(period))
+	if err := unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("set timer: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "timer"), nil
+}
+
+// tick runs a program at each tick until the clock is closed.
+func tick(clock *os.File, prog *ebpf.Program) error {
+	var ticks [8]byte
+	for {
+		if _, err := clock.Read(ticks[:]); errors.Is(err, os.ErrClosed) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if _, err := bpf.TestRun(prog, nil, -1); err != nil {
+			return err
 		}
 	}
 }
