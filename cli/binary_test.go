@@ -52,6 +52,7 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	if cmd.Stderr == nil {
 		cmd.Stderr = &p.err
 	}
+	cmd.WaitDelay = time.Second // what it started may keep its pipes open
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -94,12 +94,18 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		return err
 	}
 	defer stop()
-	wake := context.AfterFunc(ctx, func() {
-		if e.ring != nil {
+	if e.ring != nil {
+		woken := make(chan struct{})
+		wake := context.AfterFunc(ctx, func() {
+			defer close(woken)
 			e.ring.Wake()
-		}
-	})
-	defer wake()
+		})
+		defer func() {
+			if !wake() {
+				<-woken // or it would write to a descriptor that is closed by then
+			}
+		}()
+	}
 	poll := busyPoll
 	for ctx.Err() == nil && !h.Exited() {
 		if err := timers.err(); err != nil {
