@@ -38,6 +38,7 @@ type Hooks struct {
 	Attached func()      // once everything is attached
 	Exited   func() bool // asked after every record: has the script called exit()?
 	Idle     func()      // after every drain, for output that waits
+	Stay     bool        // wait for the context also where a script has nothing but begin and end
 }
 
 // detachGrace bounds the wait for programs that were running when they were detached.
@@ -86,7 +87,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		return err
 	}
 	h.Attached()
-	if e.drain(h, h.Exited); h.Exited() || !e.waits() {
+	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() {
 		return nil
 	}
 	timers, stop, err := e.startTimers()
