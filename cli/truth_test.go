@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -75,22 +76,42 @@ func TestAgainstStrace(t *testing.T) {
 	}
 }
 
-// TestAgainstProcIO compares counts and bytes of reads and writes with what the kernel counts for the process.
+// TestAgainstProcIO compares reads and writes with what the kernel counts for the process. Both are looked at while the
+// process waits for its input, so nothing happens meanwhile.
 func TestAgainstProcIO(t *testing.T) {
-	// Another process looks at the shell's figures while that one waits, before and after what is counted.
-	dir := t.TempDir()
-	program := fmt.Sprintf(`exec 2>/dev/null; cat /proc/$$/io >%[1]s/a; while read line; do echo "$line"; done </proc/self/status >/dev/null; cat /proc/$$/io >%[1]s/b`, dir)
-	r := script(t, "-c", "sh -c '"+program+"'", "-e", `
-		tracepoint:syscalls:sys_enter_openat /str(args.filename) == "/proc/self/status"/ { @sh = pid; }
-		tracepoint:syscalls:sys_enter_read /pid == @sh/ { @reads = count(); }
-		tracepoint:syscalls:sys_exit_read /pid == @sh && args.ret > 0/ { @rchar = sum(args.ret); }
-		tracepoint:syscalls:sys_enter_write /pid == @sh/ { @writes = count(); }
-		tracepoint:syscalls:sys_exit_write /pid == @sh && args.ret > 0/ { @wchar = sum(args.ret); }
-		tracepoint:syscalls:sys_enter_wait4 /pid == @sh/ { @sh = 0; }`)
-	a, b := read(t, dir+"/a"), read(t, dir+"/b")
+	bpftest.Require(t, bpf.CheckPrivileges())
+	target := exec.Command("sh", "-c", `read x; while read line; do echo "$line"; done </proc/self/status >/dev/null; read y`)
+	in, err := target.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := target.Process.Pid
+	waits := func() {
+		t.Helper()
+		bpftest.Eventually(t, 10*time.Second, "the process waits for input", func() bool {
+			return strings.HasPrefix(read(t, fmt.Sprintf("/proc/%d/syscall", pid)), "0 0x0 ")
+		})
+	}
+	figures := func() string { return read(t, fmt.Sprintf("/proc/%d/io", pid)) }
+	waits()
+	before := figures()
+	p := trace(t, "-p", strconv.Itoa(pid), "-e", `
+		tracepoint:syscalls:sys_exit_read { @reads = count(); if (args.ret > 0) { @rchar = sum(args.ret); } }
+		tracepoint:syscalls:sys_exit_write { @writes = count(); if (args.ret > 0) { @wchar = sum(args.ret); } }`)
+	in.Write([]byte("\n"))
+	bpftest.Eventually(t, 10*time.Second, "the process works", func() bool { return figures() != before })
+	waits()
+	after := figures()
+	p.signal(t, syscall.SIGINT)
+	r := p.wait(t)
+	in.Close()
+	target.Wait()
 	for ours, theirs := range map[string]string{"reads": "syscr", "rchar": "rchar", "writes": "syscw", "wchar": "wchar"} {
 		pattern := `(?m)^` + theirs + `: (\d+)`
-		got, want := number(t, r.out, `(?m)^@`+ours+`: (\d+)`), number(t, b, pattern)-number(t, a, pattern)
+		got, want := number(t, r.out, `(?m)^@`+ours+`: (\d+)`), number(t, after, pattern)-number(t, before, pattern)
 		if got != want || got < 20 {
 			t.Errorf("%s: counted %d, the kernel %s %d\n%s", ours, got, theirs, want, r.out)
 		}
