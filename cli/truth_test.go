@@ -267,3 +267,16 @@ func TestEverySecond(t *testing.T) {
 		t.Errorf("printed %d of %d\n%s", total, all, r.out)
 	}
 }
+
+// TestIntervals ticks finer than a millisecond, and never more often than it should.
+func TestIntervals(t *testing.T) {
+	r := script(t, "-e", "interval:us:100 { @fine++; } interval:ms:1 { @ms++; } interval:ms:500 { exit(); }")
+	for _, c := range []struct {
+		name        string
+		least, most int // how many are late on a busy machine is not ours to say, but a coarse clock would show
+	}{{"fine", 1000, 5000}, {"ms", 250, 500}} {
+		if got := number(t, r.out, `(?m)^@`+c.name+`: (\d+)`); got < c.least || got > c.most+c.most/50 {
+			t.Errorf("%s: ticked %d times in half a second, want from %d to %d", c.name, got, c.least, c.most)
+		}
+	}
+}
