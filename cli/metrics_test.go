@@ -70,10 +70,11 @@ const (
 
 // TestMetrics scrapes in every form while events flow, and compares the last scrape with the report.
 func TestMetrics(t *testing.T) {
-	p := trace(t, "--listen", "127.0.0.1:0", "-c", "sh -c 'dd if=/dev/zero of=/dev/null bs=1 count=100000; exec sleep 100'", "-e", readsScript)
+	path, comm := ownDD(t)
+	p := trace(t, "--listen", "127.0.0.1:0", "-c", "sh -c '"+path+" if=/dev/zero of=/dev/null bs=1 count=100000; exec sleep 100'", "-e", strings.ReplaceAll(readsScript, `"dd"`, `"`+comm+`"`))
 	url := p.address(t)
 	count := regexp.MustCompile(`(?m)^slope_sli_reads_seconds_count\{size="1"\} (\S+)$`)
-	for scrapes := 0; ; scrapes++ {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		text, kind := fetch(t, url, acceptText)
 		if !strings.HasPrefix(kind, "text/plain") {
 			t.Errorf("text: got %s", kind)
@@ -101,7 +102,7 @@ func TestMetrics(t *testing.T) {
 			t.Fatalf("ended early\n%s%s\n%s", p.out.String(), p.err.String(), text)
 		default:
 		}
-		if scrapes > 500 {
+		if time.Now().After(deadline) {
 			t.Fatal(text)
 		}
 	}

@@ -31,20 +31,29 @@ func number(t *testing.T, text, pattern string) int {
 	return n
 }
 
+// named runs a script in which COMM, the last argument, is the name of the program to look at.
+func named(t *testing.T, args ...string) result {
+	t.Helper()
+	n := len(args) - 1
+	args[n-1] = strings.ReplaceAll(args[n-1], "COMM", args[n])
+	return script(t, args[:n]...)
+}
+
 // TestAgainstStrace compares every system call of a program with strace's counts.
 func TestAgainstStrace(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip(err)
 	}
-	const program = "dd if=/dev/zero of=/dev/null bs=10 count=3000"
+	path, comm := ownDD(t)
+	program := path + " if=/dev/zero of=/dev/null bs=10 count=3000"
 	file := t.TempDir() + "/strace"
 	cmd := exec.Command(strace, append([]string{"-c", "-o", file}, strings.Fields(program)...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("strace: %v\n%s", err, out)
 	}
-	r := script(t, "-c", program, "-e", `tracepoint:syscalls:sys_enter_* /comm == "dd"/ { @calls[probe] = count(); }
-		tracepoint:raw_syscalls:sys_exit /comm == "dd" && args.ret < 0 && args.ret >= -4095/ { @errors = count(); }`)
+	r := named(t, "-c", program, "-e", `tracepoint:syscalls:sys_enter_* /comm == "COMM"/ { @calls[probe] = count(); }
+		tracepoint:raw_syscalls:sys_exit /comm == "COMM" && args.ret < 0 && args.ret >= -4095/ { @errors = count(); }`, comm)
 	row := regexp.MustCompile(`(?m)^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(\d+)?\s*(\w+)$`)
 	rows := row.FindAllStringSubmatch(read(t, file), -1)
 	if len(rows) < 8 {
@@ -166,12 +175,13 @@ func TestAgainstSchedstat(t *testing.T) {
 // TestRingStress prints a record for each of 300000 system calls, as fast as they come: what is not printed is told.
 func TestRingStress(t *testing.T) {
 	const n = 300000
+	path, comm := ownDD(t)
 	for _, mode := range []string{"line", "full"} {
-		r := script(t, "-B", mode, "-c", fmt.Sprintf("dd if=/dev/zero of=/dev/null bs=1 count=%d", n), "-e",
-			`tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { @n++; printf("%s read %ld of %d\n", comm, @n, args.count); }`)
+		r := named(t, "-B", mode, "-c", fmt.Sprintf("%s if=/dev/zero of=/dev/null bs=1 count=%d", path, n), "-e",
+			`tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { @n++; printf("%s read %ld of %d\n", comm, @n, args.count); }`, comm)
 		printed, last := 0, 0
 		for _, l := range lines(r.out) {
-			if !strings.HasPrefix(l, "dd read ") {
+			if !strings.HasPrefix(l, comm+" read ") {
 				continue
 			}
 			at, err := strconv.Atoi(strings.Fields(l)[2])
@@ -197,12 +207,13 @@ func TestRingStress(t *testing.T) {
 func TestRingFull(t *testing.T) {
 	const n = 300000
 	bpftest.Require(t, bpf.CheckPrivileges())
+	path, comm := ownDD(t)
 	pipe, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := command(t, "--listen", "127.0.0.1:0", "-c", fmt.Sprintf("dd if=/dev/zero of=/dev/null bs=1 count=%d", n), "-e",
-		`tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { printf("%100d\n", 1); @n = count(); }`)
+	cmd := command(t, "--listen", "127.0.0.1:0", "-c", fmt.Sprintf("%s if=/dev/zero of=/dev/null bs=1 count=%d", path, n), "-e",
+		fmt.Sprintf(`tracepoint:syscalls:sys_enter_read /comm == "%s" && args.count == 1/ { printf("%%100d\n", 1); @n = count(); }`, comm))
 	cmd.Stdout = w
 	p := start(t, cmd)
 	w.Close()
@@ -242,8 +253,9 @@ func TestBounds(t *testing.T) {
 	if !strings.Contains(r.out, "@[/no/012") {
 		t.Errorf("no key of 7 bytes:\n%s", r.out)
 	}
-	r = script(t, "-c", "dd if=/dev/zero of=/dev/null bs=1 count=1000", "-e",
-		`let @m = percpuhash(100); tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { @n++; @m[@n] = count(); }`)
+	path, comm := ownDD(t)
+	r = named(t, "-c", path+" if=/dev/zero of=/dev/null bs=1 count=1000", "-e",
+		`let @m = percpuhash(100); tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { @n++; @m[@n] = count(); }`, comm)
 	if got := strings.Count(r.out, "@m["); got != 100 || !strings.Contains(r.err, "900 new keys lost: map @m is full") {
 		t.Errorf("%d keys, want 100, and 900 lost:\n%s", got, r.err)
 	}
@@ -251,13 +263,14 @@ func TestBounds(t *testing.T) {
 
 // TestEverySecond is the idiom of printing and clearing a map at each tick: no count is lost or doubled.
 func TestEverySecond(t *testing.T) {
-	r := script(t, "-c", dd, "-e", `tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { @all = count(); @n[comm] = count(); @z[comm] = count(); }
-		interval:ms:7 { print(@z); zero(@z); printf("--\n"); }`)
+	path, comm := ownDD(t)
+	r := named(t, "-c", path+strings.TrimPrefix(dd, "dd"), "-e", `tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { @all = count(); @n[comm] = count(); @z[comm] = count(); }
+		interval:ms:7 { print(@z); zero(@z); printf("--\n"); }`, comm)
 	if n := strings.Count(r.out, "--\n"); n < 3 {
 		t.Errorf("%d ticks", n)
 	}
 	total := 0
-	for _, m := range regexp.MustCompile(`@z\[dd\]: (\d+)`).FindAllStringSubmatch(r.out, -1) {
+	for _, m := range regexp.MustCompile(`@z\[dd\d+\]: (\d+)`).FindAllStringSubmatch(r.out, -1) {
 		n, _ := strconv.Atoi(m[1])
 		total += n
 	}
