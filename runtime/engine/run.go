@@ -23,7 +23,7 @@ type Events interface {
 // there is something to read and less so when idle. What must be seen at once (exit, print of a map) does wake it.
 const (
 	busyPoll = time.Millisecond
-	idlePoll = 16 * time.Millisecond
+	idlePoll = 32 * time.Millisecond
 )
 
 // Hooks are called during Run, all on its goroutine.
