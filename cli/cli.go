@@ -97,7 +97,7 @@ func newRoot(s Streams) *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newExplain(s), newFmt(s), newVersion(s))
+	root.AddCommand(newExplain(s), newFmt(s), newVersion(s), newDoctor(s))
 	root.SetVersionTemplate("slope {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root
