@@ -28,8 +28,8 @@ version is compared. The exit status is 1 when scripts cannot run here at all.`,
 	}
 }
 
-// check is one thing that doctor looks at.
-type check struct {
+// checkup is one thing that doctor looks at.
+type checkup struct {
 	name   string
 	needed bool // without it no script runs
 	serves string
@@ -44,7 +44,7 @@ func (s Streams) doctor(f *bpf.Features) bool {
 	}
 	w := newWorkshop(0)
 	defer w.close()
-	checks := []check{
+	checks := []checkup{
 		{"privileges", true, "everything", bpf.CheckPrivileges},
 		{"BTF", false, "rawtracepoint, fields of kernel structures", func() error { _, err := w.machine.BTF(); return err }},
 		{"tracefs", false, "tracepoint", func() error {
