@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == childCommand { // the program of -c starts as this binary
+	if len(os.Args) > 1 && os.Args[1] == childCommand || os.Getenv(beSlope) != "" { // this binary is slope, or its child of -c
 		os.Exit(Main(os.Args[1:], Standard()))
 	}
 	bpftest.Main(m)
