@@ -47,7 +47,7 @@ func (s Streams) doctor(f *bpf.Features) bool {
 	checks := []checkup{
 		{"privileges", true, "everything", bpf.CheckPrivileges},
 		{"BTF", false, "rawtracepoint, fields of kernel structures", func() error { _, err := w.machine.BTF(); return err }},
-		{"tracefs", false, "tracepoint", func() error {
+		{"tracefs", false, "tracepoints", func() error {
 			fs, err := tracefs.Open()
 			if err != nil {
 				return err
