@@ -148,6 +148,7 @@ func (e *Engine) drain(h Hooks, drop func() bool) int {
 			e.damaged.Add(1)
 		}
 	})
+	e.handled.Add(uint64(n))
 	e.damaged.Add(e.ring.Damaged - before)
 	if h.Idle != nil {
 		h.Idle()
