@@ -23,7 +23,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), beSlope+"=1", "NO_COLOR=", "BPFTRACE_COLOR=", "__BPFTRACE_NOTIFY_PROBES_ATTACHED=")
+	cmd.Env = append(os.Environ(), beSlope+"=1", "GORACE=atexit_sleep_ms=0", "NO_COLOR=", "BPFTRACE_COLOR=", "__BPFTRACE_NOTIFY_PROBES_ATTACHED=")
 	return cmd
 }
 
@@ -52,6 +52,7 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	if cmd.Stderr == nil {
 		cmd.Stderr = &p.err
 	}
+	cmd.WaitDelay = time.Second // what it started may keep its pipes open
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

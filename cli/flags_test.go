@@ -115,7 +115,7 @@ func TestRuns(t *testing.T) {
 		{[]string{"-e", `begin { @a = 1; @b = 2; clear(@a); zero(@b); @c[1] = 5; zero(@c); @d[1] = 1; clear(@d); @e = count(); zero(@e); }`}, 0,
 			"\n\n@b: 0\n@c[1]: 0\n@e: 0\n", attached},
 		{[]string{"-e", `begin { @x = 5; print(@x); clear(@x); print((1, "a")); }`}, 0, "@x: 5\n(1, a)\n\n\n", attached},
-		{[]string{"-c", "/bin/echo child", "-e", `begin { printf("b\n"); }`}, 0, "b\n\n\n", attached},
+		{[]string{"-c", "sh -c 'sleep 0.05; : >" + t.TempDir() + "/ended'", "-e", `begin { printf("b\n"); }`}, 0, "b\n\n\n", attached},
 		{[]string{"-c", "sh -c 'exit 9'", "-e", `interval:s:100 { }`}, 0, "\n\n", attached},
 		{[]string{"-p", "4194304", "-e", `interval:s:100 { }`}, 1, "", "slope: no process with ID 4194304\n"},
 		{[]string{"--no-warnings", "-e", `begin { printf("%d\n", $1); }`}, 0, "0\n\n\n", attached},

@@ -227,7 +227,7 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 		}
 	}()
 	err = eng.Run(ctx, engine.Hooks{
-		Events: run.decoder, Exited: func() bool { return run.exited },
+		Events: run.decoder, Exited: func() bool { return run.exited }, Stay: c != nil,
 		Idle: func() {
 			if out.idle(); out.err != nil {
 				done() // nobody reads what comes

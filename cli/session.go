@@ -59,10 +59,10 @@ func (r *session) attached(addr string) {
 		}
 		fmt.Fprintf(r.streams.Err, "attached %d probes in %s%s · Ctrl-C to stop\n", n, milliseconds(r.start.Sub(r.began)), at)
 	default:
-		r.format.AttachedProbes(n)
 		if addr != "" {
 			fmt.Fprintf(r.streams.Err, "/metrics on http://%s\n", addr)
 		}
+		r.format.AttachedProbes(n)
 	}
 	r.out.idle()
 	if os.Getenv("__BPFTRACE_NOTIFY_PROBES_ATTACHED") == "1" { // on the standard output, wherever output goes

@@ -38,6 +38,7 @@ type Hooks struct {
 	Attached func()      // once everything is attached
 	Exited   func() bool // asked after every record: has the script called exit()?
 	Idle     func()      // after every drain, for output that waits
+	Stay     bool        // wait for the context also where a script has nothing but begin and end
 }
 
 // detachGrace bounds the wait for programs that were running when they were detached.
@@ -86,7 +87,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		return err
 	}
 	h.Attached()
-	if e.drain(h, h.Exited); h.Exited() || !e.waits() {
+	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() {
 		return nil
 	}
 	timers, stop, err := e.startTimers()
@@ -94,12 +95,18 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		return err
 	}
 	defer stop()
-	wake := context.AfterFunc(ctx, func() {
-		if e.ring != nil {
+	if e.ring != nil {
+		woken := make(chan struct{})
+		wake := context.AfterFunc(ctx, func() {
+			defer close(woken)
 			e.ring.Wake()
-		}
-	})
-	defer wake()
+		})
+		defer func() {
+			if !wake() {
+				<-woken // or it would write to a descriptor that is closed by then
+			}
+		}()
+	}
 	poll := busyPoll
 	for ctx.Err() == nil && !h.Exited() {
 		if err := timers.err(); err != nil {
