@@ -24,6 +24,9 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		return types.Bad
 	}
 	c.info.Funcs[e] = f
+	if f.Class == types.VerbFunc {
+		c.noteVerb(e, f.Verb)
+	}
 	tc, ok := c.callArgs(e, f)
 	if f.Class == types.AggFunc && !statement {
 		c.errorf(e, "%s() can only be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
