@@ -2,8 +2,6 @@ package cli
 
 import (
 	"os/exec"
-	"regexp"
-	"strconv"
 	"testing"
 )
 
@@ -38,18 +36,4 @@ func TestCompat(t *testing.T) {
 	if n := number(t, r.out, `@raw: (\d+)`); n < 1010 {
 		t.Errorf("the raw event counts %d calls with the number, want all 1010 and a few", n)
 	}
-}
-
-// number is what a pattern captures in an output.
-func number(t *testing.T, out, pattern string) int {
-	t.Helper()
-	m := regexp.MustCompile(pattern).FindStringSubmatch(out)
-	if m == nil {
-		t.Fatalf("no %s in\n%s", pattern, out)
-	}
-	n, err := strconv.Atoi(m[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
