@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.1.0-dev)
 LDFLAGS := -s -w -X github.com/slopebpf/slope/cli.Version=$(VERSION)
 
-.PHONY: all build demo test check bench fuzz soak vmtest generate clean
+.PHONY: all lint build demo test check bench fuzz soak vmtest generate clean
 
 all: build
 
@@ -20,13 +20,17 @@ demo: build bin/checkout ## run the checkout service under load and measure it
 test: ## every test; as root also those against the kernel
 	$(GO) test ./...
 
+lint: ## golangci-lint with .golangci.yml, for those who have it
+	golangci-lint run
+
 check: ## what must be clean before a commit
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt'; exit 1; }
 	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -run 'TestImports|TestArchitecture' .
 	$(GO) mod tidy -diff
 	$(GO) generate ./...
 	git diff --exit-code -- docs
-	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: skipped'; fi
 
 bench: build ## instructions, ns per event, start-up and memory beside clang and bpftrace
 	bpf/bench/install.sh

@@ -189,6 +189,7 @@ func commInto(l ir.Lowering, _ int, _ *types.Type, p *ir.Value, off int, _ bool)
 		b.Store(p, off+8, 8, b.Load(task, k.CommOffset+8, 8, false))
 		return
 	}
+	b.Zero(p, off, commSize) // from 5.17 to 6.1 the helper leaves what follows the NUL as it was
 	dst := p
 	if off != 0 {
 		dst = b.Offset(p, int64(off))

@@ -142,8 +142,14 @@ func TestTracepoint(t *testing.T) {
 	}
 }
 
+// calls keeps probed from being a function without effect.
+var calls int
+
 //go:noinline
-func probed(n int) int { return n * 3 }
+func probed(n int) int {
+	calls += n
+	return n * 3
+}
 
 // entry is the file offset of probed in this test's executable.
 func entry(t *testing.T) uint64 {

@@ -4,14 +4,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/rlimit"
 
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 )
@@ -33,13 +33,8 @@ func parse(t testing.TB, text string) *ir.Program {
 // needKernel skips where raw tracepoint programs cannot be loaded.
 func needKernel(t testing.TB) {
 	t.Helper()
+	bpftest.Require(t, new(bpf.Features).TestRun())
 	_ = rlimit.RemoveMemlock()
-	if err := features.HaveProgramType(ebpf.RawTracepoint); err != nil {
-		if os.Getenv("REQUIRE_KERNEL") == "1" {
-			t.Fatalf("the kernel feature raw_tracepoint programs is missing: %v", err)
-		}
-		t.Skipf("the kernel feature raw_tracepoint programs is missing: %v", err)
-	}
 }
 
 // probed returns the instruction sets the kernel can run, by name: v3 always, v4 where it is there.
@@ -64,7 +59,7 @@ func probed(t testing.TB) map[string]Features {
 		prog.Close()
 		out["v3"] = Features{AtomicFetch: true}
 	}
-	if features.HaveV4ISA() == nil {
+	if new(bpf.Features).SDiv() == nil {
 		out["v4"] = Features{AtomicFetch: true, SDiv: true, MovSX: true}
 	}
 	return out

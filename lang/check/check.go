@@ -301,9 +301,6 @@ func part(a *syntax.AttachPoint, n int) syntax.Node {
 
 // walk types the whole script once.
 func (c *checker) walk() {
-	for _, s := range c.prog.SLIs {
-		s.labelCalls = 0
-	}
 	for _, cl := range c.prog.Clauses {
 		c.walkClause(cl)
 	}

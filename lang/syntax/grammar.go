@@ -178,7 +178,6 @@ type (
 	gMacroArg struct{ node Expr }
 	gCDef     struct{ part[*CDef] }
 	gSLIBody  struct {
-		part[struct{}]
 		members []*gMember
 		nested  []problem
 	}

@@ -46,6 +46,7 @@ type Engine struct {
 	mu      sync.Mutex       // guards links
 	closing sync.RWMutex     // readers hold it, so that Close waits for them
 	zeroed  map[*ir.Map]bool // maps that zero() set: an unkeyed one then prints as 0
+	handled atomic.Uint64    // records handed over
 	damaged atomic.Uint64    // records that could not be decoded
 }
 

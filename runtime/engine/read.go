@@ -115,6 +115,9 @@ func (e *Engine) Losses() (losses []Loss, damaged uint64, err error) {
 	return losses, damaged, err
 }
 
+// Events is how many records of the ring buffer were handed over.
+func (e *Engine) Events() uint64 { return e.handled.Load() }
+
 // ProgramStats is how often a program ran and for how long; Runs is 0 unless kernel.bpf_stats_enabled is set.
 type ProgramStats struct {
 	Hook    string

@@ -29,7 +29,7 @@ type Events interface {
 // there is something to read and less so when idle. What must be seen at once (exit, print of a map) does wake it.
 const (
 	busyPoll = time.Millisecond
-	idlePoll = 16 * time.Millisecond
+	idlePoll = 32 * time.Millisecond
 )
 
 // Hooks are called during Run, all on its goroutine.
@@ -155,6 +155,7 @@ func (e *Engine) drain(h Hooks, drop func() bool) int {
 			e.damaged.Add(1)
 		}
 	})
+	e.handled.Add(uint64(n))
 	e.damaged.Add(e.ring.Damaged - before)
 	if h.Idle != nil {
 		h.Idle()
