@@ -264,7 +264,7 @@ func TestBounds(t *testing.T) {
 // TestEverySecond is the idiom of printing and clearing a map at each tick: no count is lost or doubled.
 func TestEverySecond(t *testing.T) {
 	path, comm := ownDD(t)
-	r := named(t, "-c", path+strings.TrimPrefix(dd, "dd"), "-e", `tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { @all = count(); @n[comm] = count(); @z[comm] = count(); }
+	r := named(t, "-c", path+ddArgs, "-e", `tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { @all = count(); @n[comm] = count(); @z[comm] = count(); }
 		interval:ms:7 { print(@z); zero(@z); printf("--\n"); }`, comm)
 	if n := strings.Count(r.out, "--\n"); n < 3 {
 		t.Errorf("%d ticks", n)
