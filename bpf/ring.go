@@ -89,6 +89,9 @@ func (r *Ring) Drain(f func(record []byte)) int {
 	return n
 }
 
+// Pending tells whether there are records that Drain has not handed out, be it that they are still being written.
+func (r *Ring) Pending() bool { return atomic.LoadUint64(r.cons) != atomic.LoadUint64(r.prod) }
+
 // decode reads records between cons and prod until about batch bytes are read or a record is still being written,
 // and returns the new consumer position. data is the ring of mask+1 bytes twice in a row. What contradicts itself
 // (positions not multiples of 8 or too far apart, a length beyond prod) is given up to prod and counted as damaged.

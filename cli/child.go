@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,14 +99,23 @@ func (c *child) release() error {
 	return errors.Join(err, c.gate.Close())
 }
 
-// end stops the program if it still runs, and waits for it.
-func (c *child) end() {
+// childGrace is how long a program may take to end after SIGTERM. Then it is left alone: it may have its reasons.
+const childGrace = 3 * time.Second
+
+// end stops the program if it still runs, and waits for it. It tells whether the program has ended.
+func (c *child) end() bool {
 	c.gate.Close()
 	select {
 	case <-c.done:
+		return true
 	default:
-		c.cmd.Process.Signal(syscall.SIGTERM)
-		<-c.done
+	}
+	c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.done:
+		return true
+	case <-time.After(childGrace):
+		return false
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -28,12 +29,18 @@ type Streams struct {
 	Terminal bool // Out is a terminal
 }
 
-// Standard is the process's own streams; colours only on a terminal and without NO_COLOR.
+// Standard is the process's own streams; colours only on a terminal and without NO_COLOR, or as BPFTRACE_COLOR says.
 func Standard() Streams {
 	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
-	return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Color:    isTerminal(os.Stderr) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
-		Terminal: isTerminal(os.Stdout)}
+	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Terminal: isTerminal(os.Stdout)}
+	switch os.Getenv("BPFTRACE_COLOR") {
+	case "always":
+		s.Color = true
+	case "never":
+	default:
+		s.Color = isTerminal(os.Stderr) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	}
+	return s
 }
 
 // exitStatus is an error that only sets the status: everything was said.
@@ -59,7 +66,7 @@ func Main(args []string, s Streams) int {
 	if len(args) > 0 && args[0] == childCommand {
 		return childMain(args[1:], s)
 	}
-	root := newRoot(s)
+	root := newRoot(s, args)
 	root.SetArgs(args)
 	return s.report(root.Execute())
 }
@@ -89,18 +96,35 @@ func (s Streams) report(err error) int {
 	return 1
 }
 
-// newRoot builds the command tree.
-func newRoot(s Streams) *cobra.Command {
+// newRoot builds the command tree for a command line. A subcommand is only what comes first: in "slope -e '…' version"
+// the last word is the script's parameter.
+func newRoot(s Streams, args []string) *cobra.Command {
 	root := newRun(s)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newExplain(s), newFmt(s), newVersion(s), newCheck(s))
 	root.SetVersionTemplate("slope {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = false
+	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
+	if help || !strings.HasPrefix(args[0], "-") {
+		root.AddCommand(newCheck(s), newExplain(s), newFmt(s), newDoctor(s), newVersion(s))
+	}
+	if !help && root.HasSubCommands() && !isCommand(root, args[0]) {
+		root.RemoveCommand(root.Commands()...)
+	}
 	return root
+}
+
+// isCommand tells whether a word is a subcommand, one of ours or one that cobra adds.
+func isCommand(root *cobra.Command, word string) bool {
+	for _, c := range root.Commands() {
+		if c.Name() == word {
+			return true
+		}
+	}
+	return word == "help" || word == "completion" || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
 }
 
 // newVersion is "slope version".

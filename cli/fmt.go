@@ -2,8 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -14,17 +16,18 @@ import (
 func newFmt(s Streams) *cobra.Command {
 	var check, write bool
 	c := &cobra.Command{
-		Use:   "fmt [flags] FILE...",
+		Use:   "fmt [flags] [FILE...]",
 		Short: "Format scripts",
-		Long:  "Format scripts in the canonical style. Comments stay, the meaning does not change. Needs no privileges.",
+		Long: "Format scripts in the canonical style. Comments stay, the meaning does not change. Needs no privileges.\n" +
+			"Without a file, or with -, the standard input is formatted.",
 		Example: `  slope fmt script.slo             print it formatted
   slope fmt -w *.slo               rewrite the files
   slope fmt --check *.slo          exit with 1 if any file would change`,
 		RunE: func(_ *cobra.Command, files []string) error {
 			if len(files) == 0 {
-				return usagef("fmt: got no file")
+				files = []string{"-"}
 			}
-			changed := false
+			status := 0
 			for _, name := range files {
 				file, err := s.readScript("", name)
 				if err != nil {
@@ -32,18 +35,20 @@ func newFmt(s Streams) *cobra.Command {
 				}
 				tree, diags := syntax.Parse(file)
 				if diags.HasErrors() {
-					return diags
+					diags.Render(s.Err, s.Color)
+					status = 1
+					continue
 				}
 				var out bytes.Buffer
 				if err := syntax.Print(&out, tree); err != nil {
 					return err
 				}
 				same := out.String() == file.Text
-				changed = changed || !same
 				switch {
 				case check:
 					if !same {
-						fmt.Fprintln(s.Out, name)
+						fmt.Fprintln(s.Out, file.Name)
+						status = 1
 					}
 				case write && name != "-":
 					if !same {
@@ -57,8 +62,8 @@ func newFmt(s Streams) *cobra.Command {
 					}
 				}
 			}
-			if check && changed {
-				return exitStatus(1)
+			if status != 0 {
+				return exitStatus(status)
 			}
 			return nil
 		},
@@ -68,19 +73,27 @@ func newFmt(s Streams) *cobra.Command {
 	return c
 }
 
-// rewrite replaces a file at once, keeping its mode.
+// rewrite replaces a file at once, keeping its mode; of a link, the file it leads to.
 func rewrite(name string, text []byte) error {
+	name, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return err
+	}
 	st, err := os.Stat(name)
 	if err != nil {
 		return err
 	}
-	tmp := name + ".tmp"
-	if err := os.WriteFile(tmp, text, st.Mode().Perm()); err != nil {
+	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, name); err != nil {
-		os.Remove(tmp)
-		return err
+	_, err = tmp.Write(text)
+	err = errors.Join(err, tmp.Chmod(st.Mode().Perm()), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), name)
 	}
-	return nil
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return err
 }

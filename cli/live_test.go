@@ -10,15 +10,16 @@ import (
 
 // The figures of these tests come from the programs under test, which do a known number of things.
 
-const dd = "dd if=/dev/zero of=/dev/null bs=1 count=100000"
+const ddArgs = " if=/dev/zero of=/dev/null bs=1 count=100000"
 
 // TestCountReads counts the reads of dd, which reports 100000 of them, through the raw program that serves the system
 // call's tracepoint and by a histogram; dd's other reads are of other sizes.
 func TestCountReads(t *testing.T) {
-	r := script(t, "-c", dd, "-e", `
-		tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { @n = count(); @sizes = hist(args.count); @by[comm, args.fd] = count(); }
-		tracepoint:syscalls:sys_exit_read /comm == "dd" && args.ret == 1/ { @bytes = sum(args.ret); @stats = stats(args.ret); }`)
-	want(t, r, "@n: 100000", "@bytes: 100000", "@by[dd, 0]: 100000")
+	path, comm := ownDD(t)
+	r := named(t, "-c", path+ddArgs, "-e", `
+		tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { @n = count(); @sizes = hist(args.count); @by[comm, args.fd] = count(); }
+		tracepoint:syscalls:sys_exit_read /comm == "COMM" && args.ret == 1/ { @bytes = sum(args.ret); @stats = stats(args.ret); }`, comm)
+	want(t, r, "@n: 100000", "@bytes: 100000", "@by["+comm+", 0]: 100000")
 	want(t, r, "@stats: { .count = 100000, .average = 1, .total = 100000 }")
 	if got := histTotal(t, r.out, "@sizes:"); got != 100000 {
 		t.Errorf("the histogram holds %d reads, want 100000\n%s", got, r.out)
@@ -51,21 +52,23 @@ func histTotal(t *testing.T, out, heading string) int {
 
 // TestPerfTracepoint counts the same event by its perf tracepoint and by the raw tracepoint of the same name.
 func TestPerfTracepoint(t *testing.T) {
-	r := script(t, "-c", "sh -c 'true; for i in 1 2 3 4 5 6 7; do /bin/true; done'", "-e", `
-		tracepoint:sched:sched_process_exec /str(args.filename) == "/bin/true"/ { @perf = count(); }
-		tracepoint:sched:sched_process_exec { @raw[comm] = count(); }`)
-	want(t, r, "@perf: 7", "@raw[true]: 7")
+	path, comm := ownDD(t)
+	r := named(t, "-c", "sh -c 'for i in 1 2 3 4 5 6 7; do "+path+" count=0 2>/dev/null; done'", "-e", `
+		tracepoint:sched:sched_process_exec /str(args.filename) == "`+path+`"/ { @perf = count(); }
+		tracepoint:sched:sched_process_exec { @raw[comm] = count(); }`, comm)
+	want(t, r, "@perf: 7", "@raw["+comm+"]: 7")
 }
 
 // TestSpansOfReads measures the same calls as an sli and as a plain distribution: both count all of them.
 func TestSpansOfReads(t *testing.T) {
-	r := script(t, "--listen", "off", "-c", dd, "-e", `
+	path, comm := ownDD(t)
+	r := named(t, "--listen", "off", "-c", path+ddArgs, "-e", `
 		sli reads[size] { unit = seconds;
-			tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { start(tid); @start[tid] = nsecs; }
-			tracepoint:syscalls:sys_exit_read /comm == "dd" && @start[tid]/ { @lat = dist(nsecs - @start[tid]); delete(@start, tid); observe(stop(tid), args.ret); }
+			tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { start(tid); @start[tid] = nsecs; }
+			tracepoint:syscalls:sys_exit_read /comm == "COMM" && @start[tid]/ { @lat = dist(nsecs - @start[tid]); delete(@start, tid); observe(stop(tid), args.ret); }
 		}
 		slo fast = 99% of reads <= 10s over 30d;
-		slo never = 99% of reads < 0ns over 30d;`)
+		slo never = 99% of reads < 0ns over 30d;`, comm)
 	if !regexp.MustCompile(`sli reads .*100 000 events · 0 lost`).MatchString(r.out) {
 		t.Errorf("not every read was observed:\n%s%s", r.out, r.err)
 	}
@@ -205,7 +208,8 @@ func TestMapFull(t *testing.T) {
 
 // TestWildcard attaches many probes as one program.
 func TestWildcard(t *testing.T) {
-	r := script(t, "-c", dd, "-e", `tracepoint:syscalls:sys_enter_* /comm == "dd"/ { @[probe] = count(); }`)
+	path, comm := ownDD(t)
+	r := named(t, "-c", path+ddArgs, "-e", `tracepoint:syscalls:sys_enter_* /comm == "COMM"/ { @[probe] = count(); }`, comm)
 	m := regexp.MustCompile(`@\[tracepoint:syscalls:sys_enter_write\]: (\d+)`).FindStringSubmatch(r.out)
 	if m == nil {
 		t.Fatalf("no writes in\n%s", r.out)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == childCommand { // the program of -c starts as this binary
+	if len(os.Args) > 1 && os.Args[1] == childCommand || os.Getenv(beSlope) != "" { // this binary is slope, or its child of -c
 		os.Exit(Main(os.Args[1:], Standard()))
 	}
 	bpftest.Main(m)
@@ -104,4 +105,21 @@ func want(t *testing.T, r result, lines ...string) {
 			t.Errorf("no line %q in\n%s%s", l, r.out, r.err)
 		}
 	}
+}
+
+// ownDD copies dd under a name of its own, since others on this machine run dd too: its path, and its name.
+func ownDD(t *testing.T) (path, comm string) {
+	t.Helper()
+	dd, err := exec.LookPath("dd")
+	bpftest.Require(t, err)
+	b, err := os.ReadFile(dd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comm = "dd" + strconv.Itoa(os.Getpid())
+	path = t.TempDir() + "/" + comm
+	if err := os.WriteFile(path, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path, comm
 }

@@ -49,6 +49,12 @@ func (r *session) listen() (addr string, stop func(), err error) {
 // scrape reads what one scrape exports.
 func (r *session) scrape() (*export.Scrape, error) {
 	s := &export.Scrape{Values: export.Values{}, Start: r.began, Lost: map[string]uint64{}, Attached: r.obj.Probes(), Version: Version}
+	s.Events = r.eng.Events()
+	for _, c := range r.obj.IR.Counters { // what can be lost is exported from the start
+		if c.Loss != ir.LossOverLimit {
+			s.Lost[c.Loss.String()] = 0
+		}
+	}
 	for _, l := range r.obj.Layout.SLIs {
 		series, err := r.series(l)
 		if err != nil {
@@ -66,7 +72,9 @@ func (r *session) scrape() (*export.Scrape, error) {
 		return nil, err
 	}
 	for _, l := range losses {
-		s.Lost[l.Cause] += l.Count
+		if l.Cause != ir.LossOverLimit.String() { // those events are in the series "other"
+			s.Lost[l.Cause] += l.Count
+		}
 	}
 	for _, m := range r.obj.IR.Maps {
 		if !m.Kind.Keyed() {

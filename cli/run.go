@@ -27,6 +27,7 @@ const defaultListen = "127.0.0.1:9435"
 // runFlags are the flags of the root command.
 type runFlags struct {
 	program    string
+	given      bool // -e, be it with an empty program
 	pid        int
 	command    string
 	format     string
@@ -60,9 +61,13 @@ export to Prometheus, compiled to eBPF by its own compiler.`,
   slope -d ir,asm -e 'begin { @ = 1; }'   print stages of the compiler
   slope explain checkout.slo              show what sli and slo become`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, args []string) error { return s.run(&f, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			f.given = c.Flags().Changed("execute")
+			return s.run(&f, args)
+		},
 	}
 	fl := c.Flags()
+	fl.BoolP("version", "V", false, "print the version")
 	fl.StringVarP(&f.program, "execute", "e", "", "run this program text")
 	fl.IntVarP(&f.pid, "pid", "p", 0, "trace only this process")
 	fl.StringVarP(&f.command, "cmd", "c", "", "run this command, and exit when it ends")
@@ -93,7 +98,7 @@ func (f *runFlags) check(args []string) error {
 		return usagef("-p and -c exclude each other")
 	case f.pid < 0:
 		return usagef("invalid process ID %d", f.pid)
-	case f.program == "" && len(args) == 0:
+	case !f.given && len(args) == 0:
 		return usagef("got no script: give a FILE, - for the standard input, or -e 'program' (the interactive shell is not part of this version)")
 	}
 	return nil
@@ -112,7 +117,7 @@ func (s Streams) run(f *runFlags, args []string) error {
 		return err
 	}
 	name := ""
-	if f.program == "" {
+	if !f.given {
 		name, args = args[0], args[1:]
 	}
 	file, err := s.readScript(f.program, name)
@@ -123,6 +128,13 @@ func (s Streams) run(f *runFlags, args []string) error {
 		if err := bpf.CheckPrivileges(); err != nil {
 			return err
 		}
+	}
+	warning, err := checkPidNamespace(f.pid, f.command)
+	if err != nil {
+		return err
+	}
+	if warning != "" && !f.quiet && !f.noWarnings {
+		fmt.Fprintf(s.Err, "WARNING: %s\n", warning)
 	}
 	if f.pid != 0 {
 		if err := unix.Kill(f.pid, 0); errors.Is(err, unix.ESRCH) {
@@ -135,7 +147,11 @@ func (s Streams) run(f *runFlags, args []string) error {
 		if c, err = startChild(f.command, s); err != nil {
 			return err
 		}
-		defer c.end()
+		defer func() {
+			if !c.end() {
+				fmt.Fprintf(s.Err, "slope: process %d of -c did not end on SIGTERM and still runs\n", c.pid())
+			}
+		}()
 		pid = c.pid()
 	}
 	w := newWorkshop(pid)
@@ -169,7 +185,14 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeOut()) }()
+	defer func() {
+		// What could not be written has said so already; and who reads no more wants to hear nothing.
+		if e := closeOut(); errors.Is(e, unix.EPIPE) {
+			err = exitStatus(128 + int(unix.SIGPIPE))
+		} else if e != nil && !errors.Is(err, e) {
+			err = errors.Join(err, e)
+		}
+	}()
 	eng, err := engine.Load(obj, engine.Options{Features: w.features, BTF: w.rawID, Pid: pid})
 	if err != nil {
 		return err
@@ -189,10 +212,11 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 
 	ctx, cancel := interruptible()
 	defer cancel()
-	gone, err := watchProcess(f.pid, c)
+	gone, unwatch, err := watchProcess(f.pid, c)
 	if err != nil {
 		return err
 	}
+	defer unwatch()
 	ctx, done := context.WithCancel(ctx)
 	defer done()
 	go func() {
@@ -203,14 +227,18 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 		}
 	}()
 	err = eng.Run(ctx, engine.Hooks{
-		Events: run.decoder, Exited: func() bool { return run.exited }, Idle: out.idle,
+		Events: run.decoder, Exited: func() bool { return run.exited }, Stay: c != nil,
+		Idle: func() {
+			if out.idle(); out.err != nil {
+				done() // nobody reads what comes
+			}
+		},
 		Attached: func() {
 			run.attached(addr)
-			if c != nil {
-				c.release()
-			}
 			if f.dryRun {
-				run.exited = true
+				done()
+			} else if c != nil {
+				c.release()
 			}
 		},
 	})
@@ -226,37 +254,53 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 	return nil
 }
 
-// interruptible is a context that the first SIGINT or SIGTERM ends; the second kills as usual.
+// interruptible is a context that the first SIGINT or SIGTERM ends; the second kills as usual. Meanwhile SIGPIPE is an
+// error of the write, so that a reader who leaves ends the script in order.
 func interruptible() (context.Context, func()) {
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	return ctx, stop
+	return ctx, func() {
+		stop()
+		signal.Stop(pipe)
+	}
 }
 
-// watchProcess closes the channel when the process of -p or the child of -c has ended.
-func watchProcess(pid int, c *child) (<-chan struct{}, error) {
+// watchProcess closes the channel when the process of -p or the child of -c has ended; stop ends the watching.
+func watchProcess(pid int, c *child) (gone <-chan struct{}, stop func(), err error) {
 	if c != nil {
-		return c.done, nil
+		return c.done, func() {}, nil
 	}
-	gone := make(chan struct{})
+	ended := make(chan struct{})
 	if pid == 0 {
-		return gone, nil
+		return ended, func() {}, nil
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
-		return nil, fmt.Errorf("watch process %d: %w", pid, err)
+		return nil, nil, fmt.Errorf("watch process %d: %w", pid, err)
 	}
+	file := os.NewFile(uintptr(fd), "pidfd")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, nil, fmt.Errorf("watch process %d: %w", pid, err)
+	}
+	stopped := make(chan struct{})
 	go func() {
-		defer close(gone)
-		defer unix.Close(fd)
-		for {
-			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
-			if !errors.Is(err, unix.EINTR) {
-				return
-			}
+		defer close(stopped)
+		err := raw.Read(func(fd uintptr) bool { // called again each time the descriptor becomes readable
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+		})
+		if err == nil {
+			close(ended)
 		}
 	}()
-	return gone, nil
+	return ended, func() {
+		file.Close()
+		<-stopped
+	}, nil
 }
 
 // output is a buffered writer with the flushing that -B asks for.
@@ -302,7 +346,13 @@ func (s Streams) openOutput(f *runFlags) (*output, func() error, error) {
 		return nil, nil, fmt.Errorf("open output: %w", err)
 	}
 	o.w = file
-	return o, func() error { o.flush(); return errors.Join(o.err, file.Close()) }, nil
+	return o, func() error {
+		o.flush()
+		if err := file.Close(); o.err == nil {
+			o.err = err
+		}
+		return o.err
+	}, nil
 }
 
 // listenOn opens the address of the metrics.

@@ -17,7 +17,7 @@ import (
 
 // readScript reads a file, "-" for the standard input, or takes the text of -e.
 func (s Streams) readScript(text, file string) (*source.File, error) {
-	if text != "" {
+	if file == "" {
 		return source.NewFile("stdin", text), nil
 	}
 	if file == "-" {

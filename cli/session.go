@@ -51,22 +51,23 @@ func (r *session) attached(addr string) {
 	r.start = time.Now()
 	n := r.obj.Probes()
 	switch {
+	case r.flags.quiet:
 	case len(r.obj.Checked.SLIs) > 0 && r.flags.format == "text":
-		if !r.flags.quiet {
-			at := ""
-			if addr != "" {
-				at = " · /metrics on http://" + addr
-			}
-			fmt.Fprintf(r.streams.Err, "attached %d probes in %s%s · Ctrl-C to stop\n", n, milliseconds(r.start.Sub(r.began)), at)
+		at := ""
+		if addr != "" {
+			at = " · /metrics on http://" + addr
 		}
-	case r.flags.format == "json" || !r.flags.quiet:
+		fmt.Fprintf(r.streams.Err, "attached %d probes in %s%s · Ctrl-C to stop\n", n, milliseconds(r.start.Sub(r.began)), at)
+	default:
+		if addr != "" {
+			fmt.Fprintf(r.streams.Err, "/metrics on http://%s\n", addr)
+		}
 		r.format.AttachedProbes(n)
 	}
-	if os.Getenv("__BPFTRACE_NOTIFY_PROBES_ATTACHED") == "1" {
-		fmt.Fprintln(r.out, "__BPFTRACE_NOTIFY_PROBES_ATTACHED")
-		r.out.flush()
-	}
 	r.out.idle()
+	if os.Getenv("__BPFTRACE_NOTIFY_PROBES_ATTACHED") == "1" { // on the standard output, wherever output goes
+		fmt.Fprintln(r.streams.Out, "__BPFTRACE_NOTIFY_PROBES_ATTACHED")
+	}
 }
 
 func milliseconds(d time.Duration) string {

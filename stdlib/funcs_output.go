@@ -48,6 +48,9 @@ func outputFuncs() []Func {
 					if len(c.Args) > 1 && whole == nil {
 						c.Errorf(1, "print: top and div only work on a whole map")
 					}
+					if n, ok := c.Const(1); ok && whole != nil && n <= 0 {
+						c.Errorf(1, "print: top got %d, want at least 1", n)
+					}
 					if d, ok := c.Const(2); ok && d <= 0 {
 						c.Errorf(2, "print: div got %d, want at least 1", d)
 					}

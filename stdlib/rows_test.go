@@ -233,6 +233,7 @@ var elsewhere = map[string][]string{
 	"runtime/export/sli.go":        {"bad", "count", "max"},
 	"runtime/export/prometheus.go": {"probe"},
 	"cli/run.go":                   {"pid"},
+	"cli/check.go":                 {"exit"},
 	"bpf/vmtest/main.go":           {"max"},
 	"compiler/explain.go":          {"good"},
 }

@@ -23,8 +23,9 @@ import (
 	"time"
 )
 
-// defaultPackages are those whose tests depend on the kernel.
-var defaultPackages = []string{"./bpf", "./bpf/btf", "./bpf/tracefs", "./bpf/attach", "./compiler/backend", "./compiler/native", "./compiler"}
+// defaultPackages are those whose tests depend on the kernel; after '#', which of their tests.
+var defaultPackages = []string{"./bpf", "./bpf/btf", "./bpf/tracefs", "./bpf/attach", "./compiler/backend", "./compiler/native",
+	"./compiler", "./stdlib#TestExamples"}
 
 type options struct {
 	kernels string
@@ -73,6 +74,10 @@ func matrix(o options, packages []string) (failed int, err error) {
 		return 0, err
 	}
 	for _, pkg := range packages {
+		o := o
+		if name, tests, ok := strings.Cut(pkg, "#"); ok && o.run == "" {
+			pkg, o.run = name, tests
+		}
 		image, err := pack(dir, guest, pkg, o)
 		if err != nil {
 			return failed, err

@@ -13,8 +13,9 @@ import (
 // furthest goes to the stack (all of it: there is no splitting) and the whole is done again with short temporaries
 // around its uses.
 type allocator struct {
-	m     *mach
-	frame int // bytes of stack used so far
+	m      *mach
+	frame  int  // bytes of stack used so far
+	unsafe bool // a value was spilled whose bound must be known
 
 	live     *liveness
 	assigned [10][]*interval
@@ -177,6 +178,7 @@ func (a *allocator) spill() {
 	homes := map[reg]int16{}
 	again := map[reg]*inst{}
 	for _, iv := range a.spilled {
+		a.unsafe = a.unsafe || a.m.bounded[iv.reg]
 		if iv.again != nil && (iv.again.kind == load || !slices.ContainsFunc(a.spilled, func(o *interval) bool { return o.reg == iv.again.src })) {
 			in := *iv.again
 			again[iv.reg] = &in

@@ -96,9 +96,14 @@ func compile(p *ir.Program, f *ir.Func, feat Features, reserve int) (*Code, int,
 	code.Scratch = l.scratch
 
 	frame, size := placeSlots(f, f.Slots)
-	m := selectFunc(p, f, feat, frame)
+	m := selectFunc(p, f, feat, frame, false)
 	a := &allocator{m: m, frame: size}
 	a.run()
+	if a.unsafe {
+		m = selectFunc(p, f, feat, frame, true)
+		a = &allocator{m: m, frame: size}
+		a.run()
+	}
 	code.Stack, code.ra = a.frame, a.print
 	if a.frame > stackSize {
 		return nil, a.frame, nil

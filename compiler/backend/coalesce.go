@@ -49,6 +49,7 @@ func coalesce(m *mach, pressure bool) {
 				}
 				x.spans = unite(x.spans, y.spans)
 				same[s-firstVirtual] = d
+				m.bounded[d] = m.bounded[d] || m.bounded[s]
 			}
 		}
 	}

@@ -69,9 +69,10 @@ type block struct {
 
 // mach is a function on machine instructions.
 type mach struct {
-	blocks []*block // in layout order
-	nreg   int      // virtual registers
-	temp   map[reg]bool
+	blocks  []*block     // in layout order
+	nreg    int          // virtual registers
+	temp    map[reg]bool // cannot be spilled, is not joined with others
+	bounded map[reg]bool // holds a value the kernel's verifier must know the bound of
 }
 
 func (m *mach) newReg() reg {

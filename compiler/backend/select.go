@@ -29,6 +29,8 @@ type selector struct {
 	cache  map[cacheKey]reg // since the last call
 	cur    *block
 	span   source.Span
+
+	careful bool // bounded values may be spilled: see bound
 }
 
 type cacheKey struct {
@@ -36,8 +38,8 @@ type cacheKey struct {
 	n int64
 }
 
-func selectFunc(p *ir.Program, f *ir.Func, feat Features, frame map[*ir.Slot]int) *mach {
-	s := &selector{m: &mach{temp: map[reg]bool{}}, prog: p, f: f, feat: feat, frame: frame,
+func selectFunc(p *ir.Program, f *ir.Func, feat Features, frame map[*ir.Slot]int, careful bool) *mach {
+	s := &selector{m: &mach{temp: map[reg]bool{}, bounded: map[reg]bool{}}, prog: p, f: f, feat: feat, frame: frame, careful: careful,
 		regs: map[*ir.Value]reg{}, blocks: map[*ir.Block]*block{}, uses: map[*ir.Value]int{}, fused: map[*ir.Value]bool{}}
 	for slot, off := range frame {
 		s.size = max(s.size, off+slot.Size)

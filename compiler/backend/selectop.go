@@ -246,20 +246,28 @@ func (s *selector) compare(v *ir.Value) {
 }
 
 // bound sets d to x, or to limit when x is greater. The saturating path is out of line: the kernel's verifier follows
-// the fall-through first and then finds the constant to be a case it has already seen.
+// the fall-through first and then finds the constant to be a case it has already seen. A careful selector writes d only
+// when the bound is known: a copy that went to the stack before the compare has no bound for kernels before 5.11.
 func (s *selector) bound(d reg, x *ir.Value, limit int64) {
 	if x.Op == ir.OpConst {
 		s.constant(d, ir.EvalBound(x.Imm, limit))
 		return
 	}
-	s.into(d, x)
+	s.m.bounded[d] = true
+	t := d
+	if s.careful {
+		t = s.m.newReg()
+		s.m.temp[t] = true
+	}
+	s.into(t, x)
 	over, done := s.newBlock(), s.newBlock()
-	s.branch(asm.JGT, d, &ir.Value{Op: ir.OpConst, Imm: limit}, over, done)
+	s.branch(asm.JGT, t, &ir.Value{Op: ir.OpConst, Imm: limit}, over, done)
 	s.startBlock(over)
 	over.cold = true
-	s.constant(d, limit)
+	s.constant(t, limit)
 	over.next = done
 	s.startBlock(done)
+	s.move(d, t)
 }
 
 // index leaves the constant offset of its base to whoever uses the pointer.

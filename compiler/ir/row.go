@@ -66,6 +66,7 @@ type Kernel struct {
 	CommPadded  bool // the kernel pads task->comm with NUL
 	CommOffset  int  // of comm in task_struct, -1 when unknown
 	AtomicFetch bool // atomic operations can return the old value
+	Status      int  // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
 }
 
 // FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.

@@ -381,6 +381,8 @@ func (f *fn) selectProcess() {
 	f.SetBlock(body)
 }
 
+const compatStatus = 2 // TS_COMPAT of arch/x86/include/asm/thread_info.h
+
 const origAx = 120 // offset in the pt_regs of x86-64
 
 // selectSyscall leaves the action unless the system call is one of the entry's.
@@ -403,6 +405,13 @@ func (f *fn) selectSyscall(e *entry) {
 	body := f.Block()
 	f.selectNumber(nr, numbers, body)
 	f.SetBlock(body)
+	if k := &f.l.opt.Kernel; k.TaskBTF && k.Status > 0 {
+		// The numbers of 32-bit system calls mean others; the tracepoints of system calls leave those out, too.
+		native := f.Block()
+		status := f.Load(f.Help(ir.HelperTaskBTF), k.Status, 4, false)
+		f.If(f.Bin(ir.OpAnd, status, f.Const(compatStatus)), f.end, native)
+		f.SetBlock(native)
+	}
 }
 
 // selectNumber is a binary search over constants.

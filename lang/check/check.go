@@ -56,6 +56,7 @@ type scope struct {
 func Check(file *syntax.File, opt Options) (*Program, source.Diagnostics) {
 	c := &checker{opt: opt, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}, locals: map[localKey]*Local{}}
 	c.prog = &Program{File: file, Universe: opt.Universe, Config: opt.Config}
+	c.bind()
 	c.declare()
 	declared := c.diags
 	for walk := 0; ; walk++ {
@@ -291,15 +292,15 @@ func part(a *syntax.AttachPoint, n int) syntax.Node {
 	if n >= len(a.Parts) {
 		return a
 	}
-	at := max(strings.Index(raw, a.Parts[n]), 0)
+	at := strings.Index(raw, a.Parts[n])
+	if at < 0 { // it was a parameter
+		return a
+	}
 	return syntax.Range{Start: start + int32(at), End: start + int32(at+max(len(a.Parts[n]), 1))}
 }
 
 // walk types the whole script once.
 func (c *checker) walk() {
-	for _, s := range c.prog.SLIs {
-		s.labelCalls = 0
-	}
 	for _, cl := range c.prog.Clauses {
 		c.walkClause(cl)
 	}

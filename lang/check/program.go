@@ -100,10 +100,8 @@ type SLI struct {
 	Objectives []*SLO
 	Info       *Info // of Valid and of the objectives' conditions
 
-	value      *types.Type
-	start      *syntax.Call
-	stop       *syntax.Call
-	labelCalls int
+	start *syntax.Call
+	stop  *syntax.Call
 }
 
 // Label is one export label.

@@ -202,18 +202,12 @@ func (c *checker) verb(e *syntax.Call, f *types.Func, tc *types.Call) *types.Typ
 		c.notYet(e, f.Name+"() is")
 		return types.Bad
 	}
-	kind, own := Ratio, 0
+	own := 0
 	switch f.Verb {
-	case types.Observe:
-		kind, own = Distribution, 1
-		s.value = normalize(tc.Args[0])
-	case types.EventIf:
+	case types.Observe, types.EventIf:
 		own = 1
 	}
-	if s.Kind == UnknownSLI {
-		s.Kind, c.changed = kind, true
-	}
-	if s.Kind != kind {
+	if kind := recorded(f.Verb); s.Kind != kind {
 		c.errorf(e, "sli '%s' records a %s elsewhere and a %s here: one sli has one kind", s.Name, s.Kind, kind)
 		return types.Bad
 	}
@@ -229,8 +223,35 @@ func (c *checker) verb(e *syntax.Call, f *types.Func, tc *types.Call) *types.Typ
 	for i, t := range got {
 		c.labelType(s, i, e.Args[own+i], t)
 	}
-	s.labelCalls++
 	return types.None
+}
+
+// recorded is the kind of sli that a verb makes.
+func recorded(v types.Verb) SLIKind {
+	switch v {
+	case types.Observe:
+		return Distribution
+	case types.Good, types.BadVerb, types.EventIf:
+		return Ratio
+	}
+	return UnknownSLI
+}
+
+// noteVerb notes what a verb says of its sli whatever becomes of its arguments: one error is enough for them.
+func (c *checker) noteVerb(e *syntax.Call, v types.Verb) {
+	s := c.clause.SLI
+	if s == nil {
+		return
+	}
+	if kind := recorded(v); s.Kind == UnknownSLI && kind != UnknownSLI {
+		s.Kind, c.changed = kind, true
+	}
+	switch v {
+	case types.Start:
+		s.start = e
+	case types.Stop:
+		s.stop = e
+	}
 }
 
 // labelType fixes the type of a label: an integer, or a string of bounded length.
@@ -276,12 +297,7 @@ func (c *checker) spanVerb(s *SLI, e *syntax.Call, f *types.Func, tc *types.Call
 	} else if !u.Equal(s.SpanKey) {
 		s.SpanKey, c.changed = u, true
 	}
-	switch f.Verb {
-	case types.Start:
-		s.start = e
-		return types.None
-	case types.Stop:
-		s.stop = e
+	if f.Verb == types.Stop {
 		return types.Uint64
 	}
 	return types.None

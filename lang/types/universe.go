@@ -58,6 +58,7 @@ type Param struct {
 	Kind     ParamKind
 	Optional bool
 	Repeated bool // only the last one: any number, also none
+	Word     bool // a positional parameter here is its text, not a number
 }
 
 // FuncClass says where a function may stand.

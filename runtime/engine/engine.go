@@ -43,8 +43,10 @@ type Engine struct {
 	all  []*program
 	ring *bpf.Ring
 
-	mu      sync.Mutex       // guards links and closing
+	mu      sync.Mutex       // guards links
+	closing sync.RWMutex     // readers hold it, so that Close waits for them
 	zeroed  map[*ir.Map]bool // maps that zero() set: an unkeyed one then prints as 0
+	handled atomic.Uint64    // records handed over
 	damaged atomic.Uint64    // records that could not be decoded
 }
 
@@ -268,6 +270,8 @@ func (e *Engine) detachLocked() error {
 // Close detaches and frees everything.
 func (e *Engine) Close() error {
 	errs := []error{e.Detach()}
+	e.closing.Lock()
+	defer e.closing.Unlock()
 	if e.ring != nil {
 		errs = append(errs, e.ring.Close())
 	}

@@ -10,8 +10,10 @@ import (
 )
 
 // Read calls f with every entry of a map; a per-CPU value is that of all CPUs, one after the other. The slices are
-// valid during the call only.
+// valid during the call only. A closed engine has no entries.
 func (e *Engine) Read(m *ir.Map, f func(key, value []byte) error) error {
+	e.closing.RLock()
+	defer e.closing.RUnlock()
 	km := e.maps[m]
 	if km == nil {
 		return nil
@@ -98,9 +100,6 @@ type Loss struct {
 // Losses reads the health counters, and how many records could not be decoded.
 func (e *Engine) Losses() (losses []Loss, damaged uint64, err error) {
 	damaged = e.damaged.Load()
-	if e.ring != nil {
-		damaged += e.ring.Damaged
-	}
 	h := e.obj.IR.Health
 	if h == nil {
 		return nil, damaged, nil
@@ -116,6 +115,9 @@ func (e *Engine) Losses() (losses []Loss, damaged uint64, err error) {
 	return losses, damaged, err
 }
 
+// Events is how many records of the ring buffer were handed over.
+func (e *Engine) Events() uint64 { return e.handled.Load() }
+
 // ProgramStats is how often a program ran and for how long; Runs is 0 unless kernel.bpf_stats_enabled is set.
 type ProgramStats struct {
 	Hook    string
@@ -127,6 +129,8 @@ type ProgramStats struct {
 
 // Programs reads the kernel's statistics of every program.
 func (e *Engine) Programs() ([]ProgramStats, error) {
+	e.closing.RLock()
+	defer e.closing.RUnlock()
 	var out []ProgramStats
 	for _, p := range e.all {
 		s, err := p.prog.Stats()

@@ -5,8 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/lang/types"
@@ -23,19 +29,23 @@ type Events interface {
 // there is something to read and less so when idle. What must be seen at once (exit, print of a map) does wake it.
 const (
 	busyPoll = time.Millisecond
-	idlePoll = 16 * time.Millisecond
+	idlePoll = 32 * time.Millisecond
 )
 
 // Hooks are called during Run, all on its goroutine.
 type Hooks struct {
 	Events   Events
 	Attached func()      // once everything is attached
-	Exited   func() bool // asked after every drain: has the script called exit()?
+	Exited   func() bool // asked after every record: has the script called exit()?
 	Idle     func()      // after every drain, for output that waits
+	Stay     bool        // wait for the context also where a script has nothing but begin and end
 }
 
+// detachGrace bounds the wait for programs that were running when they were detached.
+const detachGrace = 100 * time.Millisecond
+
 // Run runs the script until it exits, ctx ends, or it has nothing to wait for. On return everything is detached, end
-// has run, and every record was handed to Events.
+// has run, and every record was handed to Events, but for those between exit() and end: after exit() a script is silent.
 func (e *Engine) Run(ctx context.Context, h Hooks) error {
 	if err := e.setStart(); err != nil {
 		return err
@@ -45,12 +55,28 @@ func (e *Engine) Run(ctx context.Context, h Hooks) error {
 	if err != nil {
 		return errors.Join(err, detach)
 	}
+	e.drainAll(h, h.Exited) // before end runs: where the script has exited, what came after is dropped
 	if err := e.run(types.HookEnd); err != nil {
 		return errors.Join(err, detach)
 	}
-	for e.drain(h) > 0 {
-	}
+	e.drainAll(h, never)
 	return detach
+}
+
+func never() bool { return false }
+
+// drainAll empties the ring buffer when no program is attached any more. One may still be running on another CPU, with
+// a record reserved: that record is waited for.
+func (e *Engine) drainAll(h Hooks, drop func() bool) {
+	for deadline := time.Now().Add(detachGrace); e.ring != nil; {
+		if e.drain(h, drop) > 0 {
+			continue
+		}
+		if !e.ring.Pending() || time.Now().After(deadline) {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
@@ -61,17 +87,26 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		return err
 	}
 	h.Attached()
-	if e.drain(h); h.Exited() || !e.waits() {
+	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() {
 		return nil
 	}
-	timers, stop := e.startTimers(ctx)
+	timers, stop, err := e.startTimers()
+	if err != nil {
+		return err
+	}
 	defer stop()
-	wake := context.AfterFunc(ctx, func() {
-		if e.ring != nil {
+	if e.ring != nil {
+		woken := make(chan struct{})
+		wake := context.AfterFunc(ctx, func() {
+			defer close(woken)
 			e.ring.Wake()
-		}
-	})
-	defer wake()
+		})
+		defer func() {
+			if !wake() {
+				<-woken // or it would write to a descriptor that is closed by then
+			}
+		}()
+	}
 	poll := busyPoll
 	for ctx.Err() == nil && !h.Exited() {
 		if err := timers.err(); err != nil {
@@ -87,7 +122,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 		if err := e.ring.Wait(poll); err != nil {
 			return err
 		}
-		if e.drain(h) > 0 {
+		if e.drain(h, h.Exited) > 0 {
 			poll = busyPoll
 		} else {
 			poll = min(2*poll, idlePoll)
@@ -106,16 +141,22 @@ func (e *Engine) waits() bool {
 	return false
 }
 
-// drain hands over what is in the ring buffer.
-func (e *Engine) drain(h Hooks) int {
+// drain hands over what is in the ring buffer, and drops what comes once drop is true.
+func (e *Engine) drain(h Hooks, drop func() bool) int {
 	if e.ring == nil {
 		return 0
 	}
+	before := e.ring.Damaged
 	n := e.ring.Drain(func(record []byte) {
+		if drop() {
+			return
+		}
 		if err := h.Events.Handle(record); err != nil {
 			e.damaged.Add(1)
 		}
 	})
+	e.handled.Add(uint64(n))
+	e.damaged.Add(e.ring.Damaged - before)
 	if h.Idle != nil {
 		h.Idle()
 	}
@@ -135,42 +176,66 @@ func (t *timers) err() error {
 	return nil
 }
 
-// startTimers starts a goroutine per interval; stop waits for all of them.
-func (e *Engine) startTimers(ctx context.Context) (*timers, func()) {
-	t := &timers{failed: make(chan struct{})}
-	ctx, cancel := context.WithCancel(ctx)
-	var running []chan struct{}
+// startTimers starts a goroutine per interval; stop waits for all of them. The clock is the kernel's, since Go's tickers
+// are no finer than a millisecond. A tick that comes while the program runs is not made up for, as with a perf event.
+func (e *Engine) startTimers() (t *timers, stop func(), err error) {
+	t = &timers{failed: make(chan struct{})}
+	var clocks []*os.File
+	var running sync.WaitGroup
+	stop = func() {
+		for _, c := range clocks {
+			c.Close()
+		}
+		running.Wait()
+	}
 	for _, p := range e.all {
 		h := &p.fn.Hooks[0]
 		if h.Kind != types.HookInterval {
 			continue
 		}
-		done := make(chan struct{})
-		running = append(running, done)
-		go func() {
-			defer close(done)
-			tick := time.NewTicker(h.Period)
-			defer tick.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-				}
-				if _, err := bpf.TestRun(p.prog, nil, -1); err != nil {
-					err = fmt.Errorf("run %s: %w", p.fn.Name, err)
-					if t.failure.CompareAndSwap(nil, &err) {
-						close(t.failed)
-					}
-					return
+		clock, err := newClock(h.Period)
+		if err != nil {
+			stop()
+			return nil, nil, fmt.Errorf("start %s: %w", p.fn.Name, err)
+		}
+		clocks = append(clocks, clock)
+		running.Go(func() {
+			if err := tick(clock, p.prog); err != nil {
+				err = fmt.Errorf("run %s: %w", p.fn.Name, err)
+				if t.failure.CompareAndSwap(nil, &err) {
+					close(t.failed)
 				}
 			}
-		}()
+		})
 	}
-	return t, func() {
-		cancel()
-		for _, d := range running {
-			<-d
+	return t, stop, nil
+}
+
+// newClock is a timer of the kernel: each read waits for the next tick.
+func newClock(period time.Duration) (*os.File, error) {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make timer: %w", err)
+	}
+	every := unix.NsecToTimespec(int64(period))
+	if err := unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("set timer: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "timer"), nil
+}
+
+// tick runs a program at each tick until the clock is closed.
+func tick(clock *os.File, prog *ebpf.Program) error {
+	var ticks [8]byte
+	for {
+		if _, err := clock.Read(ticks[:]); errors.Is(err, os.ErrClosed) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if _, err := bpf.TestRun(prog, nil, -1); err != nil {
+			return err
 		}
 	}
 }

@@ -21,6 +21,7 @@ type Scrape struct {
 	Values     Values
 	Start      time.Time // when counting began; zero for unknown
 	Indicators []Indicator
+	Events     uint64            // records of the ring buffer that were handled
 	Lost       map[string]uint64 // by ir.Loss cause
 	Maps       []MapFill
 	Probes     []ProbeRuns
@@ -228,6 +229,7 @@ func (w *writer) health() {
 	for _, cause := range causes {
 		w.counter("slope_events_lost_total", "Events that were lost or changed, by cause.", float64(w.s.Lost[cause]), []label{{"cause", cause}})
 	}
+	w.counter("slope_events_handled_total", "Records that the script sent to user space and that were handled.", float64(w.s.Events), nil)
 	for _, m := range w.s.Maps {
 		labels := []label{{"map", m.Map}}
 		w.gauge("slope_map_entries", "Entries of a map.", float64(m.Entries), labels)

@@ -1,0 +1,225 @@
+package check
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// call types a call; statement tells whether its value is dropped.
+func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
+	f := c.opt.Universe.Func(e.Name.Text)
+	if f == nil {
+		if row, n := c.builtin(e.Name.Text); row != nil && len(e.Args) == 0 {
+			return c.useBuiltin(e, row, n)
+		}
+		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
+		suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
+		for _, a := range e.Args {
+			c.expr(a)
+		}
+		return types.Bad
+	}
+	c.info.Funcs[e] = f
+	if f.Class == types.VerbFunc {
+		c.noteVerb(e, f.Verb)
+	}
+	tc, ok := c.callArgs(e, f)
+	if f.Class == types.AggFunc && !statement {
+		c.errorf(e, "%s() can only be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
+		return types.Bad
+	}
+	if !ok {
+		return types.Bad
+	}
+	if f.Class == types.VerbFunc {
+		return c.verb(e, f, tc)
+	}
+	if f.Result == nil {
+		if !statement {
+			c.errorf(e, "%s() has no value", f.Name)
+			return types.Bad
+		}
+		return types.None
+	}
+	return f.Result(tc)
+}
+
+// callArgs types the arguments of a call and checks them against the row.
+func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
+	tc := &types.Call{Node: e, Config: &c.prog.Config}
+	tc.Const = func(i int) (int64, bool) {
+		if i >= len(e.Args) {
+			return 0, false
+		}
+		v, ok := c.info.Consts[e.Args[i]]
+		return v, ok
+	}
+	tc.Map = func(i int) (int, *types.Type) {
+		if m, ok := e.Args[i].(*syntax.Map); ok && c.info.Maps[m] != nil {
+			return c.info.Maps[m].Keys, c.info.Maps[m].Value
+		}
+		return -1, nil
+	}
+	bad := false
+	tc.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
+		bad = true
+		if i < 0 || i >= len(e.Args) {
+			return c.errorf(e, format, args...)
+		}
+		return c.errorf(e.Args[i], format, args...)
+	}
+	least, most := arity(f.Params)
+	if n := len(e.Args); n < least || most >= 0 && n > most {
+		for _, a := range e.Args {
+			c.argument(a, types.PrintableParam)
+		}
+		tc.Errorf(-1, "%s() got %s, want %s", f.Name, plural(n, "argument"), wantArgs(least, most)).WithHint("%s", Signature(f))
+		return tc, false
+	}
+	var owner *Map
+	for i, a := range e.Args {
+		p := f.Params[min(i, len(f.Params)-1)]
+		t := c.argument(a, p.Kind)
+		tc.Args = append(tc.Args, t)
+		if t.Kind == types.Invalid {
+			bad = true
+			continue
+		}
+		if m, ok := a.(*syntax.Map); ok && i == 0 && len(m.Index) == 0 {
+			owner = c.info.Maps[m]
+		}
+		c.checkArgument(tc, i, a, p, t, owner)
+	}
+	if !bad && f.Check != nil {
+		f.Check(tc)
+	}
+	return tc, !bad
+}
+
+// argument types one argument; maps as a whole are Void.
+func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
+	m, isMap := a.(*syntax.Map)
+	if kind == types.MapParam && !isMap {
+		c.expr(a)
+		c.errorf(a, "got an expression, want a map such as @x")
+		return types.Bad
+	}
+	if isMap && len(m.Index) == 0 && (kind == types.MapParam || kind == types.PrintableParam) {
+		mm := c.mapNamed("@"+m.Text, m.Span())
+		c.info.Maps[m] = mm
+		if mm.Value == nil && c.final {
+			c.errorf(a, "undefined map: %s", mm.Name)
+		}
+		if mm.Value == nil {
+			return types.Bad
+		}
+		return types.None
+	}
+	if isMap && kind == types.PrintableParam {
+		t := c.mapValue(m)
+		c.info.Types[m] = t
+		return t
+	}
+	return c.expr(a)
+}
+
+func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Param, t *types.Type, owner *Map) {
+	f := tc.Node.Name.Text
+	switch p.Kind {
+	case types.IntParam:
+		if !t.Integer() {
+			tc.Errorf(i, "%s() got '%s' for '%s', want an integer", f, t, p.Name)
+		}
+	case types.AddressParam:
+		if !t.Scalar() {
+			tc.Errorf(i, "%s() got '%s' for '%s', want an address", f, t, p.Name)
+		}
+	case types.LiteralParam:
+		if _, ok := tc.Const(i); !ok || !t.Integer() {
+			tc.Errorf(i, "%s() wants an integer literal for '%s'", f, p.Name)
+		}
+	case types.FormatParam, types.TextParam:
+		if _, ok := a.(*syntax.String); !ok {
+			tc.Errorf(i, "%s() wants a string literal for '%s'", f, p.Name)
+		}
+	case types.KeyParam:
+		if owner == nil {
+			return
+		}
+		if owner.Keys == 0 {
+			tc.Errorf(i, "map '%s' has no keys", owner.Name)
+			return
+		}
+		c.setKey(owner, a, normalize(t))
+	case types.AnyParam, types.PrintableParam:
+		if m, ok := a.(*syntax.Map); ok && t.Kind == types.Void && len(m.Index) == 0 {
+			return
+		}
+		if t.Kind == types.Void {
+			tc.Errorf(i, "%s() got no value for '%s'", f, p.Name)
+		} else if t.Kind == types.Struct || t.Kind == types.Array {
+			tc.Errorf(i, "%s() got '%s' for '%s', which cannot be printed by this version of slope", f, t, p.Name)
+		}
+	}
+}
+
+func arity(params []types.Param) (least, most int) {
+	for _, p := range params {
+		if !p.Optional && !p.Repeated {
+			least++
+		}
+		most++
+		if p.Repeated {
+			return least, -1
+		}
+	}
+	return least, most
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+func wantArgs(least, most int) string {
+	switch {
+	case most < 0:
+		return "at least " + strconv.Itoa(least)
+	case least == most:
+		return strconv.Itoa(least)
+	}
+	return strconv.Itoa(least) + " to " + strconv.Itoa(most)
+}
+
+// Signature prints how a function is called.
+func Signature(f *types.Func) string {
+	var b strings.Builder
+	b.WriteString(f.Name + "(")
+	closing := ")"
+	for i, p := range f.Params {
+		sep := ""
+		if i > 0 {
+			sep = ", "
+		}
+		name := p.Name
+		if p.Kind == types.MapParam {
+			name = "@" + name
+		}
+		switch {
+		case p.Repeated:
+			b.WriteString("[" + sep + name + "…]")
+		case p.Optional:
+			b.WriteString("[" + sep + name)
+			closing = "]" + closing
+		default:
+			b.WriteString(sep + name)
+		}
+	}
+	return b.String() + closing
+}

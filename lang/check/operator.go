@@ -1,0 +1,306 @@
+package check
+
+import (
+	"strings"
+
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// literalType is the smallest signed type that holds the value; above the int64 range uint64.
+func literalType(v uint64) *types.Type {
+	switch {
+	case v < 1<<7:
+		return types.Int8
+	case v < 1<<15:
+		return types.Int16
+	case v < 1<<31:
+		return types.Int32
+	case v < 1<<63:
+		return types.Int64
+	}
+	return types.Uint64
+}
+
+func (c *checker) unary(e *syntax.Unary) *types.Type {
+	switch e.Op {
+	case "++", "--":
+		t := c.readTarget(e.X)
+		if t.Kind != types.Invalid && t.Kind != types.Int {
+			c.errorf(e, "operator '%s' wants an integer, got '%s'", e.Op, t)
+			return types.Bad
+		}
+		return t
+	case "&", "*":
+		c.expr(e.X)
+		c.notYet(e, "the operator "+e.Op+" is")
+		return types.Bad
+	}
+	t := c.expr(e.X)
+	if t.Kind == types.Invalid {
+		return t
+	}
+	if e.Op == "!" {
+		c.condition(e.X)
+		c.fold(e, e.X, nil, func(x, _ int64) int64 { return truth(x == 0) })
+		return types.Boolean
+	}
+	if !t.Integer() {
+		c.errorf(e, "operator '%s' wants an integer, got '%s'", e.Op, t)
+		return types.Bad
+	}
+	if e.Op == "-" {
+		c.fold(e, e.X, nil, func(x, _ int64) int64 { return -x })
+		return types.IntOf(max(t.Size, literalSize(c, e)), true)
+	}
+	c.fold(e, e.X, nil, func(x, _ int64) int64 { return ^x })
+	return types.IntOf(8, t.Signed)
+}
+
+// literalSize is the size of a folded literal, 8 for everything else.
+func literalSize(c *checker, e syntax.Expr) int {
+	if v, ok := c.info.Consts[e]; ok {
+		if v < 0 {
+			v = ^v
+		}
+		return literalType(uint64(v)).Size
+	}
+	return 8
+}
+
+func truth(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// fold records the value of a constant expression.
+func (c *checker) fold(e, x, y syntax.Expr, f func(x, y int64) int64) {
+	a, ok := c.info.Consts[x]
+	b := int64(0)
+	if ok && y != nil {
+		b, ok = c.info.Consts[y]
+	}
+	if ok {
+		c.info.Consts[e] = f(a, b)
+	}
+}
+
+func (c *checker) binary(e *syntax.Binary) *types.Type {
+	switch e.Op {
+	case "&&", "||":
+		c.condition(e.L)
+		c.condition(e.R)
+		return types.Boolean
+	}
+	l, r := c.expr(e.L), c.expr(e.R)
+	if l.Kind == types.Invalid || r.Kind == types.Invalid {
+		return types.Bad
+	}
+	switch e.Op {
+	case "==", "!=", "<", "<=", ">", ">=":
+		return c.compare(e, l, r)
+	}
+	if l.Kind == types.Pointer || r.Kind == types.Pointer {
+		c.notYet(e, "arithmetic on pointers is")
+		return types.Bad
+	}
+	if !l.Integer() || !r.Integer() {
+		c.errorf(e, "operator '%s' wants integers, got '%s' and '%s'", e.Op, l, r)
+		return types.Bad
+	}
+	t := c.arith(e.Op, l, r, e.L, e.R)
+	c.foldArith(e, t.Signed)
+	return t
+}
+
+// foldArith folds what cannot go wrong; division by zero stays for run time.
+func (c *checker) foldArith(e *syntax.Binary, signed bool) {
+	if y, ok := c.info.Consts[e.R]; ok && y == 0 && (e.Op == "/" || e.Op == "%") {
+		c.warnf(e.R, "division by zero")
+		return
+	}
+	c.fold(e, e.L, e.R, func(x, y int64) int64 {
+		switch e.Op {
+		case "+":
+			return x + y
+		case "-":
+			return x - y
+		case "*":
+			return x * y
+		case "/":
+			if signed {
+				return x / y
+			}
+			return int64(uint64(x) / uint64(y))
+		case "%":
+			if signed {
+				return x % y
+			}
+			return int64(uint64(x) % uint64(y))
+		case "&":
+			return x & y
+		case "|":
+			return x | y
+		case "^":
+			return x ^ y
+		case "<<":
+			return x << (uint64(y) & 63)
+		case ">>":
+			if signed {
+				return x >> (uint64(y) & 63)
+			}
+			return int64(uint64(x) >> (uint64(y) & 63))
+		}
+		panic("BUG: operator " + e.Op)
+	})
+}
+
+// arith is the type of an arithmetic result: 64 bits; unsigned when both operands are, where a literal that is not
+// negative goes with the other side. Differences are signed, shifts keep the sign of what is shifted.
+func (c *checker) arith(op string, l, r *types.Type, le, re syntax.Expr) *types.Type {
+	ls, rs := c.signed(l, le), c.signed(r, re)
+	switch op {
+	case "-":
+		return types.Int64
+	case "<<", ">>":
+		return types.IntOf(8, l.Signed && !(le != nil && c.isLiteral(le)))
+	}
+	if le != nil && c.isLiteral(le) && c.isLiteral(re) {
+		return types.Int64
+	}
+	return types.IntOf(8, ls || rs)
+}
+
+// signed tells whether an operand forces a signed operation.
+func (c *checker) signed(t *types.Type, e syntax.Expr) bool {
+	return t.Signed && !c.isLiteral(e)
+}
+
+// isLiteral tells whether e is a constant that is not negative: it has no sign of its own.
+func (c *checker) isLiteral(e syntax.Expr) bool {
+	if e == nil {
+		return false
+	}
+	v, ok := c.info.Consts[e]
+	return ok && v >= 0
+}
+
+func (c *checker) compare(e *syntax.Binary, l, r *types.Type) *types.Type {
+	order := e.Op != "==" && e.Op != "!="
+	switch {
+	case l.Integer() && r.Integer():
+		ls, rs := c.signed(l, e.L), c.signed(r, e.R)
+		c.fold(e, e.L, e.R, func(x, y int64) int64 { return compareConst(e.Op, x, y, ls || rs) })
+	case l.Kind == types.String && r.Kind == types.String:
+		if order {
+			c.errorf(e, "operator '%s' does not work on strings", e.Op).WithHint("strings can be compared with == and !=")
+			return types.Bad
+		}
+	case l.Kind == types.Pointer && r.Kind == types.Pointer, l.Kind == types.Pointer && r.Integer(), l.Integer() && r.Kind == types.Pointer:
+	case l.Kind == types.Tuple && r.Kind == types.Tuple && !order:
+		if u, ok := types.Unify(l, r); !ok || u == nil {
+			c.errorf(e, "cannot compare '%s' with '%s'", l, r)
+			return types.Bad
+		}
+	default:
+		c.errorf(e, "type mismatch for '%s': comparing '%s' with '%s'", e.Op, l, r)
+		return types.Bad
+	}
+	return types.Boolean
+}
+
+func compareConst(op string, x, y int64, signed bool) int64 {
+	less, equal := uint64(x) < uint64(y), x == y
+	if signed {
+		less = x < y
+	}
+	switch op {
+	case "==":
+		return truth(equal)
+	case "!=":
+		return truth(!equal)
+	case "<":
+		return truth(less)
+	case "<=":
+		return truth(less || equal)
+	case ">":
+		return truth(!less && !equal)
+	}
+	return truth(!less)
+}
+
+// Signed tells whether a binary operation on these operands is a signed one; lowering asks.
+func (i *Info) Signed(l, r syntax.Expr) bool {
+	signed := func(e syntax.Expr) bool {
+		v, ok := i.Consts[e]
+		return i.Type(e).Signed && !(ok && v >= 0)
+	}
+	return signed(l) || signed(r)
+}
+
+func (c *checker) ternary(e *syntax.Ternary) *types.Type {
+	c.condition(e.Cond)
+	a := c.info.Type(e.Cond)
+	if e.Then != nil {
+		a = c.expr(e.Then)
+	}
+	b := c.expr(e.Else)
+	if a.Kind == types.Invalid || b.Kind == types.Invalid {
+		return types.Bad
+	}
+	t, ok := types.Unify(normalize(a), normalize(b))
+	if !ok {
+		c.errorf(e, "ternary operator must return the same type: got '%s' and '%s'", a, b)
+		return types.Bad
+	}
+	return t
+}
+
+func (c *checker) cast(e *syntax.Cast) *types.Type {
+	t := c.expr(e.X)
+	size, signed, ok := castType(e.Type)
+	if !ok {
+		c.notYet(e.Type, "casts to '"+c.file.Source.Slice(e.Type.Span())+"' are")
+		return types.Bad
+	}
+	if t.Kind == types.Invalid {
+		return t
+	}
+	if !t.Scalar() {
+		c.errorf(e, "cannot cast from '%s' to '%s'", t, types.IntOf(size, signed))
+		return types.Bad
+	}
+	to := types.IntOf(size, signed)
+	c.fold(e, e.X, nil, func(x, _ int64) int64 {
+		shift := uint(64 - 8*size)
+		if signed {
+			return x << shift >> shift
+		}
+		return int64(uint64(x) << shift >> shift)
+	})
+	return to
+}
+
+// castType resolves the integer types of the language.
+func castType(t *syntax.TypeRef) (size int, signed, ok bool) {
+	if t.Keyword != "" || len(t.Suffix) > 0 || t.Typeof != nil {
+		return 0, false, false
+	}
+	name := strings.TrimSuffix(t.Name, "_t")
+	signed = !strings.HasPrefix(name, "u")
+	switch strings.TrimPrefix(name, "u") {
+	case "int8":
+		size = 1
+	case "int16":
+		size = 2
+	case "int32":
+		size = 4
+	case "int64":
+		size = 8
+	default:
+		return 0, false, false
+	}
+	return size, signed, true
+}

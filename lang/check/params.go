@@ -1,0 +1,40 @@
+package check
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/slopebpf/slope/lang/syntax"
+)
+
+// bind puts the positional parameters that are text in their places: into attach points, and into arguments that take
+// a word, as in str($1). What was not given is empty.
+func (c *checker) bind() {
+	text := func(n int) string {
+		if n > len(c.opt.Params) {
+			return ""
+		}
+		return c.opt.Params[n-1]
+	}
+	syntax.WalkFile(c.file, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.AttachPoint:
+			for i, p := range n.Parts {
+				if k, err := strconv.Atoi(strings.TrimPrefix(p, "$")); err == nil && k > 0 && p[0] == '$' {
+					n.Parts[i] = text(k)
+				}
+			}
+		case *syntax.Call:
+			row := c.opt.Universe.Func(n.Name.Text)
+			if row == nil {
+				break
+			}
+			for i := range min(len(n.Args), len(row.Params)) {
+				if p, ok := n.Args[i].(*syntax.Positional); ok && p.N > 0 && row.Params[i].Word {
+					n.Args[i] = &syntax.String{Range: p.Range, Value: text(p.N)}
+				}
+			}
+		}
+		return true
+	})
+}
