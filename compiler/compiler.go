@@ -5,6 +5,7 @@
 package compiler
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -100,7 +101,10 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	for _, f := range obj.IR.Funcs {
 		code, err := backend.Compile(obj.IR, f, o.Backend)
 		if err != nil {
-			diags.Errorf(file, f.Span, "cannot compile %s: %s", f.Name, err)
+			d := diags.Errorf(file, f.Span, "%s", err)
+			if limit := (*backend.Limit)(nil); errors.As(err, &limit) {
+				d.WithHint("%s", limit.Hint)
+			}
 			return nil, diags
 		}
 		if o.dumps("ra") {

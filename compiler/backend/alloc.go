@@ -15,6 +15,7 @@ import (
 type allocator struct {
 	m      *mach
 	frame  int  // bytes of stack used so far
+	spills int  // of them those of spilled values
 	unsafe bool // a value was spilled whose bound must be known
 
 	live     *liveness
@@ -46,7 +47,12 @@ func (a *allocator) run() {
 			if len(a.spilled) == 0 {
 				break
 			}
+			before := a.frame
 			a.spill()
+			a.spills += a.frame - before
+			if a.spills > stackSize {
+				return // it will never fit, and the values are many
+			}
 		}
 	}
 	a.dropCopies()

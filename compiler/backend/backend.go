@@ -67,22 +67,35 @@ func (c *Code) Asm() string {
 // stackSize is the kernel's MAX_BPF_STACK.
 const stackSize = 512
 
+// Limit is an error about a limit of the kernel that a script can be kept within.
+type Limit struct {
+	Message string
+	Hint    string
+}
+
+func (l *Limit) Error() string { return l.Message }
+
 // Compile compiles one function. Errors are about limits of the kernel; a broken function is a bug and panics.
 func Compile(p *ir.Program, f *ir.Func, feat Features) (*Code, error) {
 	for reserve := 0; ; {
 		code, need, err := compile(p, f, feat, reserve)
 		if err != nil {
-			return nil, fmt.Errorf("compile %s: %w", f.Name, err)
+			return nil, err
 		}
 		if need <= stackSize {
 			return code, nil
 		}
 		// Spilled values did not fit beside the slots: leave them more room and let more slots go to scratch.
 		if reserve >= stackSize {
-			return nil, fmt.Errorf("compile %s: %d bytes of stack needed, the kernel has %d", f.Name, need, stackSize)
+			return nil, tooMany(need)
 		}
 		reserve = min(stackSize, reserve+need-stackSize+32)
 	}
+}
+
+func tooMany(need int) error {
+	return &Limit{Message: fmt.Sprintf("too many values are in use at the same time: %d bytes of stack needed, the kernel has %d", need, stackSize),
+		Hint: "keep some of the variables in maps, use each soon after it is set, or split the probe"}
 }
 
 // compile leaves reserve bytes of stack to spilled values and returns how much stack is needed.
@@ -99,12 +112,15 @@ func compile(p *ir.Program, f *ir.Func, feat Features, reserve int) (*Code, int,
 	m := selectFunc(p, f, feat, frame, false)
 	a := &allocator{m: m, frame: size}
 	a.run()
-	if a.unsafe {
+	if a.unsafe && a.spills <= stackSize {
 		m = selectFunc(p, f, feat, frame, true)
 		a = &allocator{m: m, frame: size}
 		a.run()
 	}
 	code.Stack, code.ra = a.frame, a.print
+	if a.spills > stackSize {
+		return nil, 0, tooMany(a.spills)
+	}
 	if a.frame > stackSize {
 		return nil, a.frame, nil
 	}

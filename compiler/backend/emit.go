@@ -98,7 +98,7 @@ func emit(m *mach, phys func(reg) reg) (asm.Instructions, []source.Span, error) 
 		}
 		off := at[to] - slots[i] - 1
 		if !fits16(int64(off)) {
-			return nil, nil, fmt.Errorf("program too large: a jump over %d instructions", off)
+			return nil, nil, &Limit{Message: fmt.Sprintf("program too large: a jump over %d instructions, the kernel has 32767", off), Hint: "split the probe"}
 		}
 		insns[i].Offset = int16(off)
 	}

@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"slices"
+	"sort"
 
 	"github.com/slopebpf/slope/compiler/ir"
 )
@@ -152,22 +153,14 @@ func (l *legaliser) moveSlots(stack int) {
 	if _, size := placeSlots(l.f, l.f.Slots); size <= stack {
 		return
 	}
-	stay := append([]*ir.Slot(nil), l.f.Slots...)
-	var moved []*ir.Slot
-	for len(stay) > 0 {
-		if _, size := placeSlots(l.f, stay); size <= stack-8 { // 8: the key of the scratch map
-			break
-		}
-		big := 0
-		for i, s := range stay {
-			if s.Size > stay[big].Size {
-				big = i
-			}
-		}
-		moved = append(moved, stay[big])
-		stay = append(stay[:big], stay[big+1:]...)
-	}
-	at, size := placeSlots(l.f, moved)
+	order := slices.Clone(l.f.Slots)
+	slices.SortStableFunc(order, func(x, y *ir.Slot) int { return y.Size - x.Size })
+	n := sort.Search(len(order), func(n int) bool {
+		stay := slices.DeleteFunc(slices.Clone(l.f.Slots), func(s *ir.Slot) bool { return slices.Contains(order[:n], s) })
+		_, size := placeSlots(l.f, stay)
+		return size <= stack-8 // 8: the key of the scratch map
+	})
+	at, size := placeSlots(l.f, order[:n])
 	if size == 0 {
 		return
 	}

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/slopebpf/slope/compiler/ir"
@@ -38,16 +39,14 @@ func placeSlots(f *ir.Func, list []*ir.Slot) (map[*ir.Slot]int, int) {
 			continue
 		}
 		off := 0
-		for again := true; again; {
-			again = false
-			for _, o := range placed {
-				if off < at[o]+o.Size && at[o] < off+s.Size && overlap(live[s], live[o]) {
-					off, again = at[o]+o.Size, true
-				}
+		for _, o := range placed { // from the start of the frame: the first gap that is big enough
+			if off < at[o]+o.Size && at[o] < off+s.Size && overlap(live[s], live[o]) {
+				off = at[o] + o.Size
 			}
 		}
 		at[s] = off
-		placed = append(placed, s)
+		i := sort.Search(len(placed), func(i int) bool { return at[placed[i]] > off })
+		placed = slices.Insert(placed, i, s)
 		size = max(size, off+s.Size)
 	}
 	return at, size

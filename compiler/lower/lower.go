@@ -320,6 +320,8 @@ func hookText(hooks []types.Hook) string {
 // group lowers one function.
 func (l *lowerer) group(g *group) {
 	f := &fn{Builder: g.fn, l: l, group: g}
+	attach := g.entries[0].clause.Probe.Attach
+	g.fn.Func.Span = source.Span{Start: attach[0].Span().Start, End: attach[len(attach)-1].Span().End}
 	for _, e := range g.entries {
 		f.entry(e)
 	}
