@@ -172,9 +172,11 @@ func (s Streams) check(f *checkFlags, args []string) error {
 		objectives += len(i.Objectives)
 	}
 	if objectives == 0 {
-		return s.status(hinted{fmt.Errorf("the script '%s' has no objective to decide", args[0]), "add one: slo NAME = 99% of SLI <= 200ms over 30d;"}, checkWrong)
+		return s.status(hinted{fmt.Errorf("the script '%s' has no objective to decide", args[0]),
+			"add one: slo NAME = 99% of SLI <= 200ms over 30d;"}, checkWrong)
 	}
-	g := &gate{flags: f, file: file, run: &session{streams: s, flags: &runFlags{format: "text", buffering: "line", quiet: true}, obj: obj, began: time.Now()}}
+	run := &session{streams: s, flags: &runFlags{format: "text", buffering: "line", quiet: true}, obj: obj, began: time.Now()}
+	g := &gate{flags: f, file: file, run: run}
 	return s.status(g.judge(w), checkBroken)
 }
 
@@ -192,11 +194,16 @@ type gate struct {
 // judge runs the script and tells the verdict.
 func (g *gate) judge(w *workshop) (err error) {
 	s, f := g.run.streams, g.flags
+	stopped := f.command == nil
 	if f.command != nil {
 		if g.child, err = startChild(quoteWords(f.command), s); err != nil {
 			return err
 		}
-		defer g.child.end()
+		defer func() {
+			if !stopped {
+				g.child.end()
+			}
+		}()
 	}
 	out, closeOut, err := s.openOutput(g.run.flags)
 	if err != nil {
@@ -232,7 +239,10 @@ func (g *gate) judge(w *workshop) (err error) {
 	if g.child != nil {
 		command = &export.GateCommand{Args: f.command, Status: -1}
 		ended := g.endedBy == "command"
-		g.child.end()
+		stopped = true
+		if !g.child.end() {
+			fmt.Fprintf(s.Err, "slope: the command, process %d, did not end on SIGTERM and still runs\n", g.child.pid())
+		}
 		if ended {
 			command.Status = g.child.cmd.ProcessState.ExitCode()
 			if !g.child.cmd.ProcessState.Success() {

@@ -17,11 +17,11 @@ import (
 	"github.com/slopebpf/slope/runtime/export"
 )
 
-// ddReads measures the reads of dd, which reports how many it made.
+// ddReads measures the reads of a dd of our own, COMM.
 const ddReads = `
 sli reads[fd] { unit = seconds;
-	tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { start(tid); @fd[tid] = args.fd; }
-	tracepoint:syscalls:sys_exit_read /comm == "dd" && args.ret == 1/ { observe(stop(tid), @fd[tid]); delete(@fd, tid); }
+	tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { start(tid); @fd[tid] = args.fd; }
+	tracepoint:syscalls:sys_exit_read /comm == "COMM" && args.ret == 1/ { observe(stop(tid), @fd[tid]); delete(@fd, tid); }
 }
 `
 
@@ -30,9 +30,18 @@ const (
 	sloNever = "slo never = 99.9% of reads < 0ns over 30d;\n"
 )
 
-// ddCommand is a command of n reads.
+// ddCommand is a command of n reads; DD is that dd's path.
 func ddCommand(n int) []string {
-	return []string{"--", "dd", "if=/dev/zero", "of=/dev/null", "bs=1", fmt.Sprintf("count=%d", n)}
+	return []string{"--", "DD", "if=/dev/zero", "of=/dev/null", "bs=1", fmt.Sprintf("count=%d", n)}
+}
+
+// withDD puts a dd's path and name where DD and COMM stand.
+func withDD(dd, comm string, words ...string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = strings.NewReplacer("DD", dd, "COMM", comm).Replace(w)
+	}
+	return out
 }
 
 // scriptFile writes a script and returns its path.
@@ -48,6 +57,7 @@ func scriptFile(t *testing.T, text string) string {
 // TestCheckVerdicts runs a gate for every outcome, and looks at the exit status and what is said.
 func TestCheckVerdicts(t *testing.T) {
 	bpftest.Require(t, bpf.CheckPrivileges())
+	dd, comm := ownDD(t)
 	never := `never    99\.9 % < 0ns .* observed 0\.000 % of 20 000, at most 0\.015 % with 95 % confidence +FAIL\n`
 	few := `observed 100\.000 % of 100, at least 97\.048 % and at most 100\.000 %, each with 95 % confidence +INCONCLUSIVE\n +too few events: it takes at least 299\n`
 	for _, c := range []struct {
@@ -64,12 +74,13 @@ func TestCheckVerdicts(t *testing.T) {
 		{"few events pass", ddReads + sloFast, append([]string{"--inconclusive", "pass"}, ddCommand(100)...), 0, few, ""},
 		{"few events fail", ddReads + sloFast, append([]string{"--inconclusive", "fail"}, ddCommand(100)...), 1, few, ""},
 		{"no events", ddReads + sloFast, []string{"--for", "50ms"}, 3, `^fast    99 % <= 10s    no events    INCONCLUSIVE\n$`, ""},
-		{"early", ddReads + sloFast + sloNever, []string{"--early", "--for", "1m", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=1"}, 1,
+		{"early", ddReads + sloFast + sloNever, []string{"--early", "--for", "1m", "--", "DD", "if=/dev/zero", "of=/dev/null", "bs=1"}, 1,
 			`(?s)INCONCLUSIVE\n +the run was stopped early by another objective\nnever .* at most 99\.900 % with 95 % confidence +FAIL\n`, ""},
-		{"still running", `sli naps { tracepoint:syscalls:sys_enter_clock_nanosleep /comm == "sleep"/ { start(tid); }
-			tracepoint:syscalls:sys_exit_clock_nanosleep /comm == "sleep"/ { stop(tid); good(); }
-			tracepoint:syscalls:sys_enter_read /comm == "dd" && args.count == 1/ { good(); } }
-			slo ok = 99% of naps over 30d;`, []string{"--for", "1s", "--", "sh", "-c", "dd if=/dev/zero of=/dev/null bs=1 count=300; exec sleep 9"}, 3,
+		{"still running", `sli reads { tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 2/ { start(tid); }
+			tracepoint:syscalls:sys_exit_read /comm == "COMM" && args.ret == 2/ { stop(tid); good(); }
+			tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { good(); } }
+			slo ok = 99% of reads over 30d;`,
+			[]string{"--for", "500ms", "--", "sh", "-c", "DD if=/dev/zero of=/dev/null bs=1 count=300; mkfifo DD.f; exec DD bs=2 <>DD.f"}, 3,
 			`INCONCLUSIVE\n +would be PASS, but for 1 events whose outcome is unknown\n`, ""},
 		{"command fails", ddReads + sloFast, []string{"--", "sh", "-c", "exit 7"}, 3, "no events", "the command ended with exit status 7"},
 		{"script exits", ddReads + sloFast + "interval:ms:10 { exit(); }", []string{"--for", "1m"}, 3, "no events", ""},
@@ -78,7 +89,7 @@ func TestCheckVerdicts(t *testing.T) {
 		{"no objective", "begin { @x = 1; }", []string{"--for", "1s"}, 2, `^$`, "no objective to decide"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := slope(t, append([]string{"check", scriptFile(t, c.script)}, c.args...)...)
+			r := slope(t, append([]string{"check", scriptFile(t, withDD(dd, comm, c.script)[0])}, withDD(dd, comm, c.args...)...)...)
 			if r.status != c.status || !regexp.MustCompile(c.out).MatchString(r.out) || !strings.Contains(r.err, c.err) {
 				t.Errorf("status %d, want %d\n%s%s", r.status, c.status, r.out, r.err)
 			}
@@ -147,9 +158,10 @@ int main(void) { long n = 0; char c; locked(&n); write(1, "\n", 1); return read(
 // TestCheckReports reads both reports back and compares them with what dd did.
 func TestCheckReports(t *testing.T) {
 	bpftest.Require(t, bpf.CheckPrivileges())
+	dd, comm := ownDD(t)
 	dir := t.TempDir()
-	args := []string{"check", scriptFile(t, ddReads+sloFast+sloNever), "--report", dir + "/out.json", "--junit", dir + "/out.xml"}
-	r := slope(t, append(args, ddCommand(20000)...)...)
+	args := []string{"check", scriptFile(t, withDD(dd, comm, ddReads+sloFast+sloNever)[0]), "--report", dir + "/out.json", "--junit", dir + "/out.xml"}
+	r := slope(t, append(args, withDD(dd, comm, ddCommand(20000)...)...)...)
 	if r.status != 1 || !strings.HasSuffix(r.out, "report: "+dir+"/out.json\nreport: "+dir+"/out.xml\n") {
 		t.Fatalf("status %d\n%s%s", r.status, r.out, r.err)
 	}
