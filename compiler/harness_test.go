@@ -233,6 +233,7 @@ func thisProcess(t testing.TB, k *kernel) *world {
 	out, s := b.MapValue(m), b.Slot("comm", 16)
 	b.Store(out, 0, 8, b.Help(ir.HelperPidTgid))
 	b.Store(out, 8, 8, b.Help(ir.HelperUidGid))
+	b.Zero(b.Addr(s), 0, 16) // some kernels leave what follows the NUL as it was
 	b.Help(ir.HelperComm, b.Addr(s))
 	b.Copy(out, 16, b.Addr(s), 16)
 	b.Ret(b.Const(0))
