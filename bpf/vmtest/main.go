@@ -128,17 +128,17 @@ func pack(dir, guest, pkg string, o options) (string, error) {
 	}
 	defer f.Close()
 	w := &cpio{w: f}
-	for _, d := range []string{"dev", "work"} {
+	for _, d := range []string{"dev", "tests"} {
 		w.add(d, fs.ModeDir|0o755, nil)
 	}
-	for name, from := range map[string]string{"init": guest, "work/test": test} {
+	for name, from := range map[string]string{"init": guest, "tests/test": test} {
 		data, err := os.ReadFile(from)
 		if err != nil {
 			return "", err
 		}
 		w.add(name, 0o755, data)
 	}
-	w.add("work/args", 0o644, []byte(args))
+	w.add("tests/args", 0o644, []byte(args))
 	err = filepath.WalkDir(filepath.Join(pkg, "testdata"), func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -151,11 +151,11 @@ func pack(dir, guest, pkg string, o options) (string, error) {
 			return err
 		}
 		if e.IsDir() {
-			w.add("work/"+rel, fs.ModeDir|0o755, nil)
+			w.add("tests/"+rel, fs.ModeDir|0o755, nil)
 			return nil
 		}
 		data, err := os.ReadFile(path)
-		w.add("work/"+rel, 0o644, data)
+		w.add("tests/"+rel, 0o644, data)
 		return err
 	})
 	if err != nil {

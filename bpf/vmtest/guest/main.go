@@ -26,15 +26,15 @@ func main() {
 	select {}
 }
 
-// run runs /work/test with the arguments in /work/args.
+// run runs /tests/test with the arguments in /tests/args.
 func run() int {
-	args, err := os.ReadFile("/work/args")
+	args, err := os.ReadFile("/tests/args")
 	if err != nil {
 		fmt.Println("guest:", err)
 		return 1
 	}
-	c := exec.Command("/work/test", strings.Fields(string(args))...)
-	c.Dir = "/work"
+	c := exec.Command("/tests/test", strings.Fields(string(args))...)
+	c.Dir = "/tests"
 	c.Env = []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"}
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	err = c.Run()
