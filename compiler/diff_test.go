@@ -56,9 +56,16 @@ func (o *outcome) raw(vary map[string]bool) string {
 			continue
 		}
 		for _, k := range slices.Sorted(maps.Keys(o.maps[name])) {
+			if name == "health" && strings.Trim(string(o.maps[name][k]), "\x00") == "" {
+				continue
+			}
 			fmt.Fprintf(&b, "%s[%x]", name, k)
 			if !vary[name] && !vary[strings.TrimPrefix(name, "sli_")] && !strings.HasPrefix(name, "spn_") {
-				fmt.Fprintf(&b, " = %x", o.maps[name][k])
+				v := string(o.maps[name][k])
+				if name == "health" { // preemptible programs may have a counter more
+					v = strings.TrimRight(v, "\x00")
+				}
+				fmt.Fprintf(&b, " = %x", v)
 			}
 			fmt.Fprintln(&b)
 		}
@@ -95,14 +102,20 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 	if k != nil {
 		for name, feat := range k.feats {
 			comm := taskComm()
-			obj, diags = compiler.Compile(file, options(feat, name == "v4" && comm >= 0, comm))
-			if diags.HasErrors() {
-				return nil, fmt.Errorf("compile for %s: %w", name, diags)
+			o := options(feat, name == "v4" && comm >= 0, comm)
+			for _, o.Preempt = range []bool{false, true} {
+				if o.Preempt && name == "v4" {
+					continue
+				}
+				obj, diags = compiler.Compile(file, o)
+				if diags.HasErrors() {
+					return nil, fmt.Errorf("compile for %s: %w", name, diags)
+				}
+				if got, err = k.run(obj, h.ctxs); err != nil {
+					return nil, fmt.Errorf("kernel, %s: %w\n%s", name, err, obj.IR)
+				}
+				note(fmt.Sprintf("kernel %s, preempt %t", name, o.Preempt), obj, got)
 			}
-			if got, err = k.run(obj, h.ctxs); err != nil {
-				return nil, fmt.Errorf("kernel, %s: %w\n%s", name, err, obj.IR)
-			}
-			note("kernel "+name, obj, got)
 		}
 	}
 	for way := range texts {
