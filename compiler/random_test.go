@@ -237,7 +237,7 @@ func (w *writer) expr(depth int) string {
 		case 1:
 			return "(" + a + " ?: " + b + ")"
 		case 2:
-			return w.pick("- ", "~", "!") + "(" + a + ")"
+			return w.pick("- ", "~", "!", "+ ") + "(" + a + ")"
 		case 3:
 			return "(" + w.pick("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64") + ")(" + a + ")"
 		case 4:
