@@ -6,20 +6,24 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 )
 
 // header is what the comments of a script say: "// ctx: words" is one run of its raw tracepoint programs, "// vary: a b"
-// names maps and indicators whose values depend on the time, and the "// want: " lines are all it must leave behind.
+// names maps and indicators whose values depend on the time, "// ring: n" makes a ring buffer of n bytes that nobody
+// reads before the end, and the "// want: " lines are all it must leave behind.
 type header struct {
 	ctxs [][]uint64
 	vary map[string]bool
 	want []string
+	ring int
 }
 
 func readHeader(t testing.TB, script string, w *world) header {
@@ -31,6 +35,9 @@ func readHeader(t testing.TB, script string, w *world) header {
 				ctx = append(ctx, w.word(t, f))
 			}
 			h.ctxs = append(h.ctxs, ctx)
+		}
+		if s, ok := strings.CutPrefix(line, "// ring: "); ok {
+			h.ring, _ = strconv.Atoi(s)
 		}
 		if s, ok := strings.CutPrefix(line, "// vary:"); ok {
 			for _, f := range strings.Fields(s) {
@@ -86,7 +93,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 		return nil, fmt.Errorf("check: %w", diags)
 	}
 	w.comms = commOffset
-	got, err := interpret(obj.IR, w, h.ctxs)
+	got, err := interpret(obj.IR, w, h.ctxs, h.ring)
 	if err != nil {
 		return nil, fmt.Errorf("plain IR: %w\n%s", err, obj.IR)
 	}
@@ -95,11 +102,12 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("compile: %w", diags)
 	}
-	if got, err = interpret(obj.IR, w, h.ctxs); err != nil {
+	if got, err = interpret(obj.IR, w, h.ctxs, h.ring); err != nil {
 		return nil, fmt.Errorf("optimised IR: %w\n%s", err, obj.IR)
 	}
 	note("optimised", obj, got)
-	if k != nil {
+	perf := slices.ContainsFunc(obj.IR.Funcs, func(f *ir.Func) bool { return f.Type != ir.RawTracepoint })
+	if k != nil && !perf { // the kernel has no test runs of programs on perf events
 		for name, feat := range k.feats {
 			comm := taskComm()
 			o := options(feat, name == "v4" && comm >= 0, comm)
@@ -111,7 +119,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 				if diags.HasErrors() {
 					return nil, fmt.Errorf("compile for %s: %w", name, diags)
 				}
-				if got, err = k.run(obj, h.ctxs); err != nil {
+				if got, err = k.run(obj, h.ctxs, h.ring); err != nil {
 					return nil, fmt.Errorf("kernel, %s: %w\n%s", name, err, obj.IR)
 				}
 				note(fmt.Sprintf("kernel %s, preempt %t", name, o.Preempt), obj, got)

@@ -65,7 +65,7 @@ func TestScratchBusy(t *testing.T) {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	l, err := load(obj)
+	l, err := load(obj, 0)
 	defer l.close()
 	if err != nil {
 		t.Fatal(err)
