@@ -24,6 +24,7 @@ type header struct {
 	vary map[string]bool
 	want []string
 	ring int
+	only int // 1 to 3: only this way of running it in the kernel
 }
 
 func readHeader(t testing.TB, script string, w *world) header {
@@ -108,22 +109,25 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 	note("optimised", obj, got)
 	perf := slices.ContainsFunc(obj.IR.Funcs, func(f *ir.Func) bool { return f.Type != ir.RawTracepoint })
 	if k != nil && !perf { // the kernel has no test runs of programs on perf events
-		for name, feat := range k.feats {
-			comm := taskComm()
-			o := options(feat, name == "v4" && comm >= 0, comm)
-			for _, o.Preempt = range []bool{false, true} {
-				if o.Preempt && name == "v4" {
-					continue
-				}
-				obj, diags = compiler.Compile(file, o)
-				if diags.HasErrors() {
-					return nil, fmt.Errorf("compile for %s: %w", name, diags)
-				}
-				if got, err = k.run(obj, h.ctxs, h.ring); err != nil {
-					return nil, fmt.Errorf("kernel, %s: %w\n%s", name, err, obj.IR)
-				}
-				note(fmt.Sprintf("kernel %s, preempt %t", name, o.Preempt), obj, got)
+		for i, way := range []struct {
+			feat    string
+			preempt bool
+		}{{"v3", false}, {"v3", true}, {"v4", false}} {
+			feat, ok := k.feats[way.feat]
+			if !ok || h.only != 0 && h.only != i+1 {
+				continue
 			}
+			comm := taskComm()
+			o := options(feat, way.feat == "v4" && comm >= 0, comm)
+			o.Preempt = way.preempt
+			obj, diags = compiler.Compile(file, o)
+			if diags.HasErrors() {
+				return nil, fmt.Errorf("compile for %s: %w", way.feat, diags)
+			}
+			if got, err = k.run(obj, h.ctxs, h.ring); err != nil {
+				return nil, fmt.Errorf("kernel, %s: %w\n%s", way.feat, err, obj.IR)
+			}
+			note(fmt.Sprintf("kernel %s, preempt %t", way.feat, way.preempt), obj, got)
 		}
 	}
 	for way := range texts {

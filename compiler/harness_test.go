@@ -213,7 +213,10 @@ type kernel struct {
 }
 
 // useKernel skips without a kernel that runs programs. The goroutine stays on its thread, the thread on its CPU.
-func useKernel(t testing.TB) *kernel {
+func useKernel(t testing.TB) *kernel { return useCPU(t, 0) }
+
+// useCPU is useKernel on the nth of the CPUs that this process may use.
+func useCPU(t testing.TB, nth int) *kernel {
 	t.Helper()
 	f := &bpf.Features{}
 	bpftest.Require(t, f.TestRun(), f.RingBuf(), f.AtomicFetch())
@@ -223,8 +226,10 @@ func useKernel(t testing.TB) *kernel {
 		t.Fatal(err)
 	}
 	k := &kernel{feats: map[string]backend.Features{"v3": {AtomicFetch: true}}}
-	for !before.IsSet(k.cpu) {
-		k.cpu++
+	for nth %= before.Count(); nth > 0 || !before.IsSet(k.cpu); k.cpu++ {
+		if before.IsSet(k.cpu) {
+			nth--
+		}
 	}
 	one.Set(k.cpu)
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
