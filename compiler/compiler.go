@@ -32,6 +32,7 @@ type Options struct {
 	CPUs     int // possible CPUs
 	Pid      int // of -p: probes that the kernel does not filter do it themselves; 0 for all processes
 
+	Preempt  bool     // of lower.Options
 	Dump     []string // stages to print, of Stages
 	DumpTo   io.Writer
 	VerifyIR bool // check the IR between passes
@@ -88,7 +89,7 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	}()
 	defer recoverBug(file, &diags)
 	obj = &Object{Checked: prog}
-	obj.IR, obj.Layout = lower.Program(prog, lower.Options{Library: o.Library, Kernel: o.Kernel, CPUs: o.CPUs, Pid: o.Pid})
+	obj.IR, obj.Layout = lower.Program(prog, lower.Options{Library: o.Library, Kernel: o.Kernel, CPUs: o.CPUs, Pid: o.Pid, Preempt: o.Preempt})
 	if o.dumps("ir") {
 		fmt.Fprint(o.DumpTo, obj.IR)
 	}
@@ -100,6 +101,9 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	}
 	for _, f := range obj.IR.Funcs {
 		code, err := backend.Compile(obj.IR, f, o.Backend)
+		if err == nil && code.Scratch != nil && f.Preemptible && obj.countBusy(f) {
+			code, err = backend.Compile(obj.IR, f, o.Backend)
+		}
 		if err != nil {
 			d := diags.Errorf(file, f.Span, "%s", err)
 			if limit := (*backend.Limit)(nil); errors.As(err, &limit) {
@@ -119,6 +123,23 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 		obj.Code = append(obj.Code, code)
 	}
 	return obj, diags
+}
+
+// countBusy adds the counter of runs that found no scratch memory, unless it is there; only now it is known that there
+// is such memory at all.
+func (o *Object) countBusy(f *ir.Func) bool {
+	for _, c := range o.IR.Counters {
+		if c.Loss == ir.LossScratchBusy {
+			return false
+		}
+	}
+	if o.IR.Health == nil {
+		o.IR.Health = lower.Health()
+		o.IR.Maps = append(o.IR.Maps, o.IR.Health)
+	}
+	o.IR.Counters = append(o.IR.Counters, &ir.Counter{ID: len(o.IR.Counters), Loss: ir.LossScratchBusy, Span: f.Span})
+	o.IR.Health.ValueSize = 8 * len(o.IR.Counters)
+	return true
 }
 
 func (o *Options) dumps(stage string) bool {

@@ -6,20 +6,25 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 )
 
 // header is what the comments of a script say: "// ctx: words" is one run of its raw tracepoint programs, "// vary: a b"
-// names maps and indicators whose values depend on the time, and the "// want: " lines are all it must leave behind.
+// names maps and indicators whose values depend on the time, "// ring: n" makes a ring buffer of n bytes that nobody
+// reads before the end, and the "// want: " lines are all it must leave behind.
 type header struct {
 	ctxs [][]uint64
 	vary map[string]bool
 	want []string
+	ring int
+	only int // 1 to 3: only this way of running it in the kernel
 }
 
 func readHeader(t testing.TB, script string, w *world) header {
@@ -31,6 +36,9 @@ func readHeader(t testing.TB, script string, w *world) header {
 				ctx = append(ctx, w.word(t, f))
 			}
 			h.ctxs = append(h.ctxs, ctx)
+		}
+		if s, ok := strings.CutPrefix(line, "// ring: "); ok {
+			h.ring, _ = strconv.Atoi(s)
 		}
 		if s, ok := strings.CutPrefix(line, "// vary:"); ok {
 			for _, f := range strings.Fields(s) {
@@ -56,9 +64,16 @@ func (o *outcome) raw(vary map[string]bool) string {
 			continue
 		}
 		for _, k := range slices.Sorted(maps.Keys(o.maps[name])) {
+			if name == "health" && strings.Trim(string(o.maps[name][k]), "\x00") == "" {
+				continue
+			}
 			fmt.Fprintf(&b, "%s[%x]", name, k)
 			if !vary[name] && !vary[strings.TrimPrefix(name, "sli_")] && !strings.HasPrefix(name, "spn_") {
-				fmt.Fprintf(&b, " = %x", o.maps[name][k])
+				v := string(o.maps[name][k])
+				if name == "health" { // preemptible programs may have a counter more
+					v = strings.TrimRight(v, "\x00")
+				}
+				fmt.Fprintf(&b, " = %x", v)
 			}
 			fmt.Fprintln(&b)
 		}
@@ -79,7 +94,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 		return nil, fmt.Errorf("check: %w", diags)
 	}
 	w.comms = commOffset
-	got, err := interpret(obj.IR, w, h.ctxs)
+	got, err := interpret(obj.IR, w, h.ctxs, h.ring)
 	if err != nil {
 		return nil, fmt.Errorf("plain IR: %w\n%s", err, obj.IR)
 	}
@@ -88,21 +103,31 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("compile: %w", diags)
 	}
-	if got, err = interpret(obj.IR, w, h.ctxs); err != nil {
+	if got, err = interpret(obj.IR, w, h.ctxs, h.ring); err != nil {
 		return nil, fmt.Errorf("optimised IR: %w\n%s", err, obj.IR)
 	}
 	note("optimised", obj, got)
-	if k != nil {
-		for name, feat := range k.feats {
+	perf := slices.ContainsFunc(obj.IR.Funcs, func(f *ir.Func) bool { return f.Type != ir.RawTracepoint })
+	if k != nil && !perf { // the kernel has no test runs of programs on perf events
+		for i, way := range []struct {
+			feat    string
+			preempt bool
+		}{{"v3", false}, {"v3", true}, {"v4", false}} {
+			feat, ok := k.feats[way.feat]
+			if !ok || h.only != 0 && h.only != i+1 {
+				continue
+			}
 			comm := taskComm()
-			obj, diags = compiler.Compile(file, options(feat, name == "v4" && comm >= 0, comm))
+			o := options(feat, way.feat == "v4" && comm >= 0, comm)
+			o.Preempt = way.preempt
+			obj, diags = compiler.Compile(file, o)
 			if diags.HasErrors() {
-				return nil, fmt.Errorf("compile for %s: %w", name, diags)
+				return nil, fmt.Errorf("compile for %s: %w", way.feat, diags)
 			}
-			if got, err = k.run(obj, h.ctxs); err != nil {
-				return nil, fmt.Errorf("kernel, %s: %w\n%s", name, err, obj.IR)
+			if got, err = k.run(obj, h.ctxs, h.ring); err != nil {
+				return nil, fmt.Errorf("kernel, %s: %w\n%s", way.feat, err, obj.IR)
 			}
-			note("kernel "+name, obj, got)
+			note(fmt.Sprintf("kernel %s, preempt %t", way.feat, way.preempt), obj, got)
 		}
 	}
 	for way := range texts {

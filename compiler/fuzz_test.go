@@ -47,7 +47,7 @@ func FuzzCompile(f *testing.F) {
 		if obj == nil || !kernel || !loadable(obj) {
 			return
 		}
-		l, err := load(obj)
+		l, err := load(obj, 0)
 		l.close()
 		if err != nil {
 			t.Fatalf("%v\n%s\n%s", err, text, obj.IR)

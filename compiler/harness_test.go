@@ -1,6 +1,7 @@
 package compiler_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -35,6 +36,9 @@ var le = binary.LittleEndian
 type fixture struct{ *stdlib.Machine }
 
 func (f fixture) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Target, error) {
+	if len(a.Parts) == 3 && a.Parts[1] == "fixture" {
+		return []*types.Target{record(p, a.Parts[2])}, nil
+	}
 	if len(a.Parts) != 2 || p.Name != "rawtracepoint" {
 		return f.Machine.Resolve(p, a)
 	}
@@ -44,6 +48,18 @@ func (f fixture) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Target
 	}
 	return []*types.Target{{Probe: p, Name: p.Name + ":" + a.Parts[1], Hook: types.Hook{Kind: types.HookRaw, Event: a.Parts[1]},
 		Form: types.WordArgs, Goid: -1, Syscall: -1, Args: &types.Type{Kind: types.Struct, Name: a.Parts[1], Layout: args}}}, nil
+}
+
+// record is a tracepoint with fields of every form in its record: the context, of which "// ctx:" gives the words.
+func record(p *types.Probe, name string) *types.Target {
+	char := types.IntOf(1, true)
+	chars := func(n int) *types.Type { return &types.Type{Kind: types.Array, Elem: char, Len: n} }
+	return &types.Target{Probe: p, Name: p.Name + ":fixture:" + name, Hook: types.Hook{Kind: types.HookTracepoint, Event: "fixture:" + name},
+		Form: types.RecordArgs, Goid: -1, Syscall: -1, Args: &types.Type{Kind: types.Struct, Name: name, Layout: types.Fields{
+			{Name: "i", Type: types.Int32, Offset: 8}, {Name: "h", Type: types.IntOf(2, false), Offset: 12},
+			{Name: "c", Type: types.Int8, Offset: 14}, {Name: "b", Type: types.Uint8, Offset: 15},
+			{Name: "name", Type: chars(16), Offset: 16}, {Name: "text", Type: chars(0), Offset: 32, DataLoc: true},
+			{Name: "bits", Type: types.Uint32, Offset: 36, BitOff: 3, BitSize: 5}, {Name: "u", Type: types.Uint64, Offset: 40}}}}
 }
 
 const taskAddr, commOffset = 0x1000, 64 // of the task in the interpreter
@@ -153,14 +169,16 @@ func sequence(funcs []*ir.Func, ctxs [][]uint64, run func(i int, ctx []uint64)) 
 	of(types.HookBegin, nil)
 	for _, ctx := range ctxs {
 		of(types.HookRaw, ctx)
+		of(types.HookTracepoint, ctx)
 	}
 	of(types.HookEnd, nil)
 }
 
-// interpret runs a program in the interpreter.
-func interpret(p *ir.Program, w *world, ctxs [][]uint64) (*outcome, error) {
+// interpret runs a program in the interpreter; ring is the size of the ring buffer, 0 for one that never fills.
+func interpret(p *ir.Program, w *world, ctxs [][]uint64, ring int) (*outcome, error) {
 	out := &outcome{maps: map[string]map[string][]byte{}}
 	m := interp.New(p, w, 1)
+	m.Ring = ring
 	var first error
 	sequence(p.Funcs, ctxs, func(i int, ctx []uint64) {
 		words := make([]uint64, 12)
@@ -195,7 +213,10 @@ type kernel struct {
 }
 
 // useKernel skips without a kernel that runs programs. The goroutine stays on its thread, the thread on its CPU.
-func useKernel(t testing.TB) *kernel {
+func useKernel(t testing.TB) *kernel { return useCPU(t, 0) }
+
+// useCPU is useKernel on the nth of the CPUs that this process may use.
+func useCPU(t testing.TB, nth int) *kernel {
 	t.Helper()
 	f := &bpf.Features{}
 	bpftest.Require(t, f.TestRun(), f.RingBuf(), f.AtomicFetch())
@@ -205,8 +226,10 @@ func useKernel(t testing.TB) *kernel {
 		t.Fatal(err)
 	}
 	k := &kernel{feats: map[string]backend.Features{"v3": {AtomicFetch: true}}}
-	for !before.IsSet(k.cpu) {
-		k.cpu++
+	for nth %= before.Count(); nth > 0 || !before.IsSet(k.cpu); k.cpu++ {
+		if before.IsSet(k.cpu) {
+			nth--
+		}
 	}
 	one.Set(k.cpu)
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
@@ -241,7 +264,7 @@ func thisProcess(t testing.TB, k *kernel) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := k.run(&compiler.Object{IR: p, Code: []*backend.Code{code}}, nil)
+	got, err := k.run(&compiler.Object{IR: p, Code: []*backend.Code{code}}, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +290,7 @@ func (l *loaded) close() {
 }
 
 // load loads an object as the engine does, raw tracepoint programs only.
-func load(obj *compiler.Object) (*loaded, error) {
+func load(obj *compiler.Object, ring int) (*loaded, error) {
 	l := &loaded{maps: map[*ir.Map]*ebpf.Map{}}
 	kinds := [...]ebpf.MapType{ir.Hash: ebpf.Hash, ir.LRUHash: ebpf.LRUHash, ir.PerCPUHash: ebpf.PerCPUHash,
 		ir.LRUPerCPUHash: ebpf.LRUCPUHash, ir.Array: ebpf.Array, ir.PerCPUArray: ebpf.PerCPUArray, ir.RingBuf: ebpf.RingBuf}
@@ -278,7 +301,7 @@ func load(obj *compiler.Object) (*loaded, error) {
 		}
 		spec := bpf.MapSpec{Name: m.Name, Type: kinds[m.Kind], KeySize: m.KeySize, ValueSize: m.ValueSize, MaxEntries: m.MaxEntries, NoPrealloc: m.NoPrealloc}
 		if m.Kind == ir.RingBuf {
-			spec.MaxEntries = 1 << 16
+			spec.MaxEntries = cmp.Or(ring, 1<<16)
 		}
 		if byName[m.Name] != nil {
 			return l, fmt.Errorf("two maps are called %s", m.Name)
@@ -311,9 +334,9 @@ func load(obj *compiler.Object) (*loaded, error) {
 	return l, nil
 }
 
-// run runs an object in the kernel.
-func (k *kernel) run(obj *compiler.Object, ctxs [][]uint64) (*outcome, error) {
-	l, err := load(obj)
+// run runs an object in the kernel. The ring buffer is read after every program, or in the end when its size is given.
+func (k *kernel) run(obj *compiler.Object, ctxs [][]uint64, size int) (*outcome, error) {
+	l, err := load(obj, size)
 	defer l.close()
 	if err != nil {
 		return nil, err
@@ -326,16 +349,22 @@ func (k *kernel) run(obj *compiler.Object, ctxs [][]uint64) (*outcome, error) {
 		}
 		defer ring.Close()
 	}
+	drain := func() {
+		if ring != nil {
+			ring.Drain(func(rec []byte) { out.records = append(out.records, append([]byte(nil), rec...)) })
+		}
+	}
 	sequence(obj.IR.Funcs, ctxs, func(i int, ctx []uint64) {
 		ret, e := bpf.TestRun(l.progs[i], ctx, -1)
 		if e != nil {
 			err = e
 		}
 		out.results = append(out.results, int64(int32(ret)))
-		if ring != nil {
-			ring.Drain(func(rec []byte) { out.records = append(out.records, append([]byte(nil), rec...)) })
+		if size == 0 {
+			drain()
 		}
 	})
+	drain()
 	for m, km := range l.maps {
 		if m.Kind == ir.RingBuf {
 			continue

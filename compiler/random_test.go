@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/slopebpf/slope/lang/source"
 )
-
-// randomRuns is the variable that says how many programs TestRandom makes.
-const randomRuns = "SLOPE_RANDOM"
 
 // writer makes a random script that type-checks: expressions, variables, conditions and maps of every kind.
 type writer struct {
@@ -237,7 +237,7 @@ func (w *writer) expr(depth int) string {
 		case 1:
 			return "(" + a + " ?: " + b + ")"
 		case 2:
-			return w.pick("- ", "~", "!") + "(" + a + ")"
+			return w.pick("- ", "~", "!", "+ ") + "(" + a + ")"
 		case 3:
 			return "(" + w.pick("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64") + ")(" + a + ")"
 		case 4:
@@ -262,28 +262,59 @@ func (w *writer) expr(depth int) string {
 	return literals[w.n(len(literals))]
 }
 
-// TestRandom runs generated scripts in every way, as TestRun does. SLOPE_RANDOM=n makes it n scripts.
+// TestRandom runs generated scripts in every way, as TestRun does. SLOPE_RANDOM=n makes it n scripts from seed
+// SLOPE_SEED on. SLOPE_SOAK=1 makes it 100 000 on all CPUs, or as many as there is time for; one in four of them runs
+// in every way, the others in one.
 func TestRandom(t *testing.T) {
-	n := 60
+	number := func(name string, otherwise int) int {
+		s := os.Getenv(name)
+		if s == "" {
+			return otherwise
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return n
+	}
+	n, workers, soak := 60, 1, os.Getenv("SLOPE_SOAK") != ""
 	if testing.Short() {
 		n = 15
 	}
-	if s := os.Getenv(randomRuns); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			t.Fatalf("%s: %v", randomRuns, err)
-		}
+	if soak {
+		n, workers = 100_000, runtime.NumCPU()
 	}
-	k := useKernel(t)
-	bad := 0
-	for seed := range n {
-		text := script(uint64(seed))
-		h := readHeader(t, text, k.world)
-		if _, err := runAll(t, k, k.world, source.NewFile("random.slo", text), h); err != nil {
-			t.Errorf("seed %d: %v\n%s", seed, err, text)
-			if bad++; bad == 5 {
-				t.Fatal("enough")
+	n = number("SLOPE_RANDOM", n)
+	first := number("SLOPE_SEED", 0)
+	end := time.Now().Add(24 * time.Hour)
+	if at, ok := t.Deadline(); ok {
+		end = at.Add(-time.Until(at) / 4) // the other tests need time too
+	}
+	useKernel(t)
+	start := time.Now()
+	var done, bad atomic.Int64
+	for w := range workers {
+		t.Run(fmt.Sprint("cpu", w), func(t *testing.T) {
+			if workers > 1 {
+				t.Parallel()
 			}
-		}
+			k := useCPU(t, w)
+			for seed := first + w; seed < first+n && time.Now().Before(end); seed += workers {
+				text := script(uint64(seed))
+				h := readHeader(t, text, k.world)
+				if soak && seed/workers%4 != 0 {
+					h.only = seed / workers % 4
+				}
+				if _, err := runAll(t, k, k.world, source.NewFile("random.slo", text), h); err != nil {
+					t.Errorf("seed %d: %v\n%s", seed, err, text)
+					if bad.Add(1) >= 5 {
+						t.Fatal("enough")
+					}
+				}
+				if d := done.Add(1); d%5000 == 0 || d == 100 {
+					t.Logf("%d programs, %.0f a second", d, float64(d)/time.Since(start).Seconds())
+				}
+			}
+		})
 	}
 }

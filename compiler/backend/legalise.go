@@ -225,7 +225,7 @@ func (l *legaliser) enter(size int) (base *ir.Value, shift int) {
 			losses := ed.Lookup(l.prog.Health, key)
 			none := ed.Block()
 			p := ed.NullCheck(losses, none)
-			ed.AddMem(p, 8*w.ID, ed.Const(1))
+			ed.Atomic(p, 8*w.ID, ed.Const(1))
 			ed.Jump(none)
 			ed.SetBlock(none)
 		}

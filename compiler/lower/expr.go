@@ -34,6 +34,8 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 		switch e.Op {
 		case "++", "--":
 			return f.increment(e, true)
+		case "+":
+			return f.scalar(e.X)
 		case "-":
 			return f.Un(ir.OpNeg, f.scalar(e.X))
 		case "~":

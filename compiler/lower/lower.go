@@ -33,8 +33,9 @@ const preallocLimit = 1 << 20
 type Options struct {
 	Library ir.Library
 	Kernel  ir.Kernel
-	CPUs    int // possible CPUs, to judge the size of per-CPU maps
-	Pid     int // only this process, 0 for all
+	CPUs    int  // possible CPUs, to judge the size of per-CPU maps
+	Pid     int  // only this process, 0 for all
+	Preempt bool // every program may be preempted by itself, as those of uprobes: what tests run as raw tracepoints
 }
 
 // lowerer is the state of one program.
@@ -246,6 +247,7 @@ func clauseNeeds(cl *check.Clause) (args, perProbe bool) {
 func (l *lowerer) noteAggregations(g *group) {
 	g.fn = ir.NewFunc(l.out, fmt.Sprintf("%s_%d", hookName(&g.hooks[0]), len(l.out.Funcs)), g.typ, hookText(g.hooks))
 	g.fn.Func.Hooks = g.hooks
+	g.fn.Func.Preemptible = g.fn.Func.Preemptible || l.opt.Preempt
 	seen := map[*ir.Map]bool{}
 	note := func(m *ir.Map) {
 		if m != nil && !seen[m] {
@@ -540,11 +542,16 @@ func (f *fn) zeros(size int) *ir.Value {
 	return f.MapValue(l.zeros)
 }
 
+// Health is the map of the counters of losses.
+func Health() *ir.Map {
+	return &ir.Map{Name: "health", Kind: ir.PerCPUArray, KeySize: 4, MaxEntries: 1}
+}
+
 // count adds one to a health counter.
 func (f *fn) count(loss ir.Loss, m *ir.Map) {
 	l := f.l
 	if l.out.Health == nil {
-		l.out.Health = &ir.Map{Name: "health", Kind: ir.PerCPUArray, KeySize: 4, MaxEntries: 1}
+		l.out.Health = Health()
 		l.out.Maps = append(l.out.Maps, l.out.Health)
 	}
 	var c *ir.Counter

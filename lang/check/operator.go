@@ -49,6 +49,10 @@ func (c *checker) unary(e *syntax.Unary) *types.Type {
 		c.errorf(e, "operator '%s' wants an integer, got '%s'", e.Op, t)
 		return types.Bad
 	}
+	if e.Op == "+" {
+		c.fold(e, e.X, nil, func(x, _ int64) int64 { return x })
+		return t
+	}
 	if e.Op == "-" {
 		c.fold(e, e.X, nil, func(x, _ int64) int64 { return -x })
 		return types.IntOf(max(t.Size, literalSize(c, e)), true)

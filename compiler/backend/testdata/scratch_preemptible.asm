@@ -5,7 +5,7 @@
    5: r2 += -64
    6: call FnMapLookupElem
    7: r5 = r0
-   8: if r5 == 0 goto 90
+   8: if r5 == 0 goto 89
    9: r4 = 1
   10: r0 = 0
   11: CmpXchg *(u64 *)(r5 +0), r4
@@ -81,9 +81,8 @@
   83: r2 = r10
   84: r2 += -64
   85: call FnMapLookupElem
-  86: if r0 == 0 goto 90
-  87: r5 = *(u64 *)(r0 +8)
-  88: r5 += 1
-  89: *(u64 *)(r0 +8) = r5
-  90: r0 = 0
-  91: exit
+  86: if r0 == 0 goto 89
+  87: r5 = 1
+  88: Add *(u64 *)(r0 +8), r5
+  89: r0 = 0
+  90: exit
