@@ -144,7 +144,7 @@ func aggregations() []Func {
 			Update: func(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
 				b := l.Builder()
 				if a.Signed {
-					x = clamp(l, x)
+					x = native.NotNegative(l, x)
 				}
 				l.Add(p, 0, b.Const(1))
 				l.Add(p, 8, x)
@@ -152,20 +152,6 @@ func aggregations() []Func {
 			},
 		},
 	}
-}
-
-// clamp makes a negative value 0 and counts it.
-func clamp(l ir.Lowering, x *ir.Value) *ir.Value {
-	b := l.Builder()
-	join, negative, fine := b.Block(ir.Scalar), b.Block(), b.Block()
-	b.If(b.Bin(ir.OpSLt, x, b.Const(0)), negative, fine)
-	b.SetBlock(fine)
-	b.Jump(join, x)
-	b.SetBlock(negative)
-	l.Count(ir.LossNegative, nil)
-	b.Jump(join, b.Const(0))
-	b.SetBlock(join)
-	return join.Params[0]
 }
 
 // extreme keeps x if nothing was kept yet or x lies further out.

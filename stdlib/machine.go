@@ -10,6 +10,7 @@ import (
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/bpf/tracefs"
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/symbols"
@@ -193,27 +194,11 @@ func closest(got string, names []string) string {
 		}
 	}
 	near := append(starts, contains...)
-	if len(near) == 0 {
-		best := 4
-		for _, n := range names {
-			if d := different(got, n); d < best {
-				best, near = d, []string{n}
-			}
-		}
+	if n := source.Nearest(got, names); n != "" && len(near) == 0 {
+		near = []string{n}
 	}
 	if len(near) == 0 {
 		return ""
 	}
 	return "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"
-}
-
-// different counts the places where two names of similar length differ, after their common start and end.
-func different(a, b string) int {
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
-		a, b = a[1:], b[1:]
-	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		a, b = a[:len(a)-1], b[:len(b)-1]
-	}
-	return max(len(a), len(b))
 }

@@ -200,7 +200,7 @@ func (f *fn) observe(e *syntax.Call) {
 	s := f.sli
 	v := f.scalar(e.Args[0])
 	if f.info.Type(e.Args[0]).Signed {
-		v = f.notNegative(v)
+		v = native.NotNegative(f.site(), v)
 	}
 	next := f.Block()
 	f.withLabels(v, e.Args[1:], func() {
@@ -217,20 +217,6 @@ func (f *fn) observe(e *syntax.Call) {
 			native.Observe(f.site(), p, 8*lay.Histogram, v, s.Schema, s.Unit.PerBase())
 		})
 	})
-}
-
-// notNegative counts and clears a value below zero.
-func (f *fn) notNegative(v *ir.Value) *ir.Value {
-	negative, join := f.Block(), f.Block(ir.Scalar)
-	fine := f.Block()
-	f.If(f.Bin(ir.OpSLt, v, f.Const(0)), negative, fine)
-	f.SetBlock(fine)
-	f.Jump(join, v)
-	f.SetBlock(negative)
-	f.count(ir.LossNegative, nil)
-	f.Jump(join, f.Const(0))
-	f.SetBlock(join)
-	return join.Params[0]
 }
 
 // event records one good or bad event.

@@ -188,6 +188,21 @@ func Length(l ir.Lowering, v *ir.Value, signed bool) *ir.Value {
 	return b.Bin(ir.OpAdd, n, top)
 }
 
+// NotNegative emits 0 for a negative value, which it counts, and the value itself otherwise: distributions have no
+// buckets below zero.
+func NotNegative(l ir.Lowering, v *ir.Value) *ir.Value {
+	b := l.Builder()
+	join, negative, fine := b.Block(ir.Scalar), b.Block(), b.Block()
+	b.If(b.Bin(ir.OpSLt, v, b.Const(0)), negative, fine)
+	b.SetBlock(fine)
+	b.Jump(join, v)
+	b.SetBlock(negative)
+	l.Count(ir.LossNegative, nil)
+	b.Jump(join, b.Const(0))
+	b.SetBlock(join)
+	return join.Params[0]
+}
+
 // Observe emits the addition of v to the histogram at p+off.
 func Observe(l ir.Lowering, p *ir.Value, off int, v *ir.Value, schema int, unit uint64) {
 	b := l.Builder()

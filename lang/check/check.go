@@ -341,42 +341,7 @@ func (c *checker) mapNamed(name string, at source.Span) *Map {
 
 // suggest adds "did you mean" when one of the names is close; of equally close ones the first of the same length.
 func suggest(d *source.Diagnostic, got string, names []string) {
-	best, bestAt := "", 3
-	if len(got) <= 3 {
-		bestAt = 2
+	if near := source.Nearest(got, names); near != "" {
+		d.WithHint("did you mean '%s'?", near)
 	}
-	for _, n := range names {
-		at := distance(strings.ToLower(got), strings.ToLower(n))
-		if at < bestAt || at == bestAt && best != "" && len(best) != len(got) && len(n) == len(got) {
-			best, bestAt = n, at
-		}
-	}
-	if best != "" {
-		d.WithHint("did you mean '%s'?", best)
-	}
-}
-
-// distance is the edit distance with transpositions of neighbours.
-func distance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
 }

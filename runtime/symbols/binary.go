@@ -25,6 +25,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/slopebpf/slope/lang/source"
 )
 
 var (
@@ -284,14 +286,14 @@ func (b *Binary) Similar(name string) []string {
 	}
 	var best []candidate
 	limit := max(2, len(name)/4)
-	lower, last := strings.ToLower(name), strings.ToLower(base(name))
+	last := strings.ToLower(base(name))
 	b.each(func(raw []byte, _, _ uint64) bool {
 		if len(raw) > 256 {
 			return true
 		}
 		distance := limit + 1
 		if diff := len(raw) - len(name); diff <= limit && -diff <= limit {
-			distance = editDistance(lower, strings.ToLower(string(raw)), limit)
+			distance = source.Distance(name, string(raw), limit)
 		}
 		if distance > limit && len(last) > 2 && strings.ToLower(base(string(raw))) == last {
 			distance = limit
@@ -322,28 +324,3 @@ func (b *Binary) Similar(name string) []string {
 
 // base is the part of a name after its package and receiver.
 func base(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
-
-// editDistance counts insertions, deletions and replacements; more than limit is given as limit+1.
-func editDistance(a, b string, limit int) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before, least := row[0], i+1
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
-			}
-			before = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-			least = min(least, row[j+1])
-		}
-		if least > limit {
-			return limit + 1
-		}
-	}
-	return row[len(b)]
-}
