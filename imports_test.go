@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"runtime/events":         {"lang/types", "compiler/ir", "runtime/export", "runtime/agg"},
 	"runtime/export":         {"lang", "compiler/ir", "compiler/lower", "compiler/native", "runtime/agg", "runtime/slo"},
 	"runtime/slo":            {"lang/check"},
+	"runtime/rules":          {"lang/source", "lang/syntax"},
 	"runtime/symbols":        {},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg"},
 	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/agg", "runtime/export"},
