@@ -35,7 +35,6 @@ var allowed = map[string][]string{
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {"lang/source"},
 	"runtime/rules":          {"lang/source", "lang/syntax"},
-	"runtime/symbols":        {},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg"},
 	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/agg", "runtime/export"},
 	"examples/checkout":      {"compiler/native"},
