@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"runtime/export":         {"lang", "compiler/ir", "compiler/lower", "compiler/native", "runtime/agg", "runtime/slo"},
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {"lang/source"},
-	"runtime/rules":          {"lang/source", "lang/syntax"},
+	"runtime/rules":          {"lang/source", "lang/syntax", "runtime/export"},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg"},
 	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/agg", "runtime/export"},
 	"examples/checkout":      {"compiler/native"},

@@ -155,13 +155,13 @@ func sanitise(s string) string {
 	return string(b)
 }
 
-// labelNames are the names that an indicator's labels have in the metrics. Names that mean something else there, or
+// LabelNames are the names that an indicator's labels have in the metrics. Names that mean something else there, or
 // that two labels would share, get a tail.
-func labelNames(s *check.SLI) []string {
+func LabelNames(labels []string) []string {
 	taken := map[string]bool{"le": true, "quantile": true, "sli": true, "slo": true}
-	out := make([]string, len(s.Labels))
-	for i, l := range s.Labels {
-		name := strings.TrimLeft(sanitise(l.Name), "_")
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		name := strings.TrimLeft(sanitise(l), "_")
 		if name == "" || name[0] >= '0' && name[0] <= '9' {
 			name = "label_" + name
 		}
@@ -174,6 +174,14 @@ func labelNames(s *check.SLI) []string {
 		out[i] = name
 	}
 	return out
+}
+
+func labelNames(s *check.SLI) []string {
+	labels := make([]string, len(s.Labels))
+	for i, l := range s.Labels {
+		labels[i] = l.Name
+	}
+	return LabelNames(labels)
 }
 
 // valid makes a text that the exposition accepts.

@@ -2,12 +2,12 @@ package rules
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/runtime/export"
 )
 
 // shortest is the shortest window an objective can have: that of the shortest rate.
@@ -123,27 +123,11 @@ func (r *reader) window(n *syntax.SLO, o *Objective) bool {
 	return false
 }
 
-// exportedLabels are the names that an indicator's labels have in the metrics, as package export gives them: letters,
-// digits and single underscores, with a tail where a name means something else there.
+// exportedLabels are the names that an indicator's labels have in the metrics.
 func exportedLabels(s *syntax.SLI) []string {
-	taken := map[string]bool{"le": true, "quantile": true, "sli": true, "slo": true}
-	out := make([]string, len(s.Labels))
+	labels := make([]string, len(s.Labels))
 	for i, l := range s.Labels {
-		parts := strings.FieldsFunc(l.Text, func(r rune) bool { return r == '_' || r >= 0x80 })
-		name := strings.Join(parts, "_")
-		if len(parts) > 0 && strings.HasSuffix(l.Text, "_") {
-			name += "_"
-		}
-		if name == "" || name[0] >= '0' && name[0] <= '9' {
-			name = "label_" + name
-		}
-		for base, n := name, 2; taken[name]; n++ {
-			if name = base + "_label"; taken[name] {
-				name = base + "_label" + strconv.Itoa(n)
-			}
-		}
-		taken[name] = true
-		out[i] = name
+		labels[i] = l.Text
 	}
-	return out
+	return export.LabelNames(labels)
 }
