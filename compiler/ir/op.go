@@ -193,7 +193,7 @@ type helperInfo struct {
 
 var helperTable = [numHelpers]helperInfo{
 	HelperNone:      {"none", 0, Guard, Void, false},
-	HelperKtimeBoot: {"ktime_get_boot_ns", 0, Read, Scalar, false},
+	HelperKtimeBoot: {"ktime_get_boot_ns", 0, Read, Scalar, true},
 	HelperKtimeMono: {"ktime_get_ns", 0, Read, Scalar, false},
 	HelperPidTgid:   {"get_current_pid_tgid", 0, Read, Scalar, true},
 	HelperUidGid:    {"get_current_uid_gid", 0, Read, Scalar, true},
