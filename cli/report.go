@@ -49,7 +49,10 @@ func (r *session) scale(s *check.SLI) *agg.Scale {
 // report reads everything.
 func (r *session) report() (report, error) {
 	var rep report
-	elapsed := time.Since(r.start)
+	var elapsed time.Duration
+	if !r.start.IsZero() { // else it was interrupted while attaching
+		elapsed = time.Since(r.start)
+	}
 	values := export.Values{}
 	for _, l := range r.obj.Layout.SLIs {
 		series, err := r.series(l)

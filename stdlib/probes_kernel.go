@@ -52,7 +52,7 @@ func resolveTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.Tar
 	m.rawEvents()
 	var out []*types.Target
 	for _, system := range systems {
-		if !match(parts[1], system) {
+		if !match(parts[1], system) || system == "ftrace" { // those are no events but the tracer's own records
 			continue
 		}
 		events, err := fs.Events(system)

@@ -21,6 +21,12 @@ func (c *checker) bind() {
 		case *syntax.AttachPoint:
 			for i, p := range n.Parts {
 				if k, err := strconv.Atoi(strings.TrimPrefix(p, "$")); err == nil && k > 0 && p[0] == '$' {
+					if k > len(c.opt.Params) {
+						c.errorf(part(n, i), "positional parameter %s was not given", p).
+							WithHint("parameters follow the script: slope FILE [params]")
+						n.Parts = nil // said; resolving it would only say more
+						break
+					}
 					n.Parts[i] = text(k)
 				}
 			}

@@ -10,6 +10,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -179,8 +180,9 @@ func (e *Engine) explainLoad(p *program, err error) error {
 	return diags
 }
 
-// attachAll attaches every program that the kernel calls. On an error what was attached before is detached again.
-func (e *Engine) attachAll() error {
+// attachAll attaches every program that the kernel calls. On an error, or when ctx ends, what was attached before is
+// detached again.
+func (e *Engine) attachAll(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	total, done := 0, 0
@@ -196,6 +198,10 @@ func (e *Engine) attachAll() error {
 		}
 		for h := range p.fn.Hooks {
 			link, err := e.attach(p, &p.fn.Hooks[h])
+			if err == nil && ctx.Err() != nil {
+				p.links = append(p.links, link)
+				err = ctx.Err()
+			}
 			if err != nil {
 				e.detachLocked()
 				return err
@@ -227,7 +233,11 @@ func (e *Engine) attach(p *program, h *types.Hook) (attach.Link, error) {
 		}
 		return attach.RawTracepoint(p.prog, h.Event)
 	case types.HookTracepoint:
-		return attach.Tracepoint(p.prog, h.ID)
+		link, err := attach.Tracepoint(p.prog, h.ID)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", h.Event, err)
+		}
+		return link, nil
 	case types.HookProfile:
 		return attach.CPUClock(p.prog, attach.Sampling{Period: uint64(h.Period)})
 	case types.HookUprobe, types.HookUretprobe:

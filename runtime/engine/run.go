@@ -83,7 +83,9 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 	if err := e.run(types.HookBegin); err != nil {
 		return err
 	}
-	if err := e.attachAll(); err != nil {
+	if err := e.attachAll(ctx); ctx.Err() != nil {
+		return nil // interrupted before all was attached: end as usual
+	} else if err != nil {
 		return err
 	}
 	h.Attached()
