@@ -68,7 +68,7 @@ const taskAddr, commOffset = 0x1000, 64 // of the task in the interpreter
 func options(feat backend.Features, taskBTF bool, comm int) compiler.Options {
 	reg := stdlib.New()
 	return compiler.Options{Universe: reg, Library: reg, Resolver: fixture{&stdlib.Machine{Registry: reg}}, Config: types.DefaultConfig(),
-		Kernel:  ir.Kernel{TaskBTF: taskBTF, CommPadded: taskBTF, CommOffset: comm, AtomicFetch: true},
+		Kernel:  ir.Kernel{TaskBTF: taskBTF, CommPadded: taskBTF, CommOffset: comm},
 		Backend: feat, CPUs: 1, VerifyIR: true}
 }
 

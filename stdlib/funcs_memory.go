@@ -38,13 +38,17 @@ func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int,
 		return
 	}
 	addr := l.Scalar(c.Args[0])
-	size := b.Const(int64(t.Size))
+	// cut tells, from the length that was read, whether the string may go on: it fills the capacity, or more was asked
+	// for. A length that the script gives as a constant is what it wants.
+	size, cut := b.Const(int64(t.Size)), func(n *ir.Value) *ir.Value { return b.Bin(ir.OpEq, n, b.Const(int64(t.Size))) }
 	if len(c.Args) > 1 {
-		if _, constant := l.Const(c.Args[1]); !constant {
+		if n, constant := l.Const(c.Args[1]); !constant {
 			// length+1 for the NUL, at most the capacity; a negative length is a very large one.
-			size = b.AddImm(b.Bound(l.Scalar(c.Args[1]), int64(t.Size-1)), 1)
-		} else if n, _ := l.Const(c.Args[1]); n >= 0 && n < int64(t.Size) {
-			size = b.Const(n + 1)
+			length := l.Scalar(c.Args[1])
+			size = b.AddImm(b.Bound(length, int64(t.Size-1)), 1)
+			cut = func(*ir.Value) *ir.Value { return b.Bin(ir.OpULt, b.Const(int64(t.Size-1)), length) }
+		} else if n >= 0 && n < int64(t.Size) {
+			size, cut = b.Const(n+1), nil
 		}
 	}
 	if pad {
@@ -58,4 +62,7 @@ func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int,
 	kernel := at.Kind == types.Pointer && !at.User
 	n := b.ReadStr(dst, addr, size, t.Size, kernel)
 	l.When(b.Bin(ir.OpSLt, n, b.Const(0)), func() { l.Count(ir.LossReadFault, nil) })
+	if cut != nil {
+		l.When(cut(n), func() { l.Count(ir.LossTruncated, nil) })
+	}
 }

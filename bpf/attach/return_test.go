@@ -39,9 +39,7 @@ int main(void) {
 func start(t *testing.T) *child {
 	t.Helper()
 	gcc, err := exec.LookPath("cc")
-	if err != nil {
-		t.Skip("no C compiler")
-	}
+	bpftest.Require(t, err)
 	dir := t.TempDir()
 	c := &child{path: filepath.Join(dir, "child"), t: t}
 	source := filepath.Join(dir, "child.c")

@@ -61,12 +61,11 @@ const (
 
 // Kernel is what the lowering needs to know of the kernel the program is for.
 type Kernel struct {
-	TPBTF       bool // tp_btf programs can be loaded: context words are trusted pointers
-	TaskBTF     bool // bpf_get_current_task_btf exists
-	CommPadded  bool // the kernel pads task->comm with NUL
-	CommOffset  int  // of comm in task_struct, -1 when unknown
-	AtomicFetch bool // atomic operations can return the old value
-	Status      int  // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+	TPBTF      bool // tp_btf programs can be loaded: context words are trusted pointers
+	TaskBTF    bool // bpf_get_current_task_btf exists
+	CommPadded bool // the kernel pads task->comm with NUL
+	CommOffset int  // of comm in task_struct, -1 when unknown
+	Status     int  // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
 }
 
 // FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.

@@ -189,23 +189,17 @@ func (f *fn) ternary(e *syntax.Ternary) *ir.Value {
 		f.SetBlock(join)
 		return join.Params[0]
 	}
-	join := f.Block(ir.Scalar)
-	var a, b *ir.Value
-	var from *ir.Block
-	// branch joins the variables; the value itself travels in a slot-free way: each side jumps with it.
-	yes, no := f.Block(), f.Block()
+	yes, no, join := f.Block(), f.Block(), f.Block(ir.Scalar)
 	cache := f.cache.save()
 	f.cond(e.Cond, yes, no)
-	f.SetBlock(yes)
-	a = f.scalar(e.Then)
-	from = f.Current()
-	f.cache.restore(cache)
-	f.SetBlock(no)
-	b = f.scalar(e.Else)
-	f.cache.restore(cache)
-	f.Jump(join, b)
-	f.SetBlock(from)
-	f.Jump(join, a)
+	for _, side := range []struct {
+		block *ir.Block
+		value syntax.Expr
+	}{{yes, e.Then}, {no, e.Else}} {
+		f.SetBlock(side.block)
+		f.Jump(join, f.scalar(side.value))
+		f.cache.restore(cache)
+	}
 	f.SetBlock(join)
 	return join.Params[0]
 }

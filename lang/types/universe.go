@@ -173,13 +173,12 @@ const (
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
 type Hook struct {
-	Kind    HookKind
-	Event   string        // raw tracepoint, or "subsystem:event"
-	ID      uint64        // of a tracepoint in tracefs
-	Period  time.Duration // interval, profile
-	Path    string        // of the binary
-	Points  []Point
-	PerHost bool // unused by merging: one probe, many points
+	Kind   HookKind
+	Event  string        // raw tracepoint, or "subsystem:event"
+	ID     uint64        // of a tracepoint in tracefs
+	Period time.Duration // interval, profile
+	Path   string        // of the binary
+	Points []Point
 }
 
 // Point is one address in a binary.
