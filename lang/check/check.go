@@ -125,11 +125,7 @@ func (c *checker) declare() {
 			}
 		}
 	}
-	for _, it := range c.file.Items {
-		if slo, ok := it.(*syntax.SLO); ok {
-			c.declareSLO(slo)
-		}
-	}
+	c.declareSLOs()
 	if len(c.prog.Clauses) == 0 && !c.diags.HasErrors() && len(c.file.Items) == 0 {
 		end := int32(len(c.file.Source.Text))
 		c.diags.Errorf(c.file.Source, source.Span{Start: 0, End: end}, "no probes to attach").

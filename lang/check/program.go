@@ -8,6 +8,9 @@
 package check
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -81,9 +84,16 @@ const (
 	UnknownSLI SLIKind = iota
 	Distribution
 	Ratio
+	Counters // cumulative counters that are kept elsewhere
+	Gauge    // a level now; its objectives count good minutes
 )
 
-func (k SLIKind) String() string { return [...]string{"unknown", "distribution", "ratio"}[k] }
+func (k SLIKind) String() string {
+	return [...]string{"unknown", "distribution", "ratio", "ratio of counters", "gauge"}[k]
+}
+
+// Valued tells whether the indicator has values that an objective compares.
+func (k SLIKind) Valued() bool { return k == Distribution || k == Gauge }
 
 // SLI is a checked indicator.
 type SLI struct {
@@ -113,35 +123,94 @@ type Label struct {
 // Unit is what an sli observes and exports.
 type Unit uint8
 
-// The units. Seconds are observed in nanoseconds.
+// The units. Seconds are observed in nanoseconds, ratios in millionths.
 const (
 	NoUnit Unit = iota
 	Seconds
 	Bytes
+	RatioUnit
 )
 
-func (u Unit) String() string { return [...]string{"none", "seconds", "bytes"}[u] }
+func (u Unit) String() string { return [...]string{"none", "seconds", "bytes", "ratio"}[u] }
 
 // PerBase returns how many observed units make one exported base unit.
-func (u Unit) PerBase() uint64 {
-	if u == Seconds {
-		return 1e9
-	}
-	return 1
-}
+func (u Unit) PerBase() uint64 { return [...]uint64{1, 1e9, 1, 1e6}[u] }
 
-// SLO is a checked objective.
+// SLO is a checked objective: a sentence about one indicator, or a composite of such.
 type SLO struct {
 	Name    string
 	Node    *syntax.SLO
-	PPB     uint64 // the objective in parts per billion
-	SLI     *SLI
+	Index   int           // in Program.SLOs
+	PPB     uint64        // the objective in parts per billion; of a composite 0
+	SLI     *SLI          // nil of a composite
+	Parts   []Part        // of a composite, nil otherwise
+	Minutes bool          // counts good minutes, not good events
 	Filters []syntax.Expr // all must hold for an event to count at all
 	Op      string        // condition on the value: < <= > >= , "" for none
 	Limit   int64
 	Where   syntax.Expr // condition on labels and value, nil for none
-	Window  uint64      // rolling, in ns
 	By      []int       // indexes of labels
+
+	Window   uint64 // rolling, in ns; 0 with a calendar
+	Calendar string // month, week or quarter; "" with a rolling window
+	Zone     string // IANA name of the calendar's time zone, "" for UTC
+
+	MinEvents    uint64 // no alert on fewer events in the short window
+	NoData       NoData
+	Page, Ticket []Burn // an alert fires when one of them does; none without alerts
+	Labels       []Pair // of the rules, the metrics and the reports
+	Runbook      string
+
+	ownPage, ownTicket bool // written in the script
+}
+
+// Part is one objective of a composite.
+type Part struct {
+	SLO    *SLO
+	Weight uint64
+}
+
+// Pair is a label with its value.
+type Pair struct{ Name, Value string }
+
+// Burn fires while the budget burns faster than Num/Den times what the objective allows, over the long and the short window.
+type Burn struct {
+	Num, Den    uint64
+	Long, Short time.Duration
+	At          source.Span // where it is written, empty for a default
+}
+
+// Factor writes the burn rate as a decimal number.
+func (b Burn) Factor() string {
+	return strconv.FormatFloat(float64(b.Num)/float64(b.Den), 'g', 6, 64)
+}
+
+// NoData says what a time without events is for an objective.
+type NoData uint8
+
+// What a time without events is.
+const (
+	IgnoreNoData NoData = iota // nothing: it counts neither as good nor as bad
+	GoodNoData
+	BadNoData
+	AlertNoData // a state of its own, which alerts
+)
+
+var noDataNames = [...]string{"ignore", "good", "bad", "alert"}
+
+func (n NoData) String() string { return noDataNames[n] }
+
+// Nominal is how long the window is: of a calendar month 30 days, of a quarter 90.
+func (o *SLO) Nominal() time.Duration {
+	switch o.Calendar {
+	case "week":
+		return 7 * day
+	case "month":
+		return 30 * day
+	case "quarter":
+		return 90 * day
+	}
+	return time.Duration(o.Window)
 }
 
 // Local finds the type recorded for an expression.

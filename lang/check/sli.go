@@ -15,9 +15,23 @@ const (
 )
 
 func (c *checker) declareSLI(n *syntax.SLI) {
+	s := c.newSLI(n)
+	if s == nil {
+		return
+	}
+	if len(n.Probes) == 0 {
+		c.errorf(n.Name, "sli '%s' has no probes", s.Name)
+	}
+	for _, p := range n.Probes {
+		c.resolve(p, s)
+	}
+}
+
+// newSLI takes what the head and the properties of an sli say; nil when its name is taken.
+func (c *checker) newSLI(n *syntax.SLI) *SLI {
 	if old := c.slis[n.Name.Text]; old != nil {
 		c.errorf(n.Name, "sli '%s' was already declared", n.Name.Text)
-		return
+		return nil
 	}
 	s := &SLI{Name: n.Name.Text, Node: n, Schema: defaultSchema, Limit: defaultLimit, Info: newInfo()}
 	if n.Doc != nil {
@@ -37,12 +51,7 @@ func (c *checker) declareSLI(n *syntax.SLI) {
 	}
 	c.slis[s.Name] = s
 	c.prog.SLIs = append(c.prog.SLIs, s)
-	if len(n.Probes) == 0 {
-		c.errorf(n.Name, "sli '%s' has no probes", s.Name)
-	}
-	for _, p := range n.Probes {
-		c.resolve(p, s)
-	}
+	return s
 }
 
 func (c *checker) sliProperty(s *SLI, p *syntax.Property) {
@@ -53,10 +62,12 @@ func (c *checker) sliProperty(s *SLI, p *syntax.Property) {
 			s.Unit = Seconds
 		case name != nil && name.Text == "bytes":
 			s.Unit = Bytes
+		case name != nil && name.Text == "ratio":
+			s.Unit = RatioUnit
 		case name != nil && name.Text == "none":
 			s.Unit = NoUnit
 		default:
-			c.errorf(p.Value, "unknown unit").WithHint("units: seconds (observed in ns), bytes, none")
+			c.errorf(p.Value, "unknown unit").WithHint("units: seconds (observed in ns), bytes, ratio (observed in millionths), none")
 		}
 	case "limit":
 		s.Limit = c.intProperty(p, 1, maxLimit)
@@ -80,104 +91,6 @@ func (c *checker) intProperty(p *syntax.Property, least, most int) int {
 		return least
 	}
 	return int(v.Value)
-}
-
-func (c *checker) declareSLO(n *syntax.SLO) {
-	for _, o := range c.prog.SLOs {
-		if o.Name == n.Name.Text {
-			c.errorf(n.Name, "slo '%s' was already declared", o.Name)
-			return
-		}
-	}
-	if n.Composite != nil {
-		c.notYet(n.Composite, "composite objectives are")
-		return
-	}
-	s := n.Sentence
-	if s == nil {
-		return
-	}
-	o := &SLO{Name: n.Name.Text, Node: n, PPB: s.Objective.PPB, Filters: s.Filters, Op: s.Op, Where: s.Where}
-	if s.Minutes {
-		c.notYet(s, "objectives over good minutes are")
-		return
-	}
-	if o.PPB > 1e9 {
-		c.errorf(s.Objective, "got an objective of %s, want at most 100%%", s.Objective.Raw)
-		return
-	}
-	if o.PPB == 1e9 {
-		c.warnf(s.Objective, "an objective of 100%% has no error budget: any bad event breaks it")
-	}
-	if o.SLI = c.slis[s.SLI.Text]; o.SLI == nil {
-		d := c.errorf(s.SLI, "unknown sli '%s'", s.SLI.Text)
-		var names []string
-		for name := range c.slis {
-			names = append(names, name)
-		}
-		suggest(d, s.SLI.Text, names)
-		return
-	}
-	c.sentence(o, s)
-	for _, p := range n.Props {
-		switch p.Name.Text {
-		case "runbook":
-			if _, ok := p.Value.(*syntax.String); !ok {
-				c.errorf(p.Value, "invalid value for 'runbook': want a string")
-			}
-		case "min_events", "labels", "page", "ticket", "nodata":
-			c.notYet(p, "the property '"+p.Name.Text+"' is")
-		default:
-			c.errorf(p.Name, "unknown property '%s' of an slo", p.Name.Text)
-		}
-	}
-	o.SLI.Objectives = append(o.SLI.Objectives, o)
-	c.prog.SLOs = append(c.prog.SLOs, o)
-}
-
-// sentence takes the constant parts of an objective.
-func (c *checker) sentence(o *SLO, s *syntax.Sentence) {
-	if s.Window != nil {
-		if s.Window.Calendar != "" {
-			c.notYet(s.Window, "calendar windows are")
-		} else if s.Window.Length != nil {
-			if s.Window.Length.Unit != syntax.DurationUnit || s.Window.Length.Value == 0 {
-				c.errorf(s.Window, "invalid window: want a duration such as 30d")
-			}
-			o.Window = s.Window.Length.Value
-		}
-	}
-	for _, by := range s.By {
-		found := false
-		for i, l := range o.SLI.Labels {
-			if l.Name == by.Text {
-				o.By, found = append(o.By, i), true
-			}
-		}
-		if !found {
-			d := c.errorf(by, "unknown label '%s' of sli '%s'", by.Text, o.SLI.Name)
-			suggest(d, by.Text, labelNames(o.SLI))
-		}
-	}
-	if s.Op == "" {
-		return
-	}
-	lit, ok := s.Limit.(*syntax.Int)
-	if !ok {
-		c.errorf(s.Limit, "the threshold of an objective must be a literal")
-		return
-	}
-	o.Limit = int64(lit.Value)
-	switch {
-	case o.SLI.Unit == Seconds && lit.Unit != syntax.DurationUnit && lit.Value != 0:
-		c.errorf(lit, "sli '%s' is measured in seconds, got the plain number %s", o.SLI.Name, lit.Raw).
-			WithHint("write a duration: %sns, %sms or %ss", lit.Raw, lit.Raw, lit.Raw)
-	case o.SLI.Unit == Bytes && lit.Unit == syntax.DurationUnit:
-		c.errorf(lit, "sli '%s' is measured in bytes, got the duration %s", o.SLI.Name, lit.Raw)
-	case o.SLI.Unit == NoUnit && lit.Unit != syntax.NoUnit:
-		c.errorf(lit, "sli '%s' has no unit, got %s", o.SLI.Name, lit.Raw).
-			WithHint("give the sli a unit: unit = seconds;")
-	}
 }
 
 func labelNames(s *SLI) []string {
@@ -233,6 +146,10 @@ func recorded(v types.Verb) SLIKind {
 		return Distribution
 	case types.Good, types.BadVerb, types.EventIf:
 		return Ratio
+	case types.Advance:
+		return Counters
+	case types.Level:
+		return Gauge
 	}
 	return UnknownSLI
 }
