@@ -34,9 +34,10 @@ var allowed = map[string][]string{
 	"runtime/export":         {"lang", "compiler/ir", "compiler/lower", "compiler/native", "runtime/agg", "runtime/slo"},
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {"lang/source"},
+	"runtime/poll":           {},
 	"runtime/rules":          {"lang/source", "lang/syntax", "runtime/export"},
-	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg"},
-	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/agg", "runtime/export"},
+	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg", "runtime/poll"},
+	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/poll", "runtime/agg", "runtime/export"},
 	"examples/checkout":      {"compiler/native"},
 	"examples/checkout/demo": {"compiler/native"},
 }

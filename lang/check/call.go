@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,9 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		c.noteVerb(e, f.Verb)
 	}
 	tc, ok := c.callArgs(e, f)
+	if c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
+		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in a poll probe, such as poll:1s")
+	}
 	if f.Class == types.AggFunc && !statement {
 		c.errorf(e, "%s() can only be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
 		return types.Bad
@@ -102,6 +106,9 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 
 // argument types one argument; maps as a whole are Void.
 func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
+	if kind == types.ObjectiveParam {
+		return c.objectiveName(a)
+	}
 	m, isMap := a.(*syntax.Map)
 	if kind == types.MapParam && !isMap {
 		c.expr(a)
@@ -125,6 +132,32 @@ func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
 		return t
 	}
 	return c.expr(a)
+}
+
+// objectiveName takes the name of an slo; its constant is the objective's index.
+func (c *checker) objectiveName(a syntax.Expr) *types.Type {
+	name, ok := a.(*syntax.Name)
+	if !ok {
+		c.errorf(a, "got an expression, want the name of an slo")
+		return types.Bad
+	}
+	o := c.sloNamed(name.Text)
+	if o == nil {
+		c.unknownSLO(name, name.Text)
+		return types.Bad
+	}
+	c.info.Consts[a] = int64(o.Index)
+	c.info.Types[a] = types.Int64
+	return types.Int64
+}
+
+func (c *checker) unknownSLO(at syntax.Node, name string) {
+	d := c.errorf(at, "unknown slo '%s'", name)
+	var names []string
+	for _, o := range c.prog.SLOs {
+		names = append(names, o.Name)
+	}
+	suggest(d, name, names)
 }
 
 func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Param, t *types.Type, owner *Map) {

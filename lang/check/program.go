@@ -44,6 +44,7 @@ type Clause struct {
 	SLI     *SLI // nil outside sli bodies
 	Targets []*types.Target
 	Info    *Info
+	Burning *SLO // attached only while it burns; nil always
 }
 
 // Info holds what is known of the expressions of a clause, or of the conditions of an sli.
