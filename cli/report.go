@@ -91,6 +91,9 @@ func (r *session) losses() ([]export.Loss, error) {
 	if damaged > 0 {
 		out = append(out, export.Loss{Cause: "damaged", Count: damaged})
 	}
+	for _, f := range r.eng.PollFailures() {
+		out = append(out, export.Loss{Cause: "poll_failed", Place: r.obj.IR.Source.Place(f.Func.Span), Count: f.N, Detail: f.First.Error()})
+	}
 	programs, err := r.eng.Programs()
 	if err != nil {
 		return nil, err

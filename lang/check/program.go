@@ -90,7 +90,7 @@ const (
 )
 
 func (k SLIKind) String() string {
-	return [...]string{"unknown", "distribution", "ratio", "ratio of counters", "gauge"}[k]
+	return [...]string{"unknown", "distribution", "ratio", "counters", "gauge"}[k]
 }
 
 // Valued tells whether the indicator has values that an objective compares.

@@ -119,7 +119,7 @@ func (c *checker) verb(e *syntax.Call, f *types.Func, tc *types.Call) *types.Typ
 	}
 	own := map[types.Verb]int{types.Observe: 1, types.EventIf: 1, types.Advance: 2, types.Level: 1}[f.Verb]
 	if kind := recorded(f.Verb); s.Kind != kind {
-		c.errorf(e, "sli '%s' records a %s elsewhere and a %s here: one sli has one kind", s.Name, s.Kind, kind)
+		c.errorf(e, "sli '%s' is of the kind %s elsewhere and %s here: one sli has one kind", s.Name, s.Kind, kind)
 		return types.Bad
 	}
 	got := tc.Args[own:]

@@ -33,6 +33,8 @@ func NewSLIReport(l *lower.SLILayout, series []agg.Series, lost uint64, elapsed 
 		row := SLIRow{Other: one.Other, Labels: LabelValues(l, one.Labels, v), Summary: Summary{Count: count}}
 		if scale != nil {
 			row.Summary = newSummary(one.Dist(l, scale))
+		} else if s.Kind == check.Gauge {
+			row.Level = int64(one.Words[lower.WordValue])
 		} else if bad := badWord(l); bad >= 0 {
 			row.Bad = one.Words[bad]
 		}

@@ -34,8 +34,9 @@ type Output interface {
 
 // Loss is one line on what was lost: how often, why, and where.
 type Loss struct {
-	Cause string // of ir.Loss
-	Map   string // the map concerned, "" for none
-	Place string // file:line:col, "" for none
-	Count uint64
+	Cause  string // of ir.Loss
+	Map    string // the map concerned, "" for none
+	Place  string // file:line:col, "" for none
+	Count  uint64
+	Detail string // more to say, "" for nothing
 }

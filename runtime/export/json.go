@@ -258,7 +258,11 @@ func appendJSONRow(dst []byte, r *SLIReport, row *SLIRow) []byte {
 		dst = appendQuoted(append(appendQuoted(dst, name), ": "...), value)
 	}
 	dst = append(dst, `}, `...)
-	if r.Kind == check.Ratio {
+	switch r.Kind {
+	case check.Gauge:
+		dst = appendJSONInt(append(dst, `"count": `...), row.Summary.Count, false)
+		return append(appendJSONInt(append(dst, `, "value": `...), uint64(row.Level), true), '}')
+	case check.Ratio, check.Counters:
 		dst = appendJSONInt(append(dst, `"count": `...), row.Summary.Count, false)
 		return append(appendJSONInt(append(dst, `, "bad": `...), row.Bad, false), '}')
 	}
