@@ -23,6 +23,7 @@ type session struct {
 	began   time.Time
 
 	format  export.Output
+	stacks  *stackReader
 	decoder *events.Handler
 	start   time.Time // attached
 	exited  bool
@@ -31,7 +32,8 @@ type session struct {
 }
 
 func (r *session) setup() error {
-	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen}
+	r.stacks = &stackReader{eng: r.eng}
+	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames}
 	if r.flags.format == "json" {
 		r.format = export.NewJSON(r.out, values)
 	} else {

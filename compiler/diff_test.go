@@ -62,7 +62,7 @@ func (o *outcome) raw(vary map[string]bool) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, o.results)
 	for _, name := range slices.Sorted(maps.Keys(o.maps)) {
-		if name == "globals" || name == "rodata" || name == "zeros" || strings.HasPrefix(name, "scratch") {
+		if name == "globals" || name == "rodata" || name == "zeros" || strings.HasPrefix(name, "scratch") || strings.HasPrefix(name, "stacks") {
 			continue
 		}
 		for _, k := range slices.Sorted(maps.Keys(o.maps[name])) {

@@ -53,7 +53,7 @@ func New() *Registry {
 			r.names[class] = append(r.names[class], f.Name)
 		}
 	}
-	vars := variables()
+	vars := append(variables(), stacks()...)
 	for i := range vars {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)

@@ -218,7 +218,7 @@ var elsewhere = map[string][]string{
 	"lang/check/sli.go":     {"ratio"},
 	"runtime/poll/poll.go":  {"max"},
 	// The parser must tell a builtin in brackets from a cast, and the attach points of probes from other items.
-	"lang/syntax/expr.go":  {"arg", "args", "goid", "nsecs", "pid", "retval", "tid"},
+	"lang/syntax/expr.go":  {"arg", "args", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
 	"lang/syntax/token.go": {"alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe"},
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},

@@ -30,6 +30,8 @@ type Program struct {
 
 	Objectives *Map // ObjectiveWords words for every slo of the script, which the engine sets; nil when no program reads them
 
+	Stacks map[int]*Map // return addresses by the ID of a stack, for each number of frames
+
 	Ring   *Map // the ring buffer, nil when nothing is sent to user space
 	Health *Map // one per-CPU value of len(Counters) words, nil when nothing is counted
 }

@@ -39,6 +39,8 @@ type Lowering interface {
 	Global(g Global) *Value
 	// Objective is the address of the words of an slo, which the engine sets while the script runs.
 	Objective(index int64) *Value
+	// StackMap keeps the return addresses of stacks of so many frames.
+	StackMap(depth int) *Map
 	// Goid is the ID of the running goroutine, where the target's form is GoArgs.
 	Goid() *Value
 	// Input is the address of what user space reads before each run of the program.

@@ -51,6 +51,7 @@ type lowerer struct {
 	globals  *ir.Map
 	zeros    *ir.Map
 	usedBy   map[*ir.Map][]*ir.Func // functions that aggregate into a map
+	groups   []*group
 }
 
 // Program lowers a checked script.
@@ -64,6 +65,7 @@ func Program(in *check.Program, opt Options) (*ir.Program, *Layout) {
 		l.sliMaps(s)
 	}
 	groups := l.place()
+	l.groups = groups
 	for _, g := range groups {
 		l.noteAggregations(g)
 	}
@@ -525,6 +527,7 @@ func (s site) Rodata(data string) *ir.Value                { return s.f.rodata(d
 func (s site) Global(g ir.Global) *ir.Value                { return s.f.global(g) }
 func (s site) Objective(index int64) *ir.Value             { return s.f.objectiveWords(index) }
 func (s site) Input(in *ir.Input) *ir.Value                { return s.f.input(in) }
+func (s site) StackMap(depth int) *ir.Map                  { return s.f.l.stackMap(depth) }
 func (s site) Goid() *ir.Value                             { return s.f.goid() }
 func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
 func (s site) Count(loss ir.Loss, m *ir.Map)               { s.f.count(loss, m) }
@@ -589,6 +592,28 @@ func (f *fn) input(in *ir.Input) *ir.Value {
 	out.Inputs.ValueSize += (in.Size + 7) &^ 7
 	f.Func.Inputs = append(f.Func.Inputs, in)
 	return f.Offset(f.MapValue(out.Inputs), int64(in.Offset))
+}
+
+// maxStacks is how many different stacks are kept.
+const maxStacks = 16384
+
+// stackMap keeps return addresses by their hash.
+func (l *lowerer) stackMap(depth int) *ir.Map {
+	if m := l.out.Stacks[depth]; m != nil {
+		return m
+	}
+	m := &ir.Map{Name: fmt.Sprintf("stacks%d", depth), Kind: ir.Hash, KeySize: 8, ValueSize: 8 * depth, MaxEntries: maxStacks, NoPrealloc: true}
+	for _, g := range l.groups {
+		if g.typ == ir.PerfEvent { // see prealloc
+			m.NoPrealloc, m.MaxEntries = false, maxStacks/4
+		}
+	}
+	l.out.Maps = append(l.out.Maps, m)
+	if l.out.Stacks == nil {
+		l.out.Stacks = map[int]*ir.Map{}
+	}
+	l.out.Stacks[depth] = m
+	return m
 }
 
 // goid is the ID of the running goroutine. Go's calling convention keeps the current g in R14, at the entry and at every

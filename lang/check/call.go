@@ -14,7 +14,13 @@ import (
 func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	f := c.opt.Universe.Func(e.Name.Text)
 	if f == nil {
-		if row, n := c.builtin(e.Name.Text); row != nil && len(e.Args) == 0 {
+		if row, n := c.builtin(e.Name.Text); row != nil && (len(e.Args) == 0 || row.Modes != nil) {
+			if row.Modes != nil {
+				var ok bool
+				if n, ok = c.mode(e, row); !ok {
+					return types.Bad
+				}
+			}
 			return c.useBuiltin(e, row, n)
 		}
 		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
@@ -50,6 +56,39 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		return types.None
 	}
 	return f.Result(tc)
+}
+
+// mode reads the arguments of a variable that takes a mode and a number: kstack(perf, 5).
+func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
+	args := e.Args
+	if len(args) > 0 {
+		if name, is := args[0].(*syntax.Name); is {
+			at := slices.Index(row.Modes, name.Text)
+			if at < 0 {
+				d := c.errorf(name, "unknown mode '%s' of %s", name.Text, row.Name)
+				suggest(d, name.Text, row.Modes)
+				if d.Hint == "" {
+					d.WithHint("modes: %s", strings.Join(row.Modes, ", "))
+				}
+				return 0, false
+			}
+			n, args = at*(row.Limit+1), args[1:]
+		}
+	}
+	if len(args) > 0 {
+		c.expr(args[0])
+		v, is := c.info.Consts[args[0]]
+		if !is || v < 1 || v > int64(row.Limit) {
+			c.errorf(args[0], "%s wants a literal from 1 to %d", row.Name, row.Limit)
+			return 0, false
+		}
+		n, args = n+int(v), args[1:]
+	}
+	if len(args) > 0 {
+		c.errorf(args[0], "%s() got too many arguments, want a mode and a limit", row.Name).WithHint("%s([mode][, limit])", row.Name)
+		return 0, false
+	}
+	return n, true
 }
 
 // callArgs types the arguments of a call and checks them against the row.

@@ -135,6 +135,8 @@ type Var struct {
 	Args     bool                                  // reads the probe's arguments
 	Varies   bool                                  // differs at every use within one action
 	PerProbe bool                                  // differs from target to target: the probe's name
+	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
+	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
 }
 

@@ -81,11 +81,13 @@ func (j *JSON) Map(s *agg.Snapshot, top, div int64) {
 	} else {
 		b = append(b, '{')
 		var key []byte
+		keys := j.values
+		keys.compact = true
 		for i, r := range s.Top(top) {
 			if i > 0 {
 				b = append(b, ", "...)
 			}
-			key = withoutBlanks(j.values.AppendKey(key[:0], s.Key, r.Key))
+			key = keys.AppendKey(key[:0], s.Key, r.Key)
 			b = append(appendQuoted(b, key), ": "...)
 			b = j.appendEntry(b, s.Value, r, div)
 		}
@@ -107,16 +109,6 @@ func mapType(t *types.Type) string {
 		return "dist"
 	}
 	return "map"
-}
-
-func withoutBlanks(b []byte) []byte {
-	out := b[:0]
-	for _, c := range b {
-		if c != ' ' {
-			out = append(out, c)
-		}
-	}
-	return out
 }
 
 func (j *JSON) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []byte {
