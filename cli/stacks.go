@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"encoding/binary"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
 	"github.com/slopebpf/slope/runtime/symbols"
@@ -65,7 +65,7 @@ func (r *session) noteProcesses() error {
 			continue
 		}
 		if err := r.eng.Read(m, func(key, _ []byte) error {
-			r.stacks.processes.Note(int(binary.LittleEndian.Uint64(key[at+8:])))
+			r.stacks.processes.Note(int(agg.Number(key[at+8:])))
 			return nil
 		}); err != nil {
 			return err
