@@ -2,6 +2,7 @@ package slo
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"sort"
 	"time"
@@ -35,13 +36,30 @@ func (r *rings) put(t int64, v Sums) {
 	}
 }
 
-// reach finds the ring and the boundary nearest to w before now.
-func reach(now, w int64) (ring int, slot int64) {
-	for ring < len(resolutions)-1 && resolutions[ring].span < w {
+// reach is the finest ring that reaches back to start.
+func reach(now, start int64) int {
+	ring := 0
+	for ring < len(resolutions)-1 && now-start > resolutions[ring].span {
 		ring++
 	}
-	res := resolutions[ring]
-	return ring, floorDiv(now-w+res.slot/2, res.slot)
+	return ring
+}
+
+// at is the sums at a moment. Between two boundaries what happened is taken as spread evenly, rounded down.
+func (r *rings) at(ring int, moment int64) Sums {
+	size := resolutions[ring].slot
+	slot := floorDiv(moment, size)
+	v, then := r[ring].around(slot)
+	if past := uint64(moment - slot*size); past > 0 && v != then {
+		part := func(d uint64) uint64 {
+			p := product(d, past)
+			q, _ := bits.Div64(p.hi, p.lo, uint64(size)) // fits: past is less than size
+			return q
+		}
+		d := then.minus(v)
+		v = v.plus(Sums{part(d.Bad), part(d.Total), part(d.Lost)})
+	}
+	return v
 }
 
 // ring is one resolution of one series: the sums at the boundaries at which they changed. A boundary without a point has
@@ -107,14 +125,18 @@ func (r *ring) put(slot int64, v Sums, horizon int64) {
 	r.chunks = append(r.chunks, chunk{slot, v, append(points, point{})})
 }
 
-// value is the sums at a boundary; at one before all that is known, those of the first that is.
-func (r *ring) value(slot int64) Sums {
+// around is the sums at a boundary, and at the next. At one before all that is known they are those of the first that is.
+func (r *ring) around(slot int64) (v, next Sums) {
 	i := sort.Search(len(r.chunks), func(i int) bool { return r.chunks[i].slot > slot })
 	if i == 0 {
-		if r.dropped {
-			return r.chunks[0].sums(0)
+		switch {
+		case r.dropped:
+			v = r.chunks[0].sums(0)
+			return v, v
+		case len(r.chunks) > 0 && r.chunks[0].slot == slot+1:
+			next = r.chunks[0].sums(0)
 		}
-		return Sums{}
+		return v, next
 	}
 	c := &r.chunks[i-1]
 	low, high := 0, len(c.points) // points[low] is not after slot, points[high] is
@@ -125,7 +147,18 @@ func (r *ring) value(slot int64) Sums {
 			high = mid
 		}
 	}
-	return c.sums(low)
+	v = c.sums(low)
+	switch {
+	case high < len(c.points):
+	case i < len(r.chunks):
+		c, high = &r.chunks[i], 0
+	default:
+		return v, v
+	}
+	if c.at(high) != slot+1 {
+		return v, v
+	}
+	return v, c.sums(high)
 }
 
 // len is how many points there are.

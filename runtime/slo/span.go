@@ -9,18 +9,19 @@ import (
 // edge is where a window starts now.
 type edge struct {
 	window           time.Duration
-	ring             int // fromPeriod: at the start of the period
-	slot             int64
+	ring             int // or fromPeriod
+	start            int64
 	length, observed int64 // ns
 }
 
+// fromPeriod is the edge at the start of the period of the calendar.
 const fromPeriod = -1
 
 // edgeOf finds the start of a rolling window that ends now.
 func (t *Tracker) edgeOf(o *tracked, window time.Duration) edge {
-	ring, slot := reach(t.clock.now, int64(window))
-	start := slot * resolutions[ring].slot
-	return t.edge(o, edge{window: window, ring: ring, slot: slot}, start, t.missedAt(ring, slot))
+	e := edge{window: window, start: t.clock.now - int64(window)}
+	e.ring = reach(t.clock.now, e.start)
+	return t.edge(o, e, t.missedAt(e.ring, e.start))
 }
 
 // edgeOfObjective finds the start of the window of an objective.
@@ -30,17 +31,18 @@ func (t *Tracker) edgeOfObjective(o *tracked) edge {
 		return t.edgeOf(o, o.Window.Rolling)
 	}
 	start := min(c.start-t.clock.shift, t.clock.now)
-	return t.edge(o, edge{window: time.Duration(t.clock.now - start), ring: fromPeriod}, start, c.missed)
+	return t.edge(o, edge{window: time.Duration(t.clock.now - start), ring: fromPeriod, start: start}, c.missed)
 }
 
 // edge fills in the length and how much of it was observed, by all parts where the objective is a composite.
-func (t *Tracker) edge(o *tracked, e edge, start, missed int64) edge {
-	e.length = t.clock.now - start
+func (t *Tracker) edge(o *tracked, e edge, missed int64) edge {
+	e.length = t.clock.now - e.start
 	for _, p := range o.Parts {
 		if part := t.objectives[p.Objective]; part.since > o.since {
 			o = part
 		}
 	}
+	start := e.start
 	if start < o.since {
 		start, missed = o.since, o.before
 	}
@@ -53,7 +55,7 @@ func (s *series) over(e edge) Sums {
 	if e.ring == fromPeriod {
 		return s.sum.minus(s.start)
 	}
-	return s.sum.minus(s.rings[e.ring].value(e.slot))
+	return s.sum.minus(s.rings.at(e.ring, e.start))
 }
 
 // span is what an objective did in a window.

@@ -11,18 +11,19 @@ import (
 //
 // Algorithm: each series (objective and group) has one set of counters that never go back, summed from what the kernel
 // shows, and rings of their values at the boundaries of slots of wall time (ring.go): 10 s for 6 h, 1 min for 3 d, 10 min
-// for 30 d. A window is the difference between now and the boundary nearest to its start, in the finest ring that reaches
-// there: exact where the start is a boundary, otherwise longer or shorter by at most half a slot. A period of the
-// calendar is the difference to the counters at its start, which are kept, so it is exact at any length. What counters
-// were at a boundary is what the reading nearest to it showed.
+// for 30 d. A window is the difference between the counters now and at its start, in the finest ring that reaches there:
+// exact where the start is a boundary; inside a slot its events are taken as spread evenly, so at most a quarter of a
+// slot's worth is off, and that only where their rate changes in it. A period of the calendar is the difference to the
+// counters at its start, which are kept, so it is exact at any length. What counters were at a boundary is what the
+// reading nearest to it showed.
 //
 // Time is a timeline of its own (clock.go). Between two readings more than Gap apart nothing was observed: the counters
 // count as unchanged up to the later reading, and the time as missed, which is a series of its own, in ms. The coverage of
 // a window is its length less what was missed and less what was before the first reading. The first reading of a
 // tracker that resumes (store.go) ends such a gap, however short.
 //
-// Invariants: counters of a series never go back; a window of 5 min to 6 h is exact on slots of 10 s; decisions are integer
-// arithmetic; without events there is no verdict; the same readings give the same answers.
+// Invariants: counters of a series never go back; a window of up to 6 h is exact at boundaries of 10 s; decisions are
+// integer arithmetic; without events there is no verdict; the same readings give the same answers.
 //
 // Memory is 16 bytes a point: up to 10,800 points, 185 KB a series after 30 days of events in every slot; 2 KB after a
 // minute; a series in which little happens has few points. A series that the kernel does not show for 30 days, and that
@@ -35,8 +36,9 @@ type Tracker struct {
 	objectives []*tracked
 	options    Options
 	missed     rings // Sums.Bad is the time that was not observed, in ms
-	missedNS   int64
-	resumed    bool // the next reading is the first one after a start from a file
+	missedNS   int64 // all of it, in whole ms
+	resumed    bool  // the next reading is the first one after a start from a file
+	continued  bool  // and the kernel's counters went on meanwhile
 	pruned     int64
 }
 
@@ -153,8 +155,7 @@ func (t *Tracker) Observe(at Instant, readings []Reading) []Change {
 	now := t.clock.now
 	step := interval{from: from, to: now, turn: from + (now-from+1)/2, missed: first || now-from > int64(t.options.Gap)}
 	if t.resumed {
-		step.missed = !t.options.Pinned
-		t.resumed = false
+		step.missed, t.resumed = !t.continued, false
 	}
 	if step.missed {
 		step.turn = now
@@ -198,21 +199,24 @@ func (t *Tracker) miss(from, to int64) {
 	if to <= from {
 		return
 	}
-	milli := func(at int64) Sums { return Sums{Bad: uint64((t.missedNS + at - from) / int64(time.Millisecond))} }
+	// Rounded up, so that all after the gap reads as observed in full.
+	const ms = int64(time.Millisecond)
+	whole := ceilDiv(to-from, ms) * ms
+	milli := func(d int64) Sums { return Sums{Bad: uint64((t.missedNS + d) / ms)} }
 	for i, res := range resolutions {
 		last := ceilDiv(to, res.slot)
 		horizon := last - res.span/res.slot - 2
 		for slot := max(ceilDiv(from, res.slot), horizon); slot < last; slot++ {
-			t.missed[i].put(slot, milli(slot*res.slot), horizon)
+			t.missed[i].put(slot, milli(slot*res.slot-from), horizon)
 		}
-		t.missed[i].put(last, milli(to), horizon)
+		t.missed[i].put(last, milli(whole), horizon)
 	}
-	t.missedNS += to - from
+	t.missedNS += whole
 }
 
-// missedAt is the time missed until a boundary.
-func (t *Tracker) missedAt(ring int, slot int64) int64 {
-	return int64(t.missed[ring].value(slot).Bad) * int64(time.Millisecond)
+// missedAt is the time missed until a moment.
+func (t *Tracker) missedAt(ring int, moment int64) int64 {
+	return int64(t.missed.at(ring, moment).Bad) * int64(time.Millisecond)
 }
 
 // turnPeriod begins a new period where it is time to. It tells whether it did, and the moment on the timeline.
@@ -223,12 +227,9 @@ func (t *Tracker) turnPeriod(o *tracked, step interval) (bool, int64) {
 	}
 	wall := t.clock.wall()
 	switch {
-	case c.end == 0:
-		c.set(wall)
-		c.missed = o.before
-		return false, 0
-	case wall < c.start-holdPeriod:
-		// The clock was wrong. The rings know the counters at the true start to a slot, or the oldest there are.
+	case c.end == 0 || wall < c.start-holdPeriod:
+		// The first reading, or another window, or the clock was wrong. The rings know the counters at the start of the
+		// period to a slot, or the oldest there are.
 		c.set(wall)
 		t.restart(o)
 		return false, 0
@@ -247,10 +248,10 @@ func (t *Tracker) turnPeriod(o *tracked, step interval) (bool, int64) {
 // restart takes the counters at the start of the period from the rings.
 func (t *Tracker) restart(o *tracked) {
 	start := o.calendar.start - t.clock.shift
-	ring, slot := reach(t.clock.now, max(t.clock.now-start, 0))
-	o.calendar.missed = t.missedAt(ring, slot)
+	ring := reach(t.clock.now, start)
+	o.calendar.missed = t.missedAt(ring, start)
 	for _, s := range o.sorted {
-		s.start = s.rings[ring].value(slot)
+		s.start = s.rings.at(ring, start)
 	}
 }
 
@@ -294,9 +295,8 @@ func (t *Tracker) move(o *tracked, s *series, step interval, turned bool, start 
 
 // observedMinute is how much of the minute before a boundary was observed.
 func (t *Tracker) observedMinute(o *tracked, boundary int64) time.Duration {
-	slot := resolutions[0].slot
 	from := max(boundary-int64(time.Minute), o.since)
-	missed := t.missedAt(0, boundary/slot) - t.missedAt(0, ceilDiv(from, slot))
+	missed := t.missedAt(0, boundary) - t.missedAt(0, from)
 	return time.Duration(boundary - from - missed)
 }
 
