@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {"lang/source"},
 	"runtime/poll":           {},
+	"runtime/judge":          {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/export", "runtime/slo"},
 	"runtime/rules":          {"lang/source", "lang/syntax", "runtime/export"},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg", "runtime/poll"},
 	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/poll", "runtime/agg", "runtime/export"},

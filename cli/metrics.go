@@ -9,6 +9,7 @@ import (
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/judge"
 )
 
 // listen serves the metrics, when the script has indicators or it was asked for. stop lets a running scrape end.
@@ -60,13 +61,20 @@ func (r *session) scrape() (*export.Scrape, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.Indicators = append(s.Indicators, export.Indicator{Layout: l, Scale: r.scale(l.SLI), Series: series})
+		in := export.Indicator{Layout: l, Scale: r.scale(l.SLI), Series: series, Exemplars: exemplars(l, series)}
+		missing, _, _, err := judge.Unknown(r.obj, r.eng, l)
+		if err != nil {
+			return nil, err
+		}
+		in.Unknown = &missing
+		s.Indicators = append(s.Indicators, in)
 		spans, err := r.eng.Spans(l)
 		if err != nil {
 			return nil, err
 		}
 		s.Lost[ir.LossSpanFull.String()] += spans.Lost()
 	}
+	s.Objectives = r.follows.status()
 	losses, err := r.losses()
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
@@ -13,6 +14,7 @@ import (
 // stackReader finds the calls of recorded stacks. Symbols are read when the first stack is printed.
 type stackReader struct {
 	eng       *engine.Engine
+	mu        sync.Mutex
 	kernel    *symbols.Kernel
 	opened    bool
 	processes symbols.Processes
@@ -20,6 +22,8 @@ type stackReader struct {
 
 // frames implements export.Stacks.
 func (s *stackReader) frames(t *types.Type, id, pid uint64) []export.Frame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	addrs := s.eng.Stack(t.Kept(), id)
 	out := make([]export.Frame, 0, len(addrs))
 	for _, addr := range addrs {
@@ -65,6 +69,8 @@ func (r *session) noteProcesses() error {
 			continue
 		}
 		if err := r.eng.Read(m, func(key, _ []byte) error {
+			r.stacks.mu.Lock()
+			defer r.stacks.mu.Unlock()
 			r.stacks.processes.Note(int(agg.Number(key[at+8:])))
 			return nil
 		}); err != nil {

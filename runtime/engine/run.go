@@ -38,6 +38,7 @@ type Hooks struct {
 	Exited   func() bool // asked after every record: has the script called exit()?
 	Idle     func()      // after every drain, for output that waits
 	Stay     bool        // wait for the context also where a script has nothing but begin and end
+	Lock     sync.Locker // held while records are handed over; may be nil
 }
 
 // detachGrace bounds the wait for programs that were running when they were detached.
@@ -152,6 +153,10 @@ func (e *Engine) waits() bool {
 func (e *Engine) drain(h Hooks, drop func() bool) int {
 	if e.ring == nil {
 		return 0
+	}
+	if h.Lock != nil {
+		h.Lock.Lock()
+		defer h.Lock.Unlock()
 	}
 	before := e.ring.Damaged
 	n := e.ring.Drain(func(record []byte) {

@@ -29,6 +29,7 @@ type Output interface {
 	Losses(l []Loss)
 	SLIs(r []SLIReport)
 	SLOs(r []SLOReport)
+	Notice(n Notice)
 	Err() error
 }
 

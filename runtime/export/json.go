@@ -123,7 +123,7 @@ func (j *JSON) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []
 		return appendJSONBars(dst, bars(typ.Agg, r.Words, div), typ.Agg.Kind == types.HistAgg)
 	case types.DistAgg:
 		d := agg.NewDist(j.scale(int(typ.Agg.Args[0])), r.Words)
-		dst = appendJSONSummary(append(dst, '{'), newSummary(d))
+		dst = appendJSONSummary(append(dst, '{'), NewSummary(d))
 		dst = append(dst, `, "buckets": `...)
 		return append(appendJSONBuckets(dst, DistBuckets(d, len(d.Buckets)+1)), '}')
 	}
@@ -278,12 +278,20 @@ func (j *JSON) SLOs(reports []SLOReport) {
 		b = appendJSONInt(append(b, `], "objective_ppb": `...), r.PPB, false)
 		b = appendJSONInt(append(b, `, "total": `...), r.Total, false)
 		b = appendJSONInt(append(b, `, "bad": `...), r.Bad, false)
-		if r.State == NoData {
-			b = append(b, `, "compliance_percent": null, "budget_left_ppm": null`...)
+		b = appendJSONInt(append(b, `, "lost": `...), r.Lost, false)
+		if r.Compliance == "" {
+			b = append(b, `, "compliance_percent": null`...)
 		} else {
 			b = append(append(b, `, "compliance_percent": `...), r.Compliance...)
+		}
+		if r.State == NoData {
+			b = append(b, `, "budget_left_ppm": null`...)
+		} else {
 			b = strconv.AppendInt(append(b, `, "budget_left_ppm": `...), r.BudgetLeft, 10)
 		}
+		b = appendJSONInt(append(b, `, "burn_rate_1h_milli": `...), r.Burn1h, false)
+		b = appendJSONInt(append(b, `, "burn_rate_6h_milli": `...), r.Burn6h, false)
+		b = strconv.AppendUint(append(b, `, "coverage_ppm": `...), uint64(r.Coverage), 10)
 		j.line(append(appendQuoted(append(b, `, "state": `...), string(r.State)), "}}"...))
 	}
 }

@@ -218,7 +218,7 @@ func (w *writer) indicator(in *Indicator) {
 		events := f.family("slope_sli_events_total", "Events that an indicator counted.", dto.MetricType_COUNTER)
 		var bads *dto.MetricFamily
 		bad := badWord(l)
-		if s.Kind == check.Ratio && bad >= 0 {
+		if (s.Kind == check.Ratio || s.Kind == check.Counters) && bad >= 0 {
 			bads = f.family("slope_sli_bad_events_total", "Events that an indicator counted as bad.", dto.MetricType_COUNTER)
 		}
 		for _, x := range rows {
@@ -231,8 +231,11 @@ func (w *writer) indicator(in *Indicator) {
 				}
 			}
 		}
-		if s.Kind == check.Distribution {
+		switch s.Kind {
+		case check.Distribution:
 			w.distribution(in, names, rows)
+		case check.Gauge:
+			w.level(in, names, rows)
 		}
 	}
 	for _, o := range l.Objectives {
@@ -241,7 +244,7 @@ func (w *writer) indicator(in *Indicator) {
 		}
 		own := []Label{{"slo", o.SLO.Name}, own}
 		w.gauge("slope_slo_objective_ratio", "Part of the events that the objective wants to be good.", float64(o.SLO.PPB)/1e9, own...)
-		w.gauge("slope_slo_window_seconds", "Length of the objective's rolling window.", float64(o.SLO.Window)/1e9, own...)
+		w.gauge("slope_slo_window_seconds", "Length of the objective's rolling window.", o.SLO.Nominal().Seconds(), own...)
 		w.gauge("slope_slo_info", "The objectives of the script.", 1, w.infoLabels(o.SLO, own)...)
 		if len(rows) == 0 {
 			continue
@@ -254,6 +257,20 @@ func (w *writer) indicator(in *Indicator) {
 			f.counter(events, labels, float64(x.words[o.Total]))
 			f.counter(bads, labels, float64(x.words[o.Bad]))
 		}
+	}
+}
+
+// level makes the gauge of an indicator: its last value, in the base unit.
+func (w *writer) level(in *Indicator, names []string, rows []row) {
+	s := in.Layout.SLI
+	help := s.Doc
+	if help == "" {
+		help = "Level of the indicator " + s.Name + "."
+	}
+	levels := w.f.family(HistogramName(s), valid(help), dto.MetricType_GAUGE)
+	plan := w.f.plan(nil, names...)
+	for _, x := range rows {
+		w.f.gauge(levels, w.f.labels(plan, x.columns), float64(int64(x.words[lower.WordValue]))/float64(s.Unit.PerBase()))
 	}
 }
 

@@ -43,7 +43,11 @@ type AlertStatus struct {
 
 // objective makes the metrics of a status.
 func (w *writer) objective(o *ObjectiveStatus) {
-	all := labelNames(o.SLO.SLI)
+	var all []string
+	sli := "" // a composite has none
+	if o.SLO.SLI != nil {
+		all, sli = labelNames(o.SLO.SLI), o.SLO.SLI.Name
+	}
 	names := make([]string, len(o.SLO.By))
 	for i, at := range o.SLO.By {
 		names[i] = all[at]
@@ -51,7 +55,7 @@ func (w *writer) objective(o *ObjectiveStatus) {
 			names[i] += "_label"
 		}
 	}
-	own := []Label{{"slo", o.SLO.Name}, {"sli", o.SLO.SLI.Name}}
+	own := []Label{{"slo", o.SLO.Name}, {"sli", sli}}
 	plans := map[Label]*labelPlan{}
 	for i := range o.Groups {
 		g := &o.Groups[i]
@@ -94,9 +98,17 @@ func (w *writer) objective(o *ObjectiveStatus) {
 	}
 }
 
+// objectiveWindow names an objective's window.
+func objectiveWindow(o *check.SLO) string {
+	if o.Calendar != "" {
+		return "calendar " + o.Calendar
+	}
+	return window(o.Window)
+}
+
 // infoLabels are the labels of slope_slo_info: what the objective has of its own comes last and replaces nothing.
 func (w *writer) infoLabels(o *check.SLO, own []Label) []Label {
-	out := append(own[:len(own):len(own)], Label{"window", window(o.Window)})
+	out := append(own[:len(own):len(own)], Label{"window", objectiveWindow(o)})
 	for i := range w.s.Objectives {
 		if w.s.Objectives[i].SLO != o {
 			continue

@@ -48,7 +48,8 @@ type DistBucket struct {
 	Count        uint64
 }
 
-func newSummary(d agg.Dist) Summary {
+// NewSummary computes the numbers of a distribution.
+func NewSummary(d agg.Dist) Summary {
 	s := Summary{Count: d.Count, Sum: d.Sum, Mean: d.Mean(), Max: float64(d.Max())}
 	for _, p := range [...]struct {
 		q  float64
