@@ -187,6 +187,9 @@ func (l *lowerer) place() []*group {
 				burning = cl.Burning
 				key += " while " + burning.Name
 			}
+			if hook.Kind == types.HookPoll { // what one cannot read must not stop another
+				key += fmt.Sprint(" clause ", ci)
+			}
 			g := byHook[key]
 			if g == nil {
 				g = &group{typ: typ, hooks: []types.Hook{hook}, burning: burning}

@@ -40,8 +40,8 @@ func (e *Engine) PollFailures() []PollFailure {
 	return out
 }
 
-// pollAll runs every poll program once.
-func (e *Engine) pollAll() error {
+// PollNow runs every poll program once.
+func (e *Engine) PollNow() error {
 	for _, p := range e.all {
 		if p.fn.Hooks[0].Kind == types.HookPoll {
 			if err := e.pollOnce(p); err != nil {

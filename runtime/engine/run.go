@@ -52,7 +52,7 @@ func (e *Engine) Run(ctx context.Context, h Hooks) error {
 	}
 	err := e.runAttached(ctx, h)
 	if err == nil {
-		err = e.pollAll() // counters are counted to the end
+		err = e.PollNow() // counters are counted to the end
 	}
 	detach := e.Detach()
 	if err != nil {
@@ -91,7 +91,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 	} else if err != nil {
 		return err
 	}
-	if err := e.pollAll(); err != nil { // what counters count from
+	if err := e.PollNow(); err != nil { // what counters count from
 		return err
 	}
 	h.Attached()

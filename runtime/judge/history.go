@@ -23,7 +23,7 @@ type history struct {
 type snapshot struct {
 	at     time.Time
 	words  []uint64            // of all label sets together
-	labels map[string][]uint64 // by label set, as printed: the words before the exemplar and the histogram
+	labels map[string][]uint64 // by label set: the words up to the time of the exemplar, or to the histogram
 }
 
 // otherLabels stands for the label sets beyond the limit.
@@ -39,7 +39,7 @@ func (h *history) note(l *lower.SLILayout, series []agg.Series, at time.Time) {
 	s := snapshot{at: at, words: make([]uint64, l.Words), labels: make(map[string][]uint64, len(series))}
 	head := l.Histogram
 	if l.Exemplar > 0 {
-		head = l.Exemplar
+		head = l.Exemplar + lower.ExemplarTime + 1
 	}
 	for _, x := range series {
 		for i, w := range x.Words {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
@@ -230,10 +231,13 @@ func (j *Judge) counts(rep *Incident, o *check.SLO, in *incident) error {
 	if err != nil {
 		return err
 	}
-	since := uint64(max(j.opt.Clock().Boot-j.opt.Clock().Wall.Sub(in.began), 0))
 	for _, x := range series {
 		e, ok := x.Exemplar(l)
-		if !ok || e.Time < since {
+		id := string(x.Labels)
+		if x.Other {
+			id = otherLabels
+		}
+		if was := began.labels[id]; !ok || was != nil && was[l.Exemplar+lower.ExemplarTime] == e.Time {
 			continue
 		}
 		rep.Examples = append(rep.Examples, Example{Labels: export.LabelValues(l, x.Labels, j.opt.Values), Pid: e.Pid, Tid: e.Tid, Goid: e.Goid,
