@@ -42,6 +42,7 @@ type runFlags struct {
 	list       bool
 	listen     string
 	test       bool
+	export     exportFlags
 }
 
 // newRun is the root command: run a script.
@@ -83,6 +84,7 @@ export to Prometheus, compiled to eBPF by its own compiler.`,
 	fl.BoolVarP(&f.list, "list", "l", false, "list probes that match a pattern")
 	fl.BoolVar(&f.test, "test", false, "run test probes")
 	fl.StringVar(&f.listen, "listen", "", "serve /metrics on this address, or off (default "+defaultListen+" for scripts with an sli)")
+	f.export.add(fl)
 	return c
 }
 
@@ -101,7 +103,7 @@ func (f *runFlags) check(args []string) error {
 	case !f.given && len(args) == 0:
 		return usagef("got no script: give a FILE, - for the standard input, or -e 'program' (the interactive shell is not part of this version)")
 	}
-	return nil
+	return f.export.check(f.listen)
 }
 
 // run compiles and runs a script.
