@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"runtime/agg":            {"lang/types", "lang/check", "compiler/ir", "compiler/lower", "compiler/native"},
 	"runtime/events":         {"lang/types", "compiler/ir", "runtime/export", "runtime/agg"},
 	"runtime/export":         {"lang", "compiler/ir", "compiler/lower", "compiler/native", "runtime/agg", "runtime/slo"},
+	"runtime/push":           {},
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {"lang/source"},
 	"runtime/poll":           {},

@@ -45,6 +45,7 @@ type runFlags struct {
 	every      time.Duration
 	state      string
 	incidents  string
+	export     exportFlags
 }
 
 // newRun is the root command: run a script.
@@ -89,6 +90,7 @@ export to Prometheus, compiled to eBPF by its own compiler.`,
 	fl.StringVar(&f.incidents, "incidents", "", "write reports of burning objectives to this directory (default that of --state)")
 	fl.BoolVar(&f.test, "test", false, "run test probes")
 	fl.StringVar(&f.listen, "listen", "", "serve /metrics on this address, or off (default "+defaultListen+" for scripts with an sli)")
+	f.export.add(fl)
 	return c
 }
 
@@ -109,7 +111,7 @@ func (f *runFlags) check(args []string) error {
 	case !f.given && len(args) == 0:
 		return usagef("got no script: give a FILE, - for the standard input, or -e 'program' (the interactive shell is not part of this version)")
 	}
-	return nil
+	return f.export.check(f.listen)
 }
 
 // run compiles and runs a script.

@@ -63,12 +63,12 @@ func (r *session) attached(addr string) {
 	case len(r.obj.Checked.SLIs) > 0 && r.flags.format == "text":
 		at := ""
 		if addr != "" {
-			at = " · /metrics on http://" + addr
+			at = " · /metrics on " + addr
 		}
 		fmt.Fprintf(r.streams.Err, "attached %d probes in %s%s · Ctrl-C to stop\n", n, milliseconds(r.start.Sub(r.began)), at)
 	default:
 		if addr != "" {
-			fmt.Fprintf(r.streams.Err, "/metrics on http://%s\n", addr)
+			fmt.Fprintf(r.streams.Err, "/metrics on %s\n", addr)
 		}
 		r.format.AttachedProbes(n)
 	}

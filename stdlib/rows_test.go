@@ -236,14 +236,17 @@ var elsewhere = map[string][]string{
 	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile"},
 	"stdlib/machine.go":          {"comm"},
 	// Words of the output formats, of a flag, of an emulator's option, and of what an objective counts.
-	"runtime/export/json.go":        {"dist", "hist", "max", "printf", "stats", "time"},
-	"runtime/export/gate_report.go": {"ratio"},
-	"runtime/export/sli.go":         {"bad", "count", "max"},
-	"runtime/export/prometheus.go":  {"probe"},
-	"cli/run.go":                    {"pid"},
-	"cli/check.go":                  {"exit"},
-	"bpf/vmtest/main.go":            {"max"},
-	"compiler/explain.go":           {"good"},
+	"runtime/export/json.go":         {"dist", "hist", "max", "printf", "stats", "time"},
+	"runtime/export/gate_report.go":  {"ratio"},
+	"runtime/export/sli.go":          {"bad", "count", "max"},
+	"runtime/export/prometheus.go":   {"probe"},
+	"cli/run.go":                     {"pid"},
+	"cli/objectives.go":              {"alert"},
+	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
+	"runtime/export/promlabel.go":    {"probe"},
+	"cli/check.go":                   {"exit"},
+	"bpf/vmtest/main.go":             {"max"},
+	"compiler/explain.go":            {"good"},
 }
 
 // TestNames makes sure that a row's name is written in its row only.

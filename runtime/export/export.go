@@ -6,7 +6,7 @@
 // plain data that every output and the metrics share.
 //
 // Invariants: text and JSON of what bpftrace has are equal to bpftrace's to the byte; an exact number is never rounded
-// into the other verdict; nothing here reads a map or keeps state between calls but the first write error.
+// into the other verdict; nothing here reads a map or keeps state between calls but the first write error, and Expiry.
 //
 // Start at Output; text.go, json.go implement it, prometheus.go is the scrape.
 package export
