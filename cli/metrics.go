@@ -264,6 +264,10 @@ func (r *session) scrape() (*export.Scrape, error) {
 		s.Lost[ir.LossSpanFull.String()] += spans.Lost()
 	}
 	s.Objectives = r.follows.status()
+	var err error
+	if s.Exported, err = r.exports(); err != nil {
+		return nil, err
+	}
 	losses, err := r.losses()
 	if err != nil {
 		return nil, err

@@ -176,6 +176,9 @@ func (s Streams) run(f *runFlags, args []string) error {
 	if dump != nil {
 		return nil
 	}
+	if diags := checkExports(obj); diags.HasErrors() {
+		return diags
+	}
 	return s.runObject(f, w, obj, c, pid)
 }
 

@@ -26,6 +26,8 @@ type session struct {
 	printing sync.Mutex // guards format and out
 	values   export.Values
 	follows  *objectives // nil without any
+	scalesMu sync.Mutex  // guards scales
+	scales   map[int]*agg.Scale
 	format   export.Output
 	stacks   *stackReader
 	decoder  *events.Handler

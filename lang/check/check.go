@@ -114,7 +114,7 @@ func (c *checker) declare() {
 		case *syntax.Fn:
 			c.notYet(it, "functions are")
 		case *syntax.Export:
-			c.notYet(it, "export declarations are")
+			c.export(it)
 		case *syntax.Test:
 			c.notYet(it, "test blocks are")
 		case *syntax.CDef:
@@ -331,6 +331,7 @@ func (c *checker) walk() {
 	if !c.final {
 		return
 	}
+	c.finishExports()
 	for _, m := range c.prog.Maps {
 		if m.Value == nil && m.Kind != "" {
 			c.diags.Warnf(c.file.Source, m.Span, "map '%s' is declared and never used", m.Name)

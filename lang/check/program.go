@@ -25,6 +25,7 @@ type Program struct {
 	Clauses  []*Clause
 	SLIs     []*SLI
 	SLOs     []*SLO
+	Exports  []*Export
 }
 
 // Map is one of the script's maps.
