@@ -9,7 +9,7 @@ import (
 // TestExports puts plain maps into the metrics, with the numbers that the script prints at the end.
 func TestExports(t *testing.T) {
 	path, comm := ownDD(t)
-	p := trace(t, "--listen", "127.0.0.1:0", "-c", "sh -c '"+path+ddArgs+" status=none; sleep 60'", "-e", strings.ReplaceAll(`
+	p := trace(t, "--listen", "127.0.0.1:0", "-c", "sh -c '"+path+ddArgs+" status=none; exec sleep 60'", "-e", strings.ReplaceAll(`
 		tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { @reads[comm] = count(); @size = dist(args.count); @last[comm] = args.count; }
 		interval:ms:1 { @ticks++; }
 		interval:s:3 { exit(); }
@@ -40,7 +40,7 @@ func TestExports(t *testing.T) {
 // TestExemplars looks for the bad event of a known process in the metrics.
 func TestExemplars(t *testing.T) {
 	path, comm := ownDD(t)
-	p := trace(t, "--listen", "127.0.0.1:0", "-c", "sh -c '"+path+ddArgs+" status=none; sleep 60'", "-e", strings.ReplaceAll(`
+	p := trace(t, "--listen", "127.0.0.1:0", "-c", "sh -c '"+path+ddArgs+" status=none; exec sleep 60'", "-e", strings.ReplaceAll(`
 		sli reads { unit = seconds;
 			tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { start(tid); }
 			tracepoint:syscalls:sys_exit_read /comm == "COMM"/ { trace(comm); observe(stop(tid)); } }
@@ -63,7 +63,7 @@ func TestExemplars(t *testing.T) {
 // TestObjectiveTable prints the objectives with their burn rates, every second and in the end.
 func TestObjectiveTable(t *testing.T) {
 	path, comm := ownDD(t)
-	r := named(t, "--listen", "off", "--every", "1s", "-c", "sh -c '"+path+" if=/dev/zero of=/dev/null bs=1 count=1000 status=none; sleep 60'", "-e", `
+	r := named(t, "--listen", "off", "--every", "1s", "-c", "sh -c '"+path+" if=/dev/zero of=/dev/null bs=1 count=1000 status=none; exec sleep 60'", "-e", `
 		sli reads { tracepoint:syscalls:sys_exit_read /comm == "COMM"/ { event(args.ret < 0); } }
 		sli mem { unit = ratio; poll:1s { level(ratio(read("/proc/meminfo", "MemAvailable"), read("/proc/meminfo", "MemTotal"))); } }
 		slo failing = 99% of reads over 30d;
