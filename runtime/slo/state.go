@@ -11,7 +11,7 @@ import (
 
 // The file of a tracker's state: a magic line, the version, the clocks, the missed time, the objectives with their
 // series, and the CRC-32C of all that. Numbers are varints. Points of rings are differences to the point before; most
-// take one byte for the slot and which sums moved, and two or three for Total.
+// take two or three bytes for Total and one for Bad.
 
 const (
 	stateMagic   = "slope slo state\n"
@@ -76,19 +76,55 @@ func (e *encoder) rings(r *rings) {
 		for j := range r[i].chunks {
 			c := &r[i].chunks[j]
 			for k := range c.points {
-				d := c.sums(k).minus(v)
-				e.u(uint64(c.at(k)-slot)<<2 | flags(d.Bad != 0, d.Lost != 0))
-				e.u(d.Total)
-				if d.Bad != 0 {
-					e.u(d.Bad)
-				}
-				if d.Lost != 0 {
-					e.u(d.Lost)
-				}
+				e.point(c.at(k)-slot, c.sums(k).minus(v))
 				slot, v = c.at(k), c.sums(k)
 			}
 		}
 	}
+}
+
+// point writes how much further a point is than the one before. Its first number is Total with a bit for Bad, and a bit for
+// more to come: another slot than the next, Lost, or a Total too large for the bits.
+func (e *encoder) point(slots int64, d Sums) {
+	large := d.Total >= 1<<61
+	odd := slots != 1 || d.Lost != 0 || large
+	first := flags(d.Bad != 0, odd)
+	if !large {
+		first |= d.Total << 2
+	}
+	e.u(first)
+	if odd {
+		e.u(uint64(slots)<<2 | flags(d.Lost != 0, large))
+	}
+	if large {
+		e.u(d.Total)
+	}
+	if d.Lost != 0 {
+		e.u(d.Lost)
+	}
+	if d.Bad != 0 {
+		e.u(d.Bad)
+	}
+}
+
+func (d *decoder) point() (slots uint64, v Sums) {
+	slots = 1
+	first := d.u()
+	v.Total = first >> 2
+	if first&2 != 0 {
+		more := d.u()
+		slots = more >> 2
+		if more&2 != 0 {
+			v.Total = d.u()
+		}
+		if more&1 != 0 {
+			v.Lost = d.u()
+		}
+	}
+	if first&1 != 0 {
+		v.Bad = d.u()
+	}
+	return slots, v
 }
 
 // encode writes the state of a tracker.
@@ -213,19 +249,12 @@ func (d *decoder) rings(now int64) (r rings) {
 		r[i].dropped = n&1 == 1
 		last, slot, v := ceilDiv(now, res.slot), int64(0), Sums{}
 		for k := uint64(0); k < n>>1 && d.err == nil; k++ {
-			moved := d.u()
-			if moved>>2 > uint64(last-slot) || k > 0 && moved>>2 == 0 {
+			slots, moved := d.point()
+			if slots > uint64(last-slot) || k > 0 && slots == 0 {
 				d.fail("a point is out of order")
 				break
 			}
-			slot += int64(moved >> 2)
-			v.Total += d.u()
-			if moved&1 != 0 {
-				v.Bad += d.u()
-			}
-			if moved&2 != 0 {
-				v.Lost += d.u()
-			}
+			slot, v = slot+int64(slots), v.plus(moved)
 			r[i].put(slot, v, math.MinInt64)
 		}
 		if r[i].dropped && len(r[i].chunks) == 0 {
