@@ -234,7 +234,14 @@ func (d *decoder) flag() bool           { return d.upTo(1) == 1 }
 func (d *decoder) sums() Sums           { return Sums{d.u(), d.u(), d.u()} }
 
 // count reads how many items of at least size bytes follow.
-func (d *decoder) count(size int) int { return int(d.upTo(uint64(len(d.b) / size))) }
+func (d *decoder) count(size int) int {
+	n := d.u()
+	if n > uint64(len(d.b)/size) {
+		d.fail("more items are told of than fit")
+		return 0
+	}
+	return int(n)
+}
 
 func (d *decoder) s() string {
 	n := d.count(1)
@@ -243,14 +250,15 @@ func (d *decoder) s() string {
 	return v
 }
 
-func (d *decoder) rings(now int64) (r rings) {
+// rings reads points that grow up to a limit.
+func (d *decoder) rings(now int64, limit Sums) (r rings) {
 	for i, res := range resolutions {
 		n := d.u()
 		r[i].dropped = n&1 == 1
 		last, slot, v := ceilDiv(now, res.slot), int64(0), Sums{}
 		for k := uint64(0); k < n>>1 && d.err == nil; k++ {
 			slots, moved := d.point()
-			if slots > uint64(last-slot) || k > 0 && slots == 0 {
+			if slots > uint64(last-slot) || k > 0 && slots == 0 || !moved.within(limit.minus(v)) {
 				d.fail("a point is out of order")
 				break
 			}
@@ -284,7 +292,7 @@ func decode(b []byte) (*saved, error) {
 	}
 	now := f.clock.now
 	f.missedNS = d.ns(now)
-	f.missed = d.rings(now)
+	f.missed = d.rings(now, Sums{Bad: uint64(f.missedNS / int64(time.Millisecond))})
 	for range d.count(12) {
 		f.objectives = append(f.objectives, d.objective(now, f.missedNS))
 		if d.err != nil {
@@ -314,7 +322,10 @@ func (d *decoder) objective(now, missed int64) savedObjective {
 		}
 		s.next = s.event
 		s.seen = d.ns(now)
-		s.rings = d.rings(now)
+		if !s.start.within(s.sum) || !s.close.within(s.event) || o.kind&flags(true) == 0 && s.sum != s.event {
+			d.fail("counters go back")
+		}
+		s.rings = d.rings(now, s.sum)
 		s.alert = alert{state: State(d.upTo(uint64(StatePage))), since: d.ns(now), cause: int(d.upTo(math.MaxInt32))}
 		for range o.conditions {
 			s.alert.latches = append(s.alert.latches, latch{d.flag(), d.ns(now)})

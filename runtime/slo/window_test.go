@@ -99,7 +99,7 @@ func TestWindowsOfRandomReadings(t *testing.T) {
 					t.Fatalf("seed %d: reading %d: a reading out of order changed %+v", seed, i, c)
 				}
 			}
-			m.add(noon.Add(s.d).UnixNano(), s.counted, false)
+			m.add(noon.Add(s.d).UnixNano(), s.counted)
 			if want := m.decide(); state != want || tr.State(0) != want {
 				t.Fatalf("seed %d: reading %d: got %s, want %s", seed, i, state, want)
 			}
