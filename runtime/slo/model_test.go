@@ -32,12 +32,12 @@ func newModel(o Objective) *model {
 	return m
 }
 
-// add notes a reading. down says that nobody looked since the last one, however short.
-func (m *model) add(t int64, v Sums, down bool) {
+// add notes a reading.
+func (m *model) add(t int64, v Sums) {
 	turn, missed := t, int64(0)
 	if n := len(m.times) - 1; n >= 0 {
 		missed = m.missed[n]
-		if d := t - m.times[n]; down || d > m.gap {
+		if d := t - m.times[n]; d > m.gap {
 			missed += d
 		} else {
 			turn = m.times[n] + (d+1)/2

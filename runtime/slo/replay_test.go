@@ -74,8 +74,8 @@ func replay(t *testing.T, seed uint64) {
 			changes++
 		}
 		now := noon.Add(d).UnixNano()
-		m.add(now, sum, false)
-		exact.add(now, sum, false)
+		m.add(now, sum)
+		exact.add(now, sum)
 		if want := m.decide(); state != want {
 			t.Fatalf("seed %d: after %s: got %s, want %s", seed, d, state, want)
 		}

@@ -15,6 +15,9 @@ type Sums struct{ Bad, Total, Lost uint64 }
 func (a Sums) minus(b Sums) Sums { return Sums{a.Bad - b.Bad, a.Total - b.Total, a.Lost - b.Lost} }
 func (a Sums) plus(b Sums) Sums  { return Sums{a.Bad + b.Bad, a.Total + b.Total, a.Lost + b.Lost} }
 
+// within tells that no counter is above that of b.
+func (a Sums) within(b Sums) bool { return a.Bad <= b.Bad && a.Total <= b.Total && a.Lost <= b.Lost }
+
 // resolution is a ring of a series: a point each slot, as far back as span.
 type resolution struct{ slot, span int64 }
 

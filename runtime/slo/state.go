@@ -11,7 +11,7 @@ import (
 
 // The file of a tracker's state: a magic line, the version, the clocks, the missed time, the objectives with their
 // series, and the CRC-32C of all that. Numbers are varints. Points of rings are differences to the point before; most
-// take one byte for the slot and which sums moved, and two or three for Total.
+// take two or three bytes for Total and one for Bad.
 
 const (
 	stateMagic   = "slope slo state\n"
@@ -76,19 +76,55 @@ func (e *encoder) rings(r *rings) {
 		for j := range r[i].chunks {
 			c := &r[i].chunks[j]
 			for k := range c.points {
-				d := c.sums(k).minus(v)
-				e.u(uint64(c.at(k)-slot)<<2 | flags(d.Bad != 0, d.Lost != 0))
-				e.u(d.Total)
-				if d.Bad != 0 {
-					e.u(d.Bad)
-				}
-				if d.Lost != 0 {
-					e.u(d.Lost)
-				}
+				e.point(c.at(k)-slot, c.sums(k).minus(v))
 				slot, v = c.at(k), c.sums(k)
 			}
 		}
 	}
+}
+
+// point writes how much further a point is than the one before. Its first number is Total with a bit for Bad, and a bit for
+// more to come: another slot than the next, Lost, or a Total too large for the bits.
+func (e *encoder) point(slots int64, d Sums) {
+	large := d.Total >= 1<<61
+	odd := slots != 1 || d.Lost != 0 || large
+	first := flags(d.Bad != 0, odd)
+	if !large {
+		first |= d.Total << 2
+	}
+	e.u(first)
+	if odd {
+		e.u(uint64(slots)<<2 | flags(d.Lost != 0, large))
+	}
+	if large {
+		e.u(d.Total)
+	}
+	if d.Lost != 0 {
+		e.u(d.Lost)
+	}
+	if d.Bad != 0 {
+		e.u(d.Bad)
+	}
+}
+
+func (d *decoder) point() (slots uint64, v Sums) {
+	slots = 1
+	first := d.u()
+	v.Total = first >> 2
+	if first&2 != 0 {
+		more := d.u()
+		slots = more >> 2
+		if more&2 != 0 {
+			v.Total = d.u()
+		}
+		if more&1 != 0 {
+			v.Lost = d.u()
+		}
+	}
+	if first&1 != 0 {
+		v.Bad = d.u()
+	}
+	return slots, v
 }
 
 // encode writes the state of a tracker.
@@ -198,7 +234,14 @@ func (d *decoder) flag() bool           { return d.upTo(1) == 1 }
 func (d *decoder) sums() Sums           { return Sums{d.u(), d.u(), d.u()} }
 
 // count reads how many items of at least size bytes follow.
-func (d *decoder) count(size int) int { return int(d.upTo(uint64(len(d.b) / size))) }
+func (d *decoder) count(size int) int {
+	n := d.u()
+	if n > uint64(len(d.b)/size) {
+		d.fail("more items are told of than fit")
+		return 0
+	}
+	return int(n)
+}
 
 func (d *decoder) s() string {
 	n := d.count(1)
@@ -207,25 +250,19 @@ func (d *decoder) s() string {
 	return v
 }
 
-func (d *decoder) rings(now int64) (r rings) {
+// rings reads points that grow up to a limit.
+func (d *decoder) rings(now int64, limit Sums) (r rings) {
 	for i, res := range resolutions {
 		n := d.u()
 		r[i].dropped = n&1 == 1
 		last, slot, v := ceilDiv(now, res.slot), int64(0), Sums{}
 		for k := uint64(0); k < n>>1 && d.err == nil; k++ {
-			moved := d.u()
-			if moved>>2 > uint64(last-slot) || k > 0 && moved>>2 == 0 {
+			slots, moved := d.point()
+			if slots > uint64(last-slot) || k > 0 && slots == 0 || !moved.within(limit.minus(v)) {
 				d.fail("a point is out of order")
 				break
 			}
-			slot += int64(moved >> 2)
-			v.Total += d.u()
-			if moved&1 != 0 {
-				v.Bad += d.u()
-			}
-			if moved&2 != 0 {
-				v.Lost += d.u()
-			}
+			slot, v = slot+int64(slots), v.plus(moved)
 			r[i].put(slot, v, math.MinInt64)
 		}
 		if r[i].dropped && len(r[i].chunks) == 0 {
@@ -255,7 +292,7 @@ func decode(b []byte) (*saved, error) {
 	}
 	now := f.clock.now
 	f.missedNS = d.ns(now)
-	f.missed = d.rings(now)
+	f.missed = d.rings(now, Sums{Bad: uint64(f.missedNS / int64(time.Millisecond))})
 	for range d.count(12) {
 		f.objectives = append(f.objectives, d.objective(now, f.missedNS))
 		if d.err != nil {
@@ -285,7 +322,10 @@ func (d *decoder) objective(now, missed int64) savedObjective {
 		}
 		s.next = s.event
 		s.seen = d.ns(now)
-		s.rings = d.rings(now)
+		if !s.start.within(s.sum) || !s.close.within(s.event) || o.kind&flags(true) == 0 && s.sum != s.event {
+			d.fail("counters go back")
+		}
+		s.rings = d.rings(now, s.sum)
 		s.alert = alert{state: State(d.upTo(uint64(StatePage))), since: d.ns(now), cause: int(d.upTo(math.MaxInt32))}
 		for range o.conditions {
 			s.alert.latches = append(s.alert.latches, latch{d.flag(), d.ns(now)})

@@ -112,6 +112,7 @@ func (s *Store) Load(t *Tracker, at Instant) (Loaded, error) {
 	if t.clock.started {
 		return l, fmt.Errorf("load state %s: the tracker has readings", s.path)
 	}
+	var f *saved
 	for _, path := range [...]string{s.path, s.path + ".1"} {
 		data, err := s.files.read(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -120,44 +121,60 @@ func (s *Store) Load(t *Tracker, at Instant) (Loaded, error) {
 		if err != nil {
 			return l, fmt.Errorf("load state: %w", err)
 		}
-		f, err := decode(data)
+		f, err = decode(data)
 		if err != nil {
-			why := "damaged"
-			if errors.Is(err, ErrNewer) {
-				why = "newer"
-			}
-			aside, e := s.aside(why, at)
-			if e == nil {
-				e = s.files.rename(path, aside)
-			}
+			f = nil
+			aside, e := s.setAside(path, err, at)
 			if e != nil {
 				return l, fmt.Errorf("set aside state %s: %w", path, e)
 			}
 			l.Problems = append(l.Problems, fmt.Errorf("read state %s: %w; it is set aside as %s", path, err, filepath.Base(aside)))
 			continue
 		}
-		// What the tracker takes over is decided on a copy, so that it is unchanged if the archive cannot be written.
-		var plan Loaded
-		plan.compare(t, f)
-		if len(plan.Archived)+len(plan.Dropped) > 0 {
-			if l.Archive, err = s.aside("archive", at); err != nil {
-				return l, fmt.Errorf("archive state: %w", err)
-			}
-			if err := s.write(l.Archive, data); err != nil {
+		l.File, l.SavedAt = path, f.clock.label(f.clock.now)
+		l.compare(t, f)
+		if len(l.Archived)+len(l.Dropped) > 0 {
+			if l.Archive, err = s.archive(data, at); err != nil {
 				return l, fmt.Errorf("archive state: %w", err)
 			}
 		}
-		l.File, l.SavedAt = path, f.clock.label(f.clock.now)
-		l.Resumed, l.Fresh, l.Archived, l.Dropped = plan.Resumed, plan.Fresh, plan.Archived, plan.Dropped
-		t.resume(f, at)
 		break
 	}
+	// What was set aside has to be safe before a Save replaces it.
 	if len(l.Problems) > 0 || l.Archive != "" {
 		if err := s.files.sync(filepath.Dir(s.path)); err != nil {
 			return l, fmt.Errorf("set aside state: %w", err)
 		}
 	}
+	if f != nil {
+		t.resume(f, at)
+	}
 	return l, nil
+}
+
+// setAside renames a file that cannot be used.
+func (s *Store) setAside(path string, why error, at Instant) (string, error) {
+	name := "damaged"
+	if errors.Is(why, ErrNewer) {
+		name = "newer"
+	}
+	aside, err := s.aside(name, at)
+	if err != nil {
+		return "", err
+	}
+	return aside, s.files.rename(path, aside)
+}
+
+// archive writes a copy of a state.
+func (s *Store) archive(data []byte, at Instant) (string, error) {
+	path, err := s.aside("archive", at)
+	if err != nil {
+		return "", err
+	}
+	if err := s.writeTemporary(data); err != nil {
+		return "", err
+	}
+	return path, s.files.rename(s.path+".tmp", path)
 }
 
 // aside is a free name for a file that is set aside.
@@ -200,14 +217,6 @@ func (s *Store) save(data []byte) error {
 		return err
 	}
 	return s.files.sync(filepath.Dir(s.path))
-}
-
-// write makes a file that is there as a whole or not at all.
-func (s *Store) write(path string, data []byte) error {
-	if err := s.writeTemporary(data); err != nil {
-		return err
-	}
-	return s.files.rename(s.path+".tmp", path)
 }
 
 func (s *Store) writeTemporary(data []byte) error {
