@@ -237,7 +237,6 @@ var elsewhere = map[string][]string{
 	"stdlib/machine.go":          {"comm"},
 	// Words of the output formats, of a flag, of an emulator's option, and of what an objective counts.
 	"runtime/export/json.go":         {"dist", "hist", "max", "printf", "stats", "time"},
-	"runtime/export/gate_report.go":  {"ratio"},
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
