@@ -128,6 +128,16 @@ func DefaultConfig() Config {
 	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384}
 }
 
+// Role says what a variable identifies, for lints.
+type Role uint8
+
+// The roles.
+const (
+	NoRole     Role = iota
+	ThreadRole      // a thread, or a process
+	MomentRole      // a moment, or chance
+)
+
 // Var is the row of a builtin variable. A Numbered one is written with a number: arg0, arg1.
 type Var struct {
 	Doc
@@ -135,6 +145,7 @@ type Var struct {
 	Args     bool                                  // reads the probe's arguments
 	Varies   bool                                  // differs at every use within one action
 	PerProbe bool                                  // differs from target to target: the probe's name
+	Role     Role                                  // what it identifies
 	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
 	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
