@@ -31,7 +31,7 @@ type Var struct {
 type Probe struct {
 	types.Probe
 	resolve func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error)
-	list    func(m *Machine, p *types.Probe, rest string, args bool) listing // nil: nothing to list
+	list    func(m *Machine, p *types.Probe, rest string) listing // nil: nothing to list
 }
 
 // Registry finds rows by name. It is both the checker's types.Universe and the lowering's ir.Library.
