@@ -40,12 +40,21 @@ func (m *Machine) List(pattern string, f func(Listed) bool) error {
 	return nil
 }
 
-// matchAnywhere matches a pattern without a probe type against a whole name.
+// matchAnywhere matches a pattern without a probe type against a name: all of it, or what follows one of its colons.
 func matchAnywhere(pattern, name string) bool {
-	if wild(pattern) {
-		return match(pattern, name)
+	if !wild(pattern) {
+		return strings.Contains(name, pattern)
 	}
-	return strings.Contains(name, pattern)
+	for {
+		if match(pattern, name) {
+			return true
+		}
+		_, rest, more := strings.Cut(name, ":")
+		if !more {
+			return false
+		}
+		name = rest
+	}
 }
 
 type listing = func(yield func(Listed, error) bool)
