@@ -240,6 +240,7 @@ var elsewhere = map[string][]string{
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
+	"cli/list.go":                    {"pid"},
 	"cli/objectives.go":              {"alert"},
 	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
 	"runtime/export/promlabel.go":    {"probe"},
