@@ -16,6 +16,7 @@ const module = "github.com/slopebpf/slope"
 var allowed = map[string][]string{
 	"":                       {"cli"},
 	"cli":                    {"lang", "compiler", "runtime", "bpf", "stdlib", "repl"},
+	"cli/docgen":             {"cli"},
 	"lang/source":            {},
 	"lang/syntax":            {"lang/source"},
 	"lang/types":             {"lang/source", "lang/syntax"},

@@ -5,6 +5,8 @@
 // Start at Main; run.go is the heart.
 package cli
 
+//go:generate go run ./docgen ../docs
+
 import (
 	"errors"
 	"fmt"
@@ -133,4 +135,9 @@ func newVersion(s Streams) *cobra.Command {
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintf(s.Out, "slope %s\n", Version) },
 	}
+}
+
+// Commands is the tree of all commands, for the pages that are generated from it.
+func Commands() *cobra.Command {
+	return newRoot(Standard(), nil)
 }

@@ -37,3 +37,18 @@ func TestDocs(t *testing.T) {
 		}
 	}
 }
+
+// TestCommands looks at what every command tells about itself.
+func TestCommands(t *testing.T) {
+	root := Commands()
+	for _, c := range root.Commands() {
+		if c.Short == "" || c.Long == "" && c.Name() != "version" || c.Example == "" && c.Name() != "version" {
+			t.Errorf("%s: no short or long text, or no example", c.Name())
+		}
+		for _, line := range strings.Split(c.Example, "\n") {
+			if !strings.HasPrefix(line, "  ") || !strings.Contains(line, "slope ") {
+				t.Errorf("%s: an example that is no command: %q", c.Name(), line)
+			}
+		}
+	}
+}
