@@ -132,7 +132,7 @@ func isCommand(root *cobra.Command, word string) bool {
 // newVersion is "slope version".
 func newVersion(s Streams) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Long: "Print the version of slope.", Example: "  slope version", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintf(s.Out, "slope %s\n", Version) },
 	}
 }
