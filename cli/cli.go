@@ -111,7 +111,7 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
-		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFmt(s), newList(s), newRules(s), newVersion(s), newVet(s))
+		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newRules(s), newVersion(s), newVet(s))
 	}
 	if !help && root.HasSubCommands() && !isCommand(root, args[0]) {
 		root.RemoveCommand(root.Commands()...)
