@@ -113,6 +113,16 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	if help || !strings.HasPrefix(args[0], "-") {
 		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newRules(s), newVersion(s), newVet(s))
 	}
+	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is
+		if accepts := c.Args; accepts != nil {
+			c.Args = func(c *cobra.Command, args []string) error {
+				if err := accepts(c, args); err != nil {
+					return usageError{err}
+				}
+				return nil
+			}
+		}
+	}
 	if !help && root.HasSubCommands() && !isCommand(root, args[0]) {
 		root.RemoveCommand(root.Commands()...)
 	}
