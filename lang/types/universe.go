@@ -188,6 +188,7 @@ const (
 	HookUretprobe  // Path and Points, function return
 	HookPoll       // Period and Path: the pattern of cgroups, "" for none
 	HookAlert      // Event: the objective, State: the state that it enters
+	HookPerf       // an event of the performance counters: Perf
 )
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
@@ -199,6 +200,15 @@ type Hook struct {
 	Period time.Duration // interval, profile
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
+	Perf   PerfEvent
+}
+
+// PerfEvent is an event of the kernel's or the processor's counters, or a watched address.
+type PerfEvent struct {
+	Type, Config uint64 // as perf_event_open takes them
+	Count        uint64 // the program runs at every so many
+	Address, Len uint64 // of a watched address; 0 otherwise
+	Mode         uint32 // of a watched address: HW_BREAKPOINT_R, _W, _X
 }
 
 // Point is one address in a binary.

@@ -243,6 +243,11 @@ func (e *Engine) attach(p *program, h *types.Hook) (attach.Link, error) {
 		return link, nil
 	case types.HookProfile:
 		return attach.CPUClock(p.prog, attach.Sampling{Period: uint64(h.Period)})
+	case types.HookPerf:
+		if ev := h.Perf; ev.Len > 0 {
+			return attach.Watchpoint(p.prog, attach.Watch{Address: ev.Address, Len: ev.Len, Mode: ev.Mode}, e.opt.Pid)
+		}
+		return attach.Counter(p.prog, uint32(h.Perf.Type), h.Perf.Config, attach.Sampling{Period: h.Perf.Count}, e.opt.Pid)
 	case types.HookUprobe, types.HookUretprobe:
 		points := make([]attach.Point, len(h.Points))
 		for i, pt := range h.Points {
