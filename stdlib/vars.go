@@ -135,9 +135,22 @@ func variables() []Var {
 					if !t.Return {
 						return nil, fmt.Errorf("retval does not exist in a %s probe", t.Probe.Name)
 					}
+					if t.Result != nil {
+						return t.Result, nil
+					}
 					return types.Uint64, nil
 				}},
-			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Word(wordAX) }},
+			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
+				t := l.Target()
+				if t.Result == nil {
+					return l.Word(wordAX)
+				}
+				v := l.Word(t.Word)
+				if t.Result.Kind == types.Int && t.Result.Size < 8 {
+					v = l.Builder().Ext(v, t.Result.Size, t.Result.Signed)
+				}
+				return v
+			}},
 		},
 		{
 			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads.",

@@ -189,6 +189,10 @@ const (
 	HookPoll       // Period and Path: the pattern of cgroups, "" for none
 	HookAlert      // Event: the objective, State: the state that it enters
 	HookPerf       // an event of the performance counters: Perf
+	HookKprobe     // Event: a function of the kernel, and Offset into it
+	HookKretprobe  // Event: a function of the kernel returns
+	HookFentry     // Event: a function of the kernel, and ID: its BTF id
+	HookFexit      // the same, when it returns
 )
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
@@ -200,6 +204,7 @@ type Hook struct {
 	Period time.Duration // interval, profile
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
+	Offset uint64 // into a function of the kernel
 	Perf   PerfEvent
 }
 
@@ -239,10 +244,12 @@ type Target struct {
 	Hook    Hook
 	Args    *Type // struct, nil without fields
 	Form    ArgsForm
-	Return  bool // retval exists
-	Goid    int  // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
-	Syscall int  // system-call number for SyscallEnter and SyscallExit, -1 for all
-	Raw     *Raw // the raw tracepoint that serves the same event more cheaply, nil when none does
+	Return  bool  // retval exists
+	Result  *Type // of retval, where it is a word of the context; nil for a register
+	Word    int   // that word
+	Goid    int   // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
+	Syscall int   // system-call number for SyscallEnter and SyscallExit, -1 for all
+	Raw     *Raw  // the raw tracepoint that serves the same event more cheaply, nil when none does
 }
 
 // Raw is a cheaper way to serve a tracepoint.
