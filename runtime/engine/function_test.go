@@ -90,7 +90,11 @@ func TestKernelFunctions(t *testing.T) {
 					seen[fmt.Sprint(agg.Number(row.Key))] += row.Words[0]
 				}
 			}
-			if seen[c.keys] != naps || len(seen) > 1 {
+			total := uint64(0)
+			for _, n := range seen {
+				total += n // a signal of the runtime may end a sleep with another result
+			}
+			if total != naps || seen[c.keys] < naps*9/10 {
 				t.Errorf("%s: counted %v, want %d of %s", c.script, seen, naps, c.keys)
 			}
 		})
