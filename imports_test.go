@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"runtime/symbols":        {"lang/source"},
 	"runtime/rules":          {"lang", "runtime/export", "runtime/yaml"},
 	"runtime/yaml":           {},
+	"runtime/compare":        {"lang/check", "runtime/export", "runtime/slo"},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg"},
 	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/agg", "runtime/export"},
 	"examples/checkout":      {"compiler/native"},
