@@ -29,16 +29,20 @@ sli right { tracepoint:syscalls:sys_exit_read /comm == "dd"/ { event(args.ret ==
 slo fast = 99% of reads <= 1ms over 30d;
 slo good = 99% of right over 30d;`
 
-var metricsAddress = regexp.MustCompile(`/metrics on (http://\S+)`)
+var metricsAddress = regexp.MustCompile(`/metrics on (https?://\S+)`)
 
 // address waits for where a script serves its metrics.
 func (p *process) address(t *testing.T) string {
 	t.Helper()
-	m := metricsAddress.FindStringSubmatch(p.err.String())
-	if m == nil {
-		t.Fatalf("no address in %q", p.err.String())
+	for deadline := time.Now().Add(10 * time.Second); ; { // it is written before what attached waits for, but through another pipe
+		if m := metricsAddress.FindStringSubmatch(p.err.String()); m != nil {
+			return m[1] + "/metrics"
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no address in %q", p.err.String())
+		}
+		time.Sleep(time.Millisecond)
 	}
-	return m[1] + "/metrics"
 }
 
 // fetch gets the metrics in the form of an Accept header.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/judge"
 )
 
 // report is everything that can be told of a run at one time.
@@ -53,7 +55,7 @@ func (r *session) report() (report, error) {
 	if !r.start.IsZero() { // else it was interrupted while attaching
 		elapsed = time.Since(r.start)
 	}
-	values := export.Values{}
+	values := r.values
 	for _, l := range r.obj.Layout.SLIs {
 		series, err := r.series(l)
 		if err != nil {
@@ -63,11 +65,20 @@ func (r *session) report() (report, error) {
 		if err != nil {
 			return rep, err
 		}
-		rep.slis = append(rep.slis, export.NewSLIReport(l, series, spans.Lost(), elapsed, values))
-		rep.slos = append(rep.slos, export.NewSLOReports(l, series, values, sentence)...)
+		missing, _, _, err := judge.Unknown(r.obj, r.eng, l)
+		if err != nil {
+			return rep, err
+		}
+		rep.slis = append(rep.slis, export.NewSLIReport(l, series, missing, elapsed, values))
+		if r.follows == nil {
+			rep.slos = append(rep.slos, export.NewSLOReports(l, series, values, sentence)...)
+		}
 		if n := spans.Lost(); n > 0 {
 			rep.losses = append(rep.losses, export.Loss{Cause: ir.LossSpanFull.String(), Map: l.SLI.Name, Count: n})
 		}
+	}
+	if r.follows != nil {
+		rep.slos = r.follows.judge.Reports()
 	}
 	losses, err := r.losses()
 	rep.losses = append(rep.losses, losses...)
@@ -91,6 +102,9 @@ func (r *session) losses() ([]export.Loss, error) {
 	if damaged > 0 {
 		out = append(out, export.Loss{Cause: "damaged", Count: damaged})
 	}
+	for _, f := range r.eng.PollFailures() {
+		out = append(out, export.Loss{Cause: "poll_failed", Place: r.obj.IR.Source.Place(f.Func.Span), Count: f.N, Detail: f.First.Error()})
+	}
 	programs, err := r.eng.Programs()
 	if err != nil {
 		return nil, err
@@ -106,7 +120,18 @@ func (r *session) losses() ([]export.Loss, error) {
 // sentence is an objective as a person reads it: "99.9 % of checkout <= 200ms / 30d".
 func sentence(o *check.SLO) string {
 	n := o.Node.Sentence
-	s := strings.TrimSuffix(n.Objective.Raw, "%") + " % of " + o.SLI.Name
+	if n == nil {
+		var parts []string
+		for _, p := range o.Parts {
+			parts = append(parts, fmt.Sprintf("%s: %d", p.SLO.Name, p.Weight))
+		}
+		return "all(" + strings.Join(parts, ", ") + ")" + windowText(o)
+	}
+	s := strings.TrimSuffix(n.Objective.Raw, "%") + " % of "
+	if n.Minutes {
+		s += "minutes of "
+	}
+	s += o.SLI.Name
 	if len(o.Filters) > 0 {
 		var filters []string
 		for _, f := range o.Filters {
@@ -120,8 +145,18 @@ func sentence(o *check.SLO) string {
 	if n.Where != nil {
 		s += " where " + syntax.ExprString(n.Where)
 	}
-	if n.Window != nil && n.Window.Length != nil {
-		s += " / " + n.Window.Length.Raw
+	return s + windowText(o)
+}
+
+// windowText is the window of an objective: " / 30d".
+func windowText(o *check.SLO) string {
+	switch {
+	case o.Calendar != "":
+		return " / " + o.Calendar
+	case o.Parts != nil:
+		return windowText(o.Parts[0].SLO)
+	case o.Node.Sentence.Window != nil && o.Node.Sentence.Window.Length != nil:
+		return " / " + o.Node.Sentence.Window.Length.Raw
 	}
-	return s
+	return ""
 }

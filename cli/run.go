@@ -42,6 +42,10 @@ type runFlags struct {
 	list       bool
 	listen     string
 	test       bool
+	every      time.Duration
+	state      string
+	incidents  string
+	export     exportFlags
 }
 
 // newRun is the root command: run a script.
@@ -81,8 +85,12 @@ export to Prometheus, compiled to eBPF by its own compiler.`,
 	fl.BoolVar(&f.dryRun, "dry-run", false, "attach, then exit")
 	fl.StringVarP(&f.dump, "debug", "d", "", "print stages: ast, types, ir, opt, ra, asm, all")
 	fl.BoolVarP(&f.list, "list", "l", false, "list probes that match a pattern")
+	fl.DurationVar(&f.every, "every", 0, "print the objectives every so often, such as 10s")
+	fl.StringVar(&f.state, "state", "", "keep the history of the objectives in this directory")
+	fl.StringVar(&f.incidents, "incidents", "", "write reports of burning objectives to this directory (default that of --state)")
 	fl.BoolVar(&f.test, "test", false, "run test probes")
 	fl.StringVar(&f.listen, "listen", "", "serve /metrics on this address, or off (default "+defaultListen+" for scripts with an sli)")
+	f.export.add(fl)
 	return c
 }
 
@@ -96,12 +104,14 @@ func (f *runFlags) check(args []string) error {
 		return usagef("invalid output buffering '%s': want line, full or none", f.buffering)
 	case f.pid != 0 && f.command != "":
 		return usagef("-p and -c exclude each other")
+	case f.every < 0 || f.every > 0 && f.every < time.Second:
+		return usagef("invalid --every %s: want at least 1s", f.every)
 	case f.pid < 0:
 		return usagef("invalid process ID %d", f.pid)
 	case !f.given && len(args) == 0:
 		return usagef("got no script: give a FILE, - for the standard input, or -e 'program' (the interactive shell is not part of this version)")
 	}
-	return nil
+	return f.export.check(f.listen)
 }
 
 // run compiles and runs a script.
@@ -166,6 +176,9 @@ func (s Streams) run(f *runFlags, args []string) error {
 	if dump != nil {
 		return nil
 	}
+	if diags := checkExports(obj); diags.HasErrors() {
+		return diags
+	}
 	return s.runObject(f, w, obj, c, pid)
 }
 
@@ -204,6 +217,10 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 	if err := run.setup(); err != nil {
 		return err
 	}
+	if run.follows, err = run.follow(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, run.follows.close()) }()
 	addr, stop, err := run.listen()
 	if err != nil {
 		return err
@@ -227,7 +244,7 @@ func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *ch
 		}
 	}()
 	err = eng.Run(ctx, engine.Hooks{
-		Events: run.decoder, Exited: func() bool { return run.exited }, Stay: c != nil,
+		Events: run.decoder, Lock: &run.printing, Exited: func() bool { return run.exited }, Stay: c != nil,
 		Idle: func() {
 			if out.idle(); out.err != nil {
 				done() // nobody reads what comes

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/slopebpf/slope/compiler"
@@ -22,16 +23,24 @@ type session struct {
 	out     *output
 	began   time.Time
 
-	format  export.Output
-	decoder *events.Handler
-	start   time.Time // attached
-	exited  bool
-	status  int
-	err     error
+	printing sync.Mutex // guards format and out
+	values   export.Values
+	follows  *objectives // nil without any
+	scalesMu sync.Mutex  // guards scales
+	scales   map[int]*agg.Scale
+	format   export.Output
+	stacks   *stackReader
+	decoder  *events.Handler
+	start    time.Time // attached
+	exited   bool
+	status   int
+	err      error
 }
 
 func (r *session) setup() error {
-	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen}
+	r.stacks = &stackReader{eng: r.eng}
+	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames}
+	r.values = values
 	if r.flags.format == "json" {
 		r.format = export.NewJSON(r.out, values)
 	} else {
@@ -49,18 +58,19 @@ func (r *session) setup() error {
 // attached tells the user, and whoever waits for it, that probes run.
 func (r *session) attached(addr string) {
 	r.start = time.Now()
+	r.follows.attached()
 	n := r.obj.Probes()
 	switch {
 	case r.flags.quiet:
 	case len(r.obj.Checked.SLIs) > 0 && r.flags.format == "text":
 		at := ""
 		if addr != "" {
-			at = " · /metrics on http://" + addr
+			at = " · /metrics on " + addr
 		}
 		fmt.Fprintf(r.streams.Err, "attached %d probes in %s%s · Ctrl-C to stop\n", n, milliseconds(r.start.Sub(r.began)), at)
 	default:
 		if addr != "" {
-			fmt.Fprintf(r.streams.Err, "/metrics on http://%s\n", addr)
+			fmt.Fprintf(r.streams.Err, "/metrics on %s\n", addr)
 		}
 		r.format.AttachedProbes(n)
 	}
@@ -114,6 +124,9 @@ func (r *session) Exit(status int) {
 
 // finish prints what the script leaves: maps, indicators, objectives, and what was lost.
 func (r *session) finish() error {
+	if err := r.follows.finish(); err != nil {
+		r.keep(err)
+	}
 	if r.err != nil {
 		return r.err
 	}

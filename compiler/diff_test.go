@@ -13,6 +13,8 @@ import (
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/compiler/lower"
+	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
 )
 
@@ -60,7 +62,7 @@ func (o *outcome) raw(vary map[string]bool) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, o.results)
 	for _, name := range slices.Sorted(maps.Keys(o.maps)) {
-		if name == "globals" || name == "rodata" || name == "zeros" || strings.HasPrefix(name, "scratch") {
+		if name == "globals" || name == "rodata" || name == "zeros" || strings.HasPrefix(name, "scratch") || strings.HasPrefix(name, "stacks") {
 			continue
 		}
 		for _, k := range slices.Sorted(maps.Keys(o.maps[name])) {
@@ -81,12 +83,39 @@ func (o *outcome) raw(vary map[string]bool) string {
 	return b.String()
 }
 
+// forgetTimes sets the times in the values of indicators to 1, where they are set.
+func (o *outcome) forgetTimes(obj *compiler.Object) {
+	for _, l := range obj.Layout.SLIs {
+		var times []int
+		if l.SLI.Kind == check.Gauge {
+			times = append(times, lower.WordTime)
+		}
+		if l.Exemplar > 0 {
+			times = append(times, l.Exemplar+lower.ExemplarTime)
+		}
+		for _, m := range []*ir.Map{l.Value, l.Other} {
+			if m == nil {
+				continue
+			}
+			for _, v := range o.maps[m.Name] {
+				for _, w := range times {
+					if le.Uint64(v[8*w:]) != 0 {
+						le.PutUint64(v[8*w:], 1)
+					}
+				}
+			}
+		}
+	}
+}
+
 // runAll runs a script in every way there is and returns the text of what it leaves behind, by way. The kernel may be
 // nil. An error is a bug in the compiler.
 func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map[string][]string, error) {
 	texts, raws := map[string][]string{}, map[string]string{}
 	note := func(way string, obj *compiler.Object, o *outcome) {
-		texts[way], raws[way] = render(obj, o, h.vary), o.raw(h.vary)
+		texts[way] = render(obj, o, h.vary)
+		o.forgetTimes(obj)
+		raws[way] = o.raw(h.vary)
 	}
 	o := options(backend.Features{AtomicFetch: true}, true, commOffset)
 	obj, diags := lowered(file, o)

@@ -24,6 +24,7 @@ func Explain(w io.Writer, o *Object) {
 		}
 		fmt.Fprintln(w)
 	}
+	explainSLOs(w, o.Checked.SLOs)
 	fmt.Fprintln(w, "// maps")
 	for _, m := range o.IR.Maps {
 		if m.Name[0] == '@' {
@@ -33,7 +34,39 @@ func Explain(w io.Writer, o *Object) {
 	fmt.Fprintln(w, "\n// programs")
 	for i, f := range o.IR.Funcs {
 		slots := len(o.Code[i].Spans)
-		fmt.Fprintf(w, "%s %s: %d instructions, %d bytes of stack, %d attach point(s)\n", f.Type, f.Hook, slots, o.Code[i].Stack, points(f))
+		fmt.Fprintf(w, "%s %s: %d instructions, %d bytes of stack, %d attach point(s)", f.Type, f.Hook, slots, o.Code[i].Stack, points(f))
+		if f.Burning >= 0 {
+			fmt.Fprintf(w, ", attached only while %s burns", o.Checked.SLOs[f.Burning].Name)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// explainSLOs prints when the alerts of every objective fire.
+func explainSLOs(w io.Writer, all []*check.SLO) {
+	for _, o := range all {
+		of := ""
+		for i, p := range o.Parts {
+			if i > 0 {
+				of += " + "
+			}
+			of += fmt.Sprintf("%d * burn rate of %s", p.Weight, p.SLO.Name)
+		}
+		if of != "" {
+			of = ": (" + of + ") / the sum of the weights"
+		}
+		fmt.Fprintf(w, "// slo %s%s\n", o.Name, of)
+		for _, a := range []struct {
+			name  string
+			burns []check.Burn
+		}{{"page", o.Page}, {"ticket", o.Ticket}} {
+			for _, b := range a.burns {
+				fmt.Fprintf(w, "//   %s: burns at more than %s over %s and over %s\n", a.name, b.Factor(), b.Long, b.Short)
+			}
+		}
+	}
+	if len(all) > 0 {
+		fmt.Fprintln(w)
 	}
 }
 
@@ -54,7 +87,7 @@ func explainKey(m *ir.Map) string {
 
 func explainSLI(w io.Writer, l *lower.SLILayout) {
 	s := l.SLI
-	fmt.Fprintf(w, "// sli %s: a %s in %s\n", s.Name, s.Kind, s.Unit)
+	fmt.Fprintf(w, "// sli %s: %s in %s\n", s.Name, s.Kind, s.Unit)
 	if l.Spans != nil {
 		fmt.Fprintf(w, "let @%s = %s(%d); // [%s]: start times\n", l.Spans.Name, l.Spans.Kind, l.Spans.MaxEntries, l.Spans.Key)
 	}
@@ -66,7 +99,13 @@ func explainSLI(w io.Writer, l *lower.SLILayout) {
 	if l.Other != nil {
 		fmt.Fprintf(w, "let @%s = %s(1); // label sets beyond the first %d\n", l.Other.Name, l.Other.Kind, s.Limit)
 	}
+	if l.Counters != nil {
+		fmt.Fprintf(w, "let @%s = %s(%d); // the counters as they were last seen\n", l.Counters.Name, l.Counters.Kind, l.Counters.MaxEntries)
+	}
 	fmt.Fprintf(w, "//   word %d: events\n", lower.WordCount)
+	if s.Kind == check.Gauge {
+		fmt.Fprintf(w, "//   words %d, %d: the last value and its time\n", lower.WordValue, lower.WordTime)
+	}
 	if s.Kind == check.Distribution {
 		fmt.Fprintf(w, "//   word %d: sum of the values\n", lower.WordSum)
 	}
@@ -79,6 +118,9 @@ func explainSLI(w io.Writer, l *lower.SLILayout) {
 			fmt.Fprintf(w, "//   word %d: %s, events that count: %s\n", o.Total, o.SLO.Name, filters(o.SLO))
 		}
 		fmt.Fprintf(w, "//   word %d: %s, bad events: !(%s)\n", o.Bad, o.SLO.Name, condition(o.SLO, s))
+	}
+	if l.Exemplar > 0 {
+		fmt.Fprintf(w, "//   words %d to %d: who was behind the last bad event\n", l.Exemplar, l.Exemplar+lower.ExemplarWords-1)
 	}
 	if s.Kind == check.Distribution {
 		fmt.Fprintf(w, "//   word %d: zeros; then %d buckets of a native histogram, schema %d\n", l.Histogram, l.Words-l.Histogram-1, s.Schema)
@@ -96,7 +138,7 @@ func filters(o *check.SLO) string {
 // condition is what makes an event good.
 func condition(o *check.SLO, s *check.SLI) string {
 	var out []string
-	if s.Kind == check.Ratio {
+	if s.Kind == check.Ratio || s.Kind == check.Counters {
 		out = append(out, "good")
 	}
 	if o.Op != "" {
@@ -175,6 +217,12 @@ func explainVerb(v types.Verb, call *syntax.Call, l *lower.SLILayout) string {
 		return fmt.Sprintf("%svalue = %s; words of %s: events, sum, objectives, bucket", valid, args[0], labels(1))
 	case types.Good, types.BadVerb:
 		return fmt.Sprintf("words of %s: events, objectives", labels(0))
+	case types.Advance:
+		return fmt.Sprintf("bad, total = what %s, %s grew by; words of %s: events, objectives", args[0], args[1], labels(2))
+	case types.Level:
+		return fmt.Sprintf("value = %s; words of %s: events, value, objectives", args[0], labels(1))
+	case types.Trace:
+		return fmt.Sprintf("trace ID of a bad event = %s", args[0])
 	case types.EventIf:
 		return fmt.Sprintf("good = %s; words of %s: events, objectives", args[0], labels(1))
 	}

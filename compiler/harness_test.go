@@ -110,6 +110,13 @@ func (w *world) Helper(h ir.Helper) int64 {
 
 func (w *world) Comm() [16]byte { return w.comm }
 
+func (w *world) Stack(kernel bool) []uint64 {
+	if kernel {
+		return []uint64{0xffffffff81000010, 0xffffffff81000020, 0xffffffff81000030}
+	}
+	return nil
+}
+
 func (w *world) Read(addr uint64, buf []byte, kernel bool) bool {
 	if kernel {
 		at := addr - taskAddr - uint64(w.comms)

@@ -9,6 +9,7 @@ import (
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/compiler/native"
+	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -197,6 +198,9 @@ func indicator(s *lower.SLILayout, o *outcome, vary bool) []string {
 		if s.Histogram < s.Words && !vary {
 			line += fmt.Sprintf(" sum %d", w[lower.WordSum])
 		}
+		if s.SLI.Kind == check.Gauge {
+			line += fmt.Sprintf(" value %d", int64(w[lower.WordValue]))
+		}
 		for _, ob := range s.Objectives {
 			label := "bad"
 			if ob.SLO != nil {
@@ -207,6 +211,16 @@ func indicator(s *lower.SLILayout, o *outcome, vary bool) []string {
 		if s.Histogram < s.Words && !vary {
 			line += fmt.Sprintf(" zero %d", w[s.Histogram])
 			line += nativeBuckets(w[s.Histogram+1:], s.SLI.Schema, s.SLI.Unit.PerBase())
+		}
+		if s.Exemplar > 0 {
+			e := w[s.Exemplar:]
+			var id []byte
+			for _, part := range e[lower.ExemplarTrace:lower.ExemplarWords] {
+				id = le.AppendUint64(id, part)
+			}
+			if id, _, _ := strings.Cut(string(id), "\x00"); id != "" {
+				line += fmt.Sprintf(" trace %q of %d", id, e[lower.ExemplarValue])
+			}
 		}
 		out = append(out, line)
 	}

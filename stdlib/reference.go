@@ -27,7 +27,7 @@ func Reference(w io.Writer) {
 		}
 	}
 	heading("Probes")
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes()} {
+	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), objectiveProbes()} {
 		for _, p := range rows {
 			forms := "Forms: `" + strings.Join(p.Forms, "`, `") + "`."
 			if len(p.Aliases) > 0 {
@@ -52,7 +52,7 @@ func Reference(w io.Writer) {
 			}
 		}
 	}
-	functions("Functions", outputFuncs(), mapFuncs(), memoryFuncs())
+	functions("Functions", outputFuncs(), mapFuncs(), memoryFuncs(), objectiveFuncs(), pollFuncs())
 	functions("Aggregations", aggregations())
 	functions("Verbs of an sli", verbs())
 }

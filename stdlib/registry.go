@@ -45,7 +45,7 @@ type Registry struct {
 // New builds the registry of all rows.
 func New() *Registry {
 	r := &Registry{funcs: map[string]*Func{}, vars: map[string]*Var{}, probes: map[string]*Probe{}}
-	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), aggregations(), verbs()} {
+	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
 		for i := range rows {
 			f := &rows[i]
 			r.funcs[f.Name] = f
@@ -53,12 +53,12 @@ func New() *Registry {
 			r.names[class] = append(r.names[class], f.Name)
 		}
 	}
-	vars := variables()
+	vars := append(variables(), stacks()...)
 	for i := range vars {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)
 	}
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes()} {
+	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), objectiveProbes()} {
 		for i := range rows {
 			p := &rows[i]
 			r.probes[p.Name] = p

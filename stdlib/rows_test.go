@@ -30,10 +30,8 @@ func TestMain(m *testing.M) { bpftest.Main(m) }
 
 // without are the rows that have no example, and why.
 var without = map[string]string{
-	"goid":    "its example needs a Go program, see the live tests",
-	"goret":   "its example needs a Go program, see the live tests",
-	"advance": "not supported yet",
-	"level":   "not supported yet",
+	"goid":  "its example needs a Go program, see the live tests",
+	"goret": "its example needs a Go program, see the live tests",
 }
 
 // row is what all rows have, and the text that says what kind of row it is.
@@ -208,37 +206,46 @@ func printed(t *testing.T, f *syntax.File) string {
 var elsewhere = map[string][]string{
 	// The IR's own words: operations, events, program types.
 	"compiler/ir/ir.go":        {"tracepoint", "uprobe"},
-	"compiler/ir/op.go":        {"delete", "zero"},
+	"compiler/ir/op.go":        {"delete", "read", "zero"},
 	"compiler/ir/parse.go":     {"event"},
 	"compiler/ir/print.go":     {"clear", "exit", "print", "printf", "time", "zero"},
 	"compiler/backend/mach.go": {"exit"},
 	// The names of functions in the kernel, by hook.
-	"compiler/lower/lower.go": {"begin", "end", "interval", "uprobe", "uretprobe", "profile"},
+	"compiler/lower/lower.go": {"alert", "begin", "end", "goid", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},
+	// A slot, the words of declarations, the value of a limit that there is none.
+	"compiler/lower/sli.go": {"trace"},
+	"lang/check/program.go": {"alert", "bad", "good", "ratio"},
+	"lang/check/sli.go":     {"ratio"},
+	"runtime/poll/poll.go":  {"max"},
 	// The parser must tell a builtin in brackets from a cast, and the attach points of probes from other items.
-	"lang/syntax/expr.go":  {"arg", "args", "goid", "nsecs", "pid", "retval", "tid"},
-	"lang/syntax/token.go": {"bad", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe"},
+	"lang/syntax/expr.go":  {"arg", "args", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
+	"lang/syntax/token.go": {"alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe"},
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
 	"bpf/btf/types.go":         {"arg"},
 	"bpf/attach/uprobe.go":     {"uprobe", "uretprobe"},
 	"runtime/symbols/goid.go":  {"goid"},
-	"stdlib/syscalls_amd64.go": {"exit", "time", "uprobe", "uretprobe"},
-	// Parameters of functions, the slot that goid is read into, forms of attach points.
-	"stdlib/aggs.go":           {"max", "min"},
-	"stdlib/verbs.go":          {"bad", "good"},
-	"stdlib/funcs_output.go":   {"args"},
-	"stdlib/vars.go":           {"goid"},
-	"stdlib/probes_special.go": {"begin", "end", "interval", "profile"},
-	"stdlib/machine.go":        {"comm"},
+	"stdlib/syscalls_amd64.go": {"exit", "poll", "read", "time", "uprobe", "uretprobe"},
+	// Parameters of functions, resources of the kernel, forms of attach points.
+	"stdlib/aggs.go":             {"max", "min"},
+	"stdlib/verbs.go":            {"bad", "good"},
+	"stdlib/funcs_output.go":     {"args"},
+	"stdlib/funcs_poll.go":       {"cpu"},
+	"stdlib/probes_objective.go": {"args"},
+	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile"},
+	"stdlib/machine.go":          {"comm"},
 	// Words of the output formats, of a flag, of an emulator's option, and of what an objective counts.
-	"runtime/export/json.go":       {"dist", "hist", "max", "printf", "stats", "time"},
-	"runtime/export/sli.go":        {"bad", "count", "max"},
-	"runtime/export/prometheus.go": {"probe"},
-	"cli/run.go":                   {"pid"},
-	"cli/check.go":                 {"exit"},
-	"bpf/vmtest/main.go":           {"max"},
-	"compiler/explain.go":          {"good"},
+	"runtime/export/json.go":         {"dist", "hist", "max", "printf", "stats", "time"},
+	"runtime/export/sli.go":          {"bad", "count", "max"},
+	"runtime/export/prometheus.go":   {"probe"},
+	"cli/run.go":                     {"pid"},
+	"cli/objectives.go":              {"alert"},
+	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
+	"runtime/export/promlabel.go":    {"probe"},
+	"cli/check.go":                   {"exit"},
+	"bpf/vmtest/main.go":             {"max"},
+	"compiler/explain.go":            {"good"},
 }
 
 // TestNames makes sure that a row's name is written in its row only.

@@ -137,13 +137,7 @@ func variables() []Var {
 			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads.",
 				Examples: nil},
 				Args: true, Type: goidType},
-			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
-				// Go's calling convention keeps the current g in R14, at the entry and at every RET.
-				b := l.Builder()
-				p := b.Addr(b.Slot("goid", 8))
-				b.Read(p, b.AddImm(l.Word(wordR14), int64(l.Target().Goid)), 8, false)
-				return b.Load(p, 0, 8, false)
-			}},
+			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Goid() }},
 		},
 	}
 }

@@ -25,8 +25,14 @@ func verbs() []Func {
 		verb("event", types.EventIf, "Record one event, good when the condition holds.",
 			"sli calls[name] { tracepoint:raw_syscalls:sys_exit { event(args.ret >= 0, comm); } }",
 			types.Param{Name: "good", Kind: types.IntParam}, label),
-		verb("advance", types.Advance, "Record cumulative counters that something else keeps.", "", types.Param{Name: "bad", Kind: types.IntParam},
-			types.Param{Name: "total", Kind: types.IntParam}, label),
-		verb("level", types.Level, "Record the value of a gauge.", "", types.Param{Name: "value", Kind: types.IntParam}, label),
+		verb("advance", types.Advance, "Record cumulative counters that something else keeps: how many events were bad, and how many there were. What they grow by since the last call counts; one that goes down was reset and counts anew.",
+			"sli reclaim { poll:10s { advance(read(\"/proc/vmstat\", \"allocstall_normal\"), read(\"/proc/vmstat\", \"pgalloc_normal\")); } }",
+			types.Param{Name: "bad", Kind: types.IntParam}, types.Param{Name: "total", Kind: types.IntParam}, label),
+		verb("level", types.Level, "Record the value of a gauge now. Its objectives count good minutes: those in which every value was good.",
+			"sli headroom { unit = ratio; poll:10s { level(ratio(read(\"/proc/meminfo\", \"MemAvailable\"), read(\"/proc/meminfo\", \"MemTotal\"))); } }\nslo memory = 99% of minutes of headroom >= 10% over 7d;",
+			types.Param{Name: "value", Kind: types.IntParam}, label),
+		verb("trace", types.Trace, "The trace ID of the events that this action records, a text of up to 32 bytes. It is exported with the exemplar of bad events.",
+			"sli calls { tracepoint:raw_syscalls:sys_exit { trace(comm); event(args.ret >= 0); } }",
+			types.Param{Name: "id", Kind: types.AnyParam}),
 	}
 }

@@ -18,6 +18,8 @@ const (
 	fnReadKernel      = 113
 	fnReadUserStr     = 114
 	fnReadKernelStr   = 115
+	fnGetStack        = 67
+	flagUserStack     = 256
 	fnRingbufReserve  = 131
 	fnRingbufSubmit   = 132
 	fnRingbufDiscard  = 133
@@ -413,6 +415,12 @@ func (s *selector) call(v *ir.Value) {
 		s.helper(pick(v.Signed, fnReadKernel, fnReadUser), 3)
 	case ir.OpReadStr:
 		s.readStr(v)
+	case ir.OpStack:
+		s.move(1, s.ctx)
+		s.into(2, v.Args[0])
+		s.constant(3, v.Imm)
+		s.constant(4, pick(v.Signed, 0, flagUserStack))
+		s.helper(fnGetStack, 4)
 	case ir.OpRingReserve:
 		s.mapPtr(1, v.Map)
 		s.constant(2, v.Imm)

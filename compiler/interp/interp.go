@@ -42,6 +42,8 @@ type Env interface {
 	Helper(h ir.Helper) int64
 	// Comm is the current task's name, padded with NUL.
 	Comm() [commSize]byte
+	// Stack is the return addresses of kernel or user code, innermost first; nil when there are none.
+	Stack(kernel bool) []uint64
 	// Read copies memory from an address of the kernel or of user space; false is a fault.
 	Read(addr uint64, buf []byte, kernel bool) bool
 }
@@ -296,6 +298,8 @@ func (r *run) memory(v *ir.Value) value {
 		return value{n: r.probeRead(v)}
 	case ir.OpReadStr:
 		return value{n: r.probeReadStr(v)}
+	case ir.OpStack:
+		return value{n: r.stack(v)}
 	case ir.OpRingReserve:
 		return value{reg: r.reserve(size)}
 	case ir.OpRingSubmit, ir.OpRingDiscard:

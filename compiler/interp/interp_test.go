@@ -24,7 +24,13 @@ b0:
 type env struct{}
 
 func (env) Helper(h ir.Helper) int64 { return int64(h) }
-func (env) Comm() [16]byte           { return [16]byte{'c', 'o', 'm', 'm'} }
+func (env) Stack(kernel bool) []uint64 {
+	if kernel {
+		return []uint64{3, 2, 1}
+	}
+	return nil
+}
+func (env) Comm() [16]byte { return [16]byte{'c', 'o', 'm', 'm'} }
 
 func (env) Read(addr uint64, buf []byte, kernel bool) bool {
 	const text = "text\x00"

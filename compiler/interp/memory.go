@@ -188,3 +188,18 @@ func (r *run) written(reg *region, from, size int64) {
 		reg.state[i] = written
 	}
 }
+
+// stack is bpf_get_stack.
+func (r *run) stack(v *ir.Value) int64 {
+	dst := r.write(v.Args[0], 0, v.Imm)
+	clear(dst)
+	frames := r.m.Env.Stack(v.Signed)
+	if frames == nil {
+		return errFault
+	}
+	n := min(len(frames), len(dst)/8)
+	for i, pc := range frames[:n] {
+		le.PutUint64(dst[8*i:], pc)
+	}
+	return int64(8 * n)
+}

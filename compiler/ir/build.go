@@ -276,6 +276,14 @@ func (b *Builder) ReadStr(dst, addr, size *Value, limit int, kernel bool) *Value
 	return b.emit(v)
 }
 
+// Stack writes the return addresses of the running kernel or user code to dst, as many as fit into size bytes, then zeros.
+// It returns how many bytes they are, or -errno.
+func (b *Builder) Stack(dst *Value, size int, kernel bool) *Value {
+	v := b.value(OpStack, dst)
+	v.Imm, v.Signed = int64(size), kernel
+	return b.emit(v)
+}
+
 // Reserve takes size bytes of the ring buffer: a RingPtrOrNull for NullCheck.
 func (b *Builder) Reserve(size int) *Value {
 	v := b.value(OpRingReserve)

@@ -26,6 +26,12 @@ type Program struct {
 	Counters []*Counter
 	Funcs    []*Func
 
+	Inputs *Map // what user space reads for the programs that it runs: see Input; nil without
+
+	Objectives *Map // ObjectiveWords words for every slo of the script, which the engine sets; nil when no program reads them
+
+	Stacks map[int]*Map // return addresses by the ID of a stack, for each number of frames
+
 	Ring   *Map // the ring buffer, nil when nothing is sent to user space
 	Health *Map // one per-CPU value of len(Counters) words, nil when nothing is counted
 }
@@ -120,10 +126,11 @@ const (
 	LossDivideByZero             // a division by zero gave 1
 	LossReadFault                // memory could not be read
 	LossNegative                 // a negative value was observed as 0
+	LossCounterReset             // a counter went back to 0; what it counted since the last look before is not known
 )
 
 func (l Loss) String() string {
-	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative"}[l]
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "counter_reset"}[l]
 }
 
 // Counter is one word of Program.Health: how often something was lost, and where.
@@ -157,11 +164,30 @@ type Func struct {
 	Hook        string       // what the program is attached to, for printing: "sys_exit", "tracepoint:sched:sched_switch"
 	Hooks       []types.Hook // where the engine attaches it
 	Preemptible bool         // may be preempted by another run of itself on the same CPU (uprobes)
+	Burning     int          // attached only while the slo of this index burns; -1 always
+	Inputs      []*Input     // read before each run
 	Blocks      []*Block
 	Slots       []*Slot
 	Span        source.Span
 
 	nextValue int
+}
+
+// Input is a number or a text that user space reads before each run of a poll or alert program, and stores at Offset in
+// the value of Program.Inputs.
+type Input struct {
+	Offset int
+	Size   int                           // 8 for a number, the capacity of a text
+	Number func(at Site) (uint64, error) // or
+	Text   func(at Site) string
+	File   string // a file of cgroups that it reads, "" for none
+	Span   source.Span
+}
+
+// Site is what a run of a poll or alert program is about.
+type Site struct {
+	Cgroup string // its path below the root of the hierarchies
+	Group  string // of an alert: the labels of the objective's group
 }
 
 // Block is a straight line of instructions with parameters and one terminator.

@@ -72,6 +72,8 @@ const (
 	OpRead    // p (destination), x (address): Imm bytes from user (Signed false) or kernel (Signed true) memory; 0 or -errno
 	OpReadStr // p, x (address), y (size, at most Imm, at least 1): NUL-terminated; length with NUL or -errno
 
+	OpStack // p: Imm bytes of return addresses of kernel (Signed true) or user code, the rest zeros; bytes or -errno
+
 	OpRingReserve // Imm bytes: RingPtrOrNull
 	OpRingSubmit  // p; Imm is BPF_RB_NO_WAKEUP 1 or BPF_RB_FORCE_WAKEUP 2
 	OpRingDiscard // p
@@ -137,6 +139,7 @@ var opTable = [numOps]opInfo{
 	OpMapDelete:   {"delete", 1, Call, Scalar},
 	OpRead:        {"read", 2, Call, Scalar},
 	OpReadStr:     {"readstr", 3, Call, Scalar},
+	OpStack:       {"stack", 1, Call, Scalar},
 	OpRingReserve: {"reserve", 0, Call, RingPtrOrNull},
 	OpRingSubmit:  {"submit", 1, Call, Void},
 	OpRingDiscard: {"discard", 1, Call, Void},
@@ -159,7 +162,7 @@ func (v *Value) Effect() Effect {
 // IsCall tells whether the instruction clobbers the caller-saved registers r1–r5.
 func (v *Value) IsCall() bool {
 	switch v.Op {
-	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpRead, OpReadStr, OpRingReserve, OpRingSubmit, OpRingDiscard:
+	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
 		return true
 	}
 	return false

@@ -191,7 +191,7 @@ func (v *Value) suffix() string {
 		return "." + sign + strconv.Itoa(int(v.Width))
 	case OpStore:
 		return "." + strconv.Itoa(int(v.Width))
-	case OpRead, OpReadStr:
+	case OpRead, OpReadStr, OpStack:
 		if v.Signed {
 			return ".kernel"
 		}
@@ -241,6 +241,8 @@ func opSyntax(op Op, args int) []field {
 		return []field{fieldMap, 0}
 	case OpMapUpdate:
 		return []field{fieldMap, 0, 1, fieldImm}
+	case OpStack:
+		return []field{0, fieldImm}
 	case OpRead:
 		return []field{0, 1, fieldImm}
 	case OpReadStr:

@@ -37,6 +37,14 @@ type Lowering interface {
 	Rodata(data string) *Value
 	// Global is the address of a word that the engine sets before the start.
 	Global(g Global) *Value
+	// Objective is the address of the words of an slo, which the engine sets while the script runs.
+	Objective(index int64) *Value
+	// StackMap keeps the return addresses of stacks of so many frames.
+	StackMap(depth int) *Map
+	// Goid is the ID of the running goroutine, where the target's form is GoArgs.
+	Goid() *Value
+	// Input is the address of what user space reads before each run of the program.
+	Input(in *Input) *Value
 
 	// Emit sends an event; ev's ID, Size and the Offsets of Args are filled in. args go with ev.Args.
 	Emit(ev *Event, args []syntax.Expr, flags int64)
@@ -57,6 +65,14 @@ type Global int
 const (
 	GlobalStart Global = iota // boot-clock ns when the script started
 	NumGlobals
+)
+
+// The words of an objective in Program.Objectives.
+const (
+	ObjectiveBurning  = iota // 1 while an alert fires
+	ObjectiveBudget          // what is left of the error budget, in millionths; negative when overspent
+	ObjectiveBurnRate        // over the shortest window of its alerts, in thousandths
+	ObjectiveWords
 )
 
 // Kernel is what the lowering needs to know of the kernel the program is for.

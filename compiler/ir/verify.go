@@ -132,7 +132,7 @@ func operandClass(op Op, i int) Class {
 			return Scalar
 		}
 		return Void
-	case OpLoad, OpZero, OpBytes, OpCopy, OpOffset, OpMapLookup, OpMapUpdate, OpMapDelete, OpHelper:
+	case OpLoad, OpZero, OpBytes, OpCopy, OpOffset, OpMapLookup, OpMapUpdate, OpMapDelete, OpStack, OpHelper:
 		return Void
 	case OpRingSubmit, OpRingDiscard:
 		return RingPtr
@@ -225,7 +225,7 @@ func (vf *verifier) fieldsOf(v *Value) {
 		}
 	}
 	switch v.Op {
-	case OpStore, OpZero, OpBytes, OpCopy, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpRead, OpReadStr:
+	case OpStore, OpZero, OpBytes, OpCopy, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpRead, OpReadStr, OpStack:
 		if c := v.Args[0].Class; c == BTFPtr || c == Ctx {
 			vf.fail(v.Span, "v%d: %s to %s memory", v.ID, v.Op, c)
 		}

@@ -51,6 +51,7 @@ type lowerer struct {
 	globals  *ir.Map
 	zeros    *ir.Map
 	usedBy   map[*ir.Map][]*ir.Func // functions that aggregate into a map
+	groups   []*group
 }
 
 // Program lowers a checked script.
@@ -64,6 +65,7 @@ func Program(in *check.Program, opt Options) (*ir.Program, *Layout) {
 		l.sliMaps(s)
 	}
 	groups := l.place()
+	l.groups = groups
 	for _, g := range groups {
 		l.noteAggregations(g)
 	}
@@ -160,6 +162,7 @@ func (e *entry) args() *types.Type {
 type group struct {
 	typ     ir.ProgType
 	hooks   []types.Hook
+	burning *check.SLO // attached only while it burns
 	entries []*entry
 	fn      *ir.Builder
 }
@@ -179,9 +182,17 @@ func (l *lowerer) place() []*group {
 				typ = l.progType(types.HookRaw)
 			}
 			key := hookKey(&hook)
+			var burning *check.SLO
+			if attached(hook.Kind) && cl.Burning != nil {
+				burning = cl.Burning
+				key += " while " + burning.Name
+			}
+			if hook.Kind == types.HookPoll { // what one cannot read must not stop another
+				key += fmt.Sprint(" clause ", ci)
+			}
 			g := byHook[key]
 			if g == nil {
-				g = &group{typ: typ, hooks: []types.Hook{hook}}
+				g = &group{typ: typ, hooks: []types.Hook{hook}, burning: burning}
 				byHook[key], signature[key] = g, &strings.Builder{}
 				order = append(order, key)
 			}
@@ -203,7 +214,8 @@ func (l *lowerer) place() []*group {
 	for _, key := range order {
 		g := byHook[key]
 		sign := fmt.Sprint(g.typ, g.hooks[0].Kind, " ", signature[key])
-		if syscalls := g.hooks[0].Kind == types.HookRaw; !syscalls && shared[sign] != nil {
+		alone := g.hooks[0].Kind == types.HookRaw || !attached(g.hooks[0].Kind)
+		if !alone && shared[sign] != nil {
 			shared[sign].hooks = append(shared[sign].hooks, g.hooks...)
 			continue
 		}
@@ -230,8 +242,17 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 	return ir.RawTracepoint
 }
 
+// attached tells whether the kernel runs the programs of a hook, not the engine.
+func attached(k types.HookKind) bool {
+	switch k {
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
+		return false
+	}
+	return true
+}
+
 func hookKey(h *types.Hook) string {
-	return fmt.Sprint(h.Kind, " ", h.Event, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points)
+	return fmt.Sprint(h.Kind, " ", h.Event, " ", h.State, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points)
 }
 
 // clauseNeeds tells what keeps targets from sharing code.
@@ -247,6 +268,10 @@ func clauseNeeds(cl *check.Clause) (args, perProbe bool) {
 func (l *lowerer) noteAggregations(g *group) {
 	g.fn = ir.NewFunc(l.out, fmt.Sprintf("%s_%d", hookName(&g.hooks[0]), len(l.out.Funcs)), g.typ, hookText(g.hooks))
 	g.fn.Func.Hooks = g.hooks
+	g.fn.Func.Burning = -1
+	if g.burning != nil {
+		g.fn.Func.Burning = g.burning.Index
+	}
 	g.fn.Func.Preemptible = g.fn.Func.Preemptible || l.opt.Preempt
 	seen := map[*ir.Map]bool{}
 	note := func(m *ir.Map) {
@@ -295,6 +320,10 @@ func hookName(h *types.Hook) string {
 		return "uprobe"
 	case types.HookUretprobe:
 		return "uretprobe"
+	case types.HookPoll:
+		return "poll"
+	case types.HookAlert:
+		return "alert"
 	}
 	return h.Event[strings.IndexByte(h.Event, ':')+1:]
 }
@@ -312,6 +341,13 @@ func hookText(hooks []types.Hook) string {
 		}
 	case types.HookTracepoint:
 		text = h.Event
+	case types.HookPoll:
+		text += ":" + h.Period.String()
+		if h.Path != "" {
+			text += ":cgroup:" + h.Path
+		}
+	case types.HookAlert:
+		text += ":" + h.Event + ":" + h.State
 	}
 	if len(hooks) > 1 {
 		text += fmt.Sprintf(" and %d more", len(hooks)-1)
@@ -345,6 +381,7 @@ type fn struct {
 	kept    map[*check.Local]bool // scalars that live in their slot: see keepInMemory
 	cache   keyCache
 	labels  map[string]operand // inside the conditions of an sli
+	traceID *ir.Slot           // nil without
 	plain   bool               // counters of the value being updated need no atomic instruction
 }
 
@@ -358,6 +395,7 @@ func (f *fn) entry(e *entry) {
 	f.Builder.Span = e.clause.Probe.Span()
 	f.selectSyscall(e)
 	f.selectProcess()
+	f.prepareTrace()
 	if pred := e.clause.Probe.Pred; pred != nil {
 		body := f.Block()
 		f.cond(pred, body, f.end)
@@ -490,6 +528,10 @@ func (s site) Word(i int) *ir.Value                        { return s.f.Word(i) 
 func (s site) Add(p *ir.Value, off int, x *ir.Value)       { s.f.add(p, off, x) }
 func (s site) Rodata(data string) *ir.Value                { return s.f.rodata(data) }
 func (s site) Global(g ir.Global) *ir.Value                { return s.f.global(g) }
+func (s site) Objective(index int64) *ir.Value             { return s.f.objectiveWords(index) }
+func (s site) Input(in *ir.Input) *ir.Value                { return s.f.input(in) }
+func (s site) StackMap(depth int) *ir.Map                  { return s.f.l.stackMap(depth) }
+func (s site) Goid() *ir.Value                             { return s.f.goid() }
 func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
 func (s site) Count(loss ir.Loss, m *ir.Map)               { s.f.count(loss, m) }
 func (s site) When(cond *ir.Value, f func())               { s.f.when(cond, f) }
@@ -529,6 +571,61 @@ func (f *fn) global(g ir.Global) *ir.Value {
 		l.out.Maps = append(l.out.Maps, l.globals)
 	}
 	return f.Offset(f.MapValue(l.globals), 8*int64(g))
+}
+
+// objectiveWords is the address of the words that the engine sets for an slo.
+func (f *fn) objectiveWords(index int64) *ir.Value {
+	out := f.l.out
+	if out.Objectives == nil {
+		out.Objectives = &ir.Map{Name: "objectives", Kind: ir.Array, KeySize: 4, MaxEntries: 1,
+			ValueSize: 8 * ir.ObjectiveWords * len(f.l.in.SLOs)}
+		out.Maps = append(out.Maps, out.Objectives)
+	}
+	return f.Offset(f.MapValue(out.Objectives), 8*ir.ObjectiveWords*index)
+}
+
+// input makes room for what user space reads before each run of the function, and is its address.
+func (f *fn) input(in *ir.Input) *ir.Value {
+	out := f.l.out
+	if out.Inputs == nil {
+		out.Inputs = &ir.Map{Name: "inputs", Kind: ir.Array, KeySize: 4, MaxEntries: 1}
+		out.Maps = append(out.Maps, out.Inputs)
+	}
+	in.Offset, in.Span = out.Inputs.ValueSize, f.Builder.Span
+	out.Inputs.ValueSize += (in.Size + 7) &^ 7
+	f.Func.Inputs = append(f.Func.Inputs, in)
+	return f.Offset(f.MapValue(out.Inputs), int64(in.Offset))
+}
+
+// maxStacks is how many different stacks are kept.
+const maxStacks = 16384
+
+// stackMap keeps return addresses by their hash.
+func (l *lowerer) stackMap(depth int) *ir.Map {
+	if m := l.out.Stacks[depth]; m != nil {
+		return m
+	}
+	m := &ir.Map{Name: fmt.Sprintf("stacks%d", depth), Kind: ir.Hash, KeySize: 8, ValueSize: 8 * depth, MaxEntries: maxStacks, NoPrealloc: true}
+	for _, g := range l.groups {
+		if g.typ == ir.PerfEvent { // see prealloc
+			m.NoPrealloc, m.MaxEntries = false, maxStacks/4
+		}
+	}
+	l.out.Maps = append(l.out.Maps, m)
+	if l.out.Stacks == nil {
+		l.out.Stacks = map[int]*ir.Map{}
+	}
+	l.out.Stacks[depth] = m
+	return m
+}
+
+// goid is the ID of the running goroutine. Go's calling convention keeps the current g in R14, at the entry and at every
+// RET.
+func (f *fn) goid() *ir.Value {
+	const r14 = 1 // word of the pt_regs of x86-64
+	p := f.Addr(f.Slot("goid", 8))
+	f.Read(p, f.AddImm(f.Word(r14), int64(f.target().Goid)), 8, false)
+	return f.Load(p, 0, 8, false)
 }
 
 // zeros is memory of at least size bytes that is never written.

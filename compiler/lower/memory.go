@@ -182,6 +182,14 @@ func (f *fn) fieldInto(e *syntax.Field, from, t *types.Type, p *ir.Value, off in
 		f.convert(p, off, t, f.Offset(src, int64(at)), from)
 		return
 	}
+	if f.isArgs(e.X) && f.target().Form == types.InputArgs {
+		text := func(at ir.Site) string { return at.Cgroup }
+		if f.target().Hook.Kind == types.HookAlert {
+			text = func(at ir.Site) string { return at.Group }
+		}
+		f.convert(p, off, t, f.input(&ir.Input{Size: from.Size, Text: text}), from)
+		return
+	}
 	f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
 		var addr *ir.Value
 		kernel := true

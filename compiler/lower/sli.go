@@ -13,24 +13,41 @@ type Layout struct {
 	SLIs []*SLILayout
 }
 
-// SLILayout describes the value of one label set: Words words of 8 bytes, per CPU. The first counts events; a
-// distribution has its sum next; then the objectives' words; then a distribution's histogram.
+// SLILayout describes the value of one label set: Words words of 8 bytes, per CPU. The first counts events, of a gauge its
+// values; a distribution has its sum next, a gauge its last value and the time of it; then come the objectives' words, the
+// exemplar, and a distribution's histogram.
 type SLILayout struct {
 	SLI        *check.SLI
 	Value      *ir.Map // keyed by the labels; per-CPU array of one without labels
 	Other      *ir.Map // label sets beyond the limit; nil without labels
 	Spans      *ir.Map // start times, nil without spans
 	Stats      *ir.Map // SpanStats words, nil without spans
+	Counters   *ir.Map // the last numbers of counters, nil unless the indicator is made of such
 	Words      int
 	Objectives []ObjectiveWords
+	Exemplar   int // first word of the last bad event, see below; 0 without
 	Histogram  int // first word: zeros, then native buckets
 }
 
-// The words of a distribution before those of its objectives.
+// The words before those of the objectives.
 const (
 	WordCount = 0
-	WordSum   = 1
+	WordSum   = 1 // of a distribution
+	WordValue = 1 // of a gauge
+	WordTime  = 2 // of a gauge: boot-clock ns
 )
+
+// The words of an exemplar, from SLILayout.Exemplar. Its time is 0 while it is written.
+const (
+	ExemplarTime    = iota // boot-clock ns
+	ExemplarPidTgid        // process ID in the upper half, thread ID in the lower
+	ExemplarGoid           // 0 outside of Go programs
+	ExemplarValue          // of a distribution
+	ExemplarTrace          // traceSize bytes, NUL-terminated unless full
+	ExemplarWords   = ExemplarTrace + traceSize/8
+)
+
+const traceSize = 32
 
 // ObjectiveWords are indexes of words. Total is WordCount unless the objective filters events.
 type ObjectiveWords struct {
@@ -51,15 +68,18 @@ const (
 )
 
 type sliMaps struct {
-	value, other, spans, stats *ir.Map
-	layout                     *SLILayout
+	value, other, spans, stats, counters *ir.Map
+	layout                               *SLILayout
 }
 
 // sliMaps lays out one indicator.
 func (l *lowerer) sliMaps(s *check.SLI) {
 	lay := &SLILayout{SLI: s, Words: 1}
-	if s.Kind == check.Distribution {
+	switch s.Kind {
+	case check.Distribution:
 		lay.Words = 2
+	case check.Gauge:
+		lay.Words = 3
 	}
 	plain := false // an objective that counts what the verbs call bad, and nothing else
 	for _, o := range s.Objectives {
@@ -72,9 +92,13 @@ func (l *lowerer) sliMaps(s *check.SLI) {
 		plain = plain || len(o.Filters) == 0 && o.Where == nil
 		lay.Objectives = append(lay.Objectives, w)
 	}
-	if s.Kind == check.Ratio && !plain { // bad events count without an objective too
+	if (s.Kind == check.Ratio || s.Kind == check.Counters) && !plain { // bad events count without an objective too
 		lay.Objectives = append(lay.Objectives, ObjectiveWords{Bad: lay.Words, Total: WordCount})
 		lay.Words++
+	}
+	if (s.Kind == check.Ratio || s.Kind == check.Distribution) && len(lay.Objectives) > 0 {
+		lay.Exemplar = lay.Words
+		lay.Words += ExemplarWords
 	}
 	lay.Histogram = lay.Words
 	if s.Kind == check.Distribution {
@@ -95,7 +119,15 @@ func (l *lowerer) sliMaps(s *check.SLI) {
 		m.stats = &ir.Map{Name: "sst_" + s.Name, Kind: ir.PerCPUArray, KeySize: 4, MaxEntries: 1, ValueSize: 8 * NumSpanStats}
 		l.out.Maps = append(l.out.Maps, m.spans, m.stats)
 	}
-	lay.Value, lay.Other, lay.Spans, lay.Stats = m.value, m.other, m.spans, m.stats
+	if s.Kind == check.Counters {
+		m.counters = &ir.Map{Name: "cnt_" + s.Name, Kind: ir.Hash, Key: types.Uint64, Value: types.TupleOf(types.Uint64, types.Uint64),
+			KeySize: 8, ValueSize: 16, MaxEntries: 1}
+		if m.other != nil { // also those beyond the limit
+			m.counters.Key, m.counters.KeySize, m.counters.MaxEntries = m.value.Key, m.value.KeySize, max(4*s.Limit, 1024)
+		}
+		l.out.Maps = append(l.out.Maps, m.counters)
+	}
+	lay.Value, lay.Other, lay.Spans, lay.Stats, lay.Counters = m.value, m.other, m.spans, m.stats, m.counters
 	l.slis[s] = m
 }
 
@@ -127,6 +159,12 @@ func (f *fn) verb(v types.Verb, e *syntax.Call) *ir.Value {
 		f.event(f.Const(0), e.Args)
 	case types.EventIf:
 		f.event(f.scalar(e.Args[0]), e.Args[1:])
+	case types.Advance:
+		f.advance(e)
+	case types.Level:
+		f.level(e)
+	case types.Trace:
+		f.trace(e)
 	default:
 		bug("verb %d", v)
 	}
@@ -204,31 +242,112 @@ func (f *fn) observe(e *syntax.Call) {
 	}
 	next := f.Block()
 	f.withLabels(v, e.Args[1:], func() {
-		if s.Valid != nil {
-			ok := f.Block()
-			f.cond(s.Valid, ok, next)
-			f.SetBlock(ok)
-		}
-		f.record(next, func(p *ir.Value, lay *SLILayout) {
+		f.whenValid(next)
+		f.record(next, nil, func(p *ir.Value, lay *SLILayout) {
 			f.add(p, 8*WordSum, v)
-			for _, o := range lay.Objectives {
-				f.objective(p, o, v, nil)
-			}
+			f.objectives(p, lay, outcome{value: v})
 			native.Observe(f.site(), p, 8*lay.Histogram, v, s.Schema, s.Unit.PerBase())
 		})
 	})
+}
+
+// whenValid goes on only with values that count.
+func (f *fn) whenValid(next *ir.Block) {
+	if f.sli.Valid == nil {
+		return
+	}
+	ok := f.Block()
+	f.cond(f.sli.Valid, ok, next)
+	f.SetBlock(ok)
 }
 
 // event records one good or bad event.
 func (f *fn) event(good *ir.Value, labels []syntax.Expr) {
 	next := f.Block()
 	f.withLabels(nil, labels, func() {
-		f.record(next, func(p *ir.Value, lay *SLILayout) {
-			for _, o := range lay.Objectives {
-				f.objective(p, o, nil, good)
-			}
+		f.record(next, nil, func(p *ir.Value, lay *SLILayout) { f.objectives(p, lay, outcome{good: good}) })
+	})
+}
+
+// advance records what cumulative counters grew by since they were last seen with these labels. Calls with the same labels
+// must not run at the same time; a poll probe's never do.
+func (f *fn) advance(e *syntax.Call) {
+	m := f.l.slis[f.sli]
+	bad, total := f.scalar(e.Args[0]), f.scalar(e.Args[1])
+	next := f.Block()
+	f.withLabels(nil, e.Args[2:], func() {
+		key := f.zeroKey()
+		if m.other != nil {
+			key = f.labels[""].v
+		}
+		first, reset, grown, counted := f.Block(), f.Block(), f.Block(), f.Block(ir.Scalar, ir.Scalar)
+		old := f.NullCheck(f.Lookup(m.counters, key), first)
+		wasBad, wasTotal := f.Load(old, 0, 8, false), f.Load(old, 8, 8, false)
+		f.Store(old, 0, 8, bad)
+		f.Store(old, 8, 8, total)
+		f.If(f.Bin(ir.OpOr, f.Bin(ir.OpULt, bad, wasBad), f.Bin(ir.OpULt, total, wasTotal)), reset, grown)
+
+		f.SetBlock(first)
+		now := f.Addr(f.Slot("counters "+f.sli.Name, 16))
+		f.Store(now, 0, 8, bad)
+		f.Store(now, 8, 8, total)
+		f.when(f.Update(m.counters, key, now, ir.UpdateAny), func() { f.count(ir.LossMapFull, m.counters) })
+		f.Jump(next)
+
+		f.SetBlock(reset)
+		f.count(ir.LossCounterReset, m.counters)
+		f.Jump(counted, bad, total)
+
+		f.SetBlock(grown)
+		f.Jump(counted, f.Bin(ir.OpSub, bad, wasBad), f.Bin(ir.OpSub, total, wasTotal))
+
+		f.SetBlock(counted)
+		n := counted.Params[1]
+		some, excess, within, fits := f.Block(), f.Block(), f.Block(), f.Block(ir.Scalar)
+		f.If(n, some, next)
+		f.SetBlock(some)
+		f.If(f.Bin(ir.OpULt, n, counted.Params[0]), excess, within)
+		f.SetBlock(excess)
+		f.Jump(fits, n)
+		f.SetBlock(within)
+		f.Jump(fits, counted.Params[0])
+		f.SetBlock(fits)
+		f.record(next, n, func(p *ir.Value, lay *SLILayout) {
+			f.objectives(p, lay, outcome{bad: fits.Params[0], total: n})
 		})
 	})
+}
+
+// level records the value of a gauge.
+func (f *fn) level(e *syntax.Call) {
+	v := f.scalar(e.Args[0])
+	next := f.Block()
+	f.withLabels(v, e.Args[1:], func() {
+		f.whenValid(next)
+		f.record(next, nil, func(p *ir.Value, lay *SLILayout) {
+			f.Store(p, 8*WordValue, 8, v)
+			f.Store(p, 8*WordTime, 8, f.now())
+			f.objectives(p, lay, outcome{value: v})
+		})
+	})
+}
+
+// prepareTrace makes room for the trace ID where the clause has one.
+func (f *fn) prepareTrace() {
+	f.traceID = nil
+	for _, row := range f.info.Funcs {
+		if row.Verb == types.Trace && f.traceID == nil {
+			f.traceID = f.Slot("trace", traceSize)
+			f.Zero(f.Addr(f.traceID), 0, traceSize)
+		}
+	}
+}
+
+// trace keeps the trace ID for the exemplars of the action.
+func (f *fn) trace(e *syntax.Call) {
+	p := f.Addr(f.traceID)
+	f.Zero(p, 0, traceSize)
+	f.into(e.Args[0], types.StringOf(traceSize), p, 0, true)
 }
 
 // withLabels evaluates the labels, and names them and the value for the conditions of the sli.
@@ -252,7 +371,7 @@ func (f *fn) withLabels(value *ir.Value, labels []syntax.Expr, body func()) {
 		named[""] = operand{v: p, typ: t} // the whole key
 	}
 	if value != nil {
-		named["value"] = operand{v: value, typ: types.Uint64}
+		named["value"] = operand{v: value, typ: types.IntOf(8, s.Kind == check.Gauge)}
 	}
 	info := f.info
 	f.info, f.labels = s.Info, named
@@ -260,8 +379,8 @@ func (f *fn) withLabels(value *ir.Value, labels []syntax.Expr, body func()) {
 	f.info, f.labels = info, nil
 }
 
-// record finds the words of the label set, counts the event and lets body do the rest; it goes on at next.
-func (f *fn) record(next *ir.Block, body func(p *ir.Value, lay *SLILayout)) {
+// record finds the words of the label set, counts n events (nil: one) and lets body do the rest; it goes on at next.
+func (f *fn) record(next *ir.Block, n *ir.Value, body func(p *ir.Value, lay *SLILayout)) {
 	m := f.l.slis[f.sli]
 	var p *ir.Value
 	if m.other == nil {
@@ -277,45 +396,101 @@ func (f *fn) record(next *ir.Block, body func(p *ir.Value, lay *SLILayout)) {
 		p = found.Params[0]
 	}
 	f.plain = f.l.plain(m.value, f.Func)
-	f.add(p, 8*WordCount, f.Const(1))
+	if n == nil {
+		n = f.Const(1)
+	}
+	f.add(p, 8*WordCount, n)
 	body(p, m.layout)
 	f.plain = false
 	f.Jump(next)
 	f.SetBlock(next)
 }
 
-// objective counts the event in one objective: only if all filters hold, and as bad unless its condition does.
-func (f *fn) objective(p *ir.Value, w ObjectiveWords, value, good *ir.Value) {
-	after := f.Block()
+// outcome is what is recorded: one event with a value, one that is good or not, or so many of which some were bad.
+type outcome struct{ value, good, bad, total *ir.Value }
+
+// objectives counts an outcome in every objective, and keeps an exemplar of an event that was bad for one.
+func (f *fn) objectives(p *ir.Value, lay *SLILayout, out outcome) {
+	var missed *ir.Value
+	for _, w := range lay.Objectives {
+		m := f.objective(p, w, out)
+		if missed != nil {
+			m = f.Bin(ir.OpOr, missed, m)
+		}
+		missed = m
+	}
+	if lay.Exemplar > 0 {
+		f.when(missed, func() { f.exemplar(p, 8*lay.Exemplar, out.value) })
+	}
+}
+
+// objective counts an outcome in one objective: only if all filters hold, and as bad unless its condition does. The result
+// is 1 when it was bad.
+func (f *fn) objective(p *ir.Value, w ObjectiveWords, out outcome) *ir.Value {
+	after := f.Block(ir.Scalar)
+	zero, one := f.Const(0), f.Const(1)
+	total, missed := out.total, out.total // how many there are, and how many are bad when the condition does not hold
+	if total == nil {
+		total, missed = one, one
+	}
 	o := w.SLO
 	bad := f.Block()
 	if o != nil {
 		for _, e := range o.Filters {
-			next := f.Block()
-			f.cond(e, next, after)
+			next, skip := f.Block(), f.Block()
+			f.cond(e, next, skip)
+			f.SetBlock(skip)
+			f.Jump(after, zero)
 			f.SetBlock(next)
 		}
 		if w.Total != WordCount {
-			f.add(p, 8*w.Total, f.Const(1))
+			f.add(p, 8*w.Total, total)
 		}
 	}
-	if good != nil {
+	if out.good != nil {
 		next := f.Block()
-		f.If(good, next, bad)
+		f.If(out.good, next, bad)
 		f.SetBlock(next)
 	}
 	if o != nil && o.Op != "" {
 		next := f.Block()
-		f.If(f.compare(o.Op, value, f.Const(o.Limit), false), next, bad)
+		f.If(f.compare(o.Op, out.value, f.Const(o.Limit), f.sli.Kind == check.Gauge), next, bad)
 		f.SetBlock(next)
 	}
 	if o != nil && o.Where != nil {
-		f.cond(o.Where, after, bad)
-	} else {
-		f.Jump(after)
+		next := f.Block()
+		f.cond(o.Where, next, bad)
+		f.SetBlock(next)
 	}
+	if out.bad != nil {
+		f.add(p, 8*w.Bad, out.bad)
+	}
+	f.Jump(after, zero)
 	f.SetBlock(bad)
-	f.add(p, 8*w.Bad, f.Const(1))
-	f.Jump(after)
+	f.add(p, 8*w.Bad, missed)
+	f.Jump(after, one)
 	f.SetBlock(after)
+	return after.Params[0]
+}
+
+// exemplar keeps who was behind a bad event.
+func (f *fn) exemplar(p *ir.Value, off int, value *ir.Value) {
+	at := func(word int) int { return off + 8*word }
+	f.Store(p, at(ExemplarTime), 8, f.Const(0))
+	f.Store(p, at(ExemplarPidTgid), 8, f.Help(ir.HelperPidTgid))
+	goid := f.Const(0)
+	if t := f.target(); t.Form == types.GoArgs && t.Goid >= 0 {
+		goid = f.goid()
+	}
+	f.Store(p, at(ExemplarGoid), 8, goid)
+	if value == nil {
+		value = f.Const(0)
+	}
+	f.Store(p, at(ExemplarValue), 8, value)
+	if f.traceID != nil {
+		f.Copy(p, at(ExemplarTrace), f.Addr(f.traceID), traceSize)
+	} else {
+		f.Zero(p, at(ExemplarTrace), traceSize)
+	}
+	f.Store(p, at(ExemplarTime), 8, f.now())
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,13 @@ import (
 func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	f := c.opt.Universe.Func(e.Name.Text)
 	if f == nil {
-		if row, n := c.builtin(e.Name.Text); row != nil && len(e.Args) == 0 {
+		if row, n := c.builtin(e.Name.Text); row != nil && (len(e.Args) == 0 || row.Modes != nil) {
+			if row.Modes != nil {
+				var ok bool
+				if n, ok = c.mode(e, row); !ok {
+					return types.Bad
+				}
+			}
 			return c.useBuiltin(e, row, n)
 		}
 		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
@@ -28,6 +35,9 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		c.noteVerb(e, f.Verb)
 	}
 	tc, ok := c.callArgs(e, f)
+	if c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
+		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in a poll probe, such as poll:1s")
+	}
 	if f.Class == types.AggFunc && !statement {
 		c.errorf(e, "%s() can only be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
 		return types.Bad
@@ -46,6 +56,39 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		return types.None
 	}
 	return f.Result(tc)
+}
+
+// mode reads the arguments of a variable that takes a mode and a number: kstack(perf, 5).
+func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
+	args := e.Args
+	if len(args) > 0 {
+		if name, is := args[0].(*syntax.Name); is {
+			at := slices.Index(row.Modes, name.Text)
+			if at < 0 {
+				d := c.errorf(name, "unknown mode '%s' of %s", name.Text, row.Name)
+				suggest(d, name.Text, row.Modes)
+				if d.Hint == "" {
+					d.WithHint("modes: %s", strings.Join(row.Modes, ", "))
+				}
+				return 0, false
+			}
+			n, args = at*(row.Limit+1), args[1:]
+		}
+	}
+	if len(args) > 0 {
+		c.expr(args[0])
+		v, is := c.info.Consts[args[0]]
+		if !is || v < 1 || v > int64(row.Limit) {
+			c.errorf(args[0], "%s wants a literal from 1 to %d", row.Name, row.Limit)
+			return 0, false
+		}
+		n, args = n+int(v), args[1:]
+	}
+	if len(args) > 0 {
+		c.errorf(args[0], "%s() got too many arguments, want a mode and a limit", row.Name).WithHint("%s([mode][, limit])", row.Name)
+		return 0, false
+	}
+	return n, true
 }
 
 // callArgs types the arguments of a call and checks them against the row.
@@ -102,6 +145,9 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 
 // argument types one argument; maps as a whole are Void.
 func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
+	if kind == types.ObjectiveParam {
+		return c.objectiveName(a)
+	}
 	m, isMap := a.(*syntax.Map)
 	if kind == types.MapParam && !isMap {
 		c.expr(a)
@@ -125,6 +171,32 @@ func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
 		return t
 	}
 	return c.expr(a)
+}
+
+// objectiveName takes the name of an slo; its constant is the objective's index.
+func (c *checker) objectiveName(a syntax.Expr) *types.Type {
+	name, ok := a.(*syntax.Name)
+	if !ok {
+		c.errorf(a, "got an expression, want the name of an slo")
+		return types.Bad
+	}
+	o := c.sloNamed(name.Text)
+	if o == nil {
+		c.unknownSLO(name, name.Text)
+		return types.Bad
+	}
+	c.info.Consts[a] = int64(o.Index)
+	c.info.Types[a] = types.Int64
+	return types.Int64
+}
+
+func (c *checker) unknownSLO(at syntax.Node, name string) {
+	d := c.errorf(at, "unknown slo '%s'", name)
+	var names []string
+	for _, o := range c.prog.SLOs {
+		names = append(names, o.Name)
+	}
+	suggest(d, name, names)
 }
 
 func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Param, t *types.Type, owner *Map) {

@@ -114,7 +114,7 @@ func (c *checker) declare() {
 		case *syntax.Fn:
 			c.notYet(it, "functions are")
 		case *syntax.Export:
-			c.notYet(it, "export declarations are")
+			c.export(it)
 		case *syntax.Test:
 			c.notYet(it, "test blocks are")
 		case *syntax.CDef:
@@ -126,6 +126,9 @@ func (c *checker) declare() {
 		}
 	}
 	c.declareSLOs()
+	for _, cl := range c.prog.Clauses {
+		c.bindObjectives(cl)
+	}
 	if len(c.prog.Clauses) == 0 && !c.diags.HasErrors() && len(c.file.Items) == 0 {
 		end := int32(len(c.file.Source.Text))
 		c.diags.Errorf(c.file.Source, source.Span{Start: 0, End: end}, "no probes to attach").
@@ -221,6 +224,28 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	c.prog.Clauses = append(c.prog.Clauses, clauses...)
 }
 
+// bindObjectives finds the objectives that the probe of a clause depends on: that of an alert, and that of a predicate
+// which is nothing but a call of a Gate.
+func (c *checker) bindObjectives(cl *Clause) {
+	for _, t := range cl.Targets {
+		if t.Hook.Kind == types.HookAlert && c.sloNamed(t.Hook.Event) == nil {
+			for _, a := range cl.Probe.Attach {
+				if len(a.Parts) > 1 && a.Parts[1] == t.Hook.Event {
+					c.unknownSLO(part(a, 1), t.Hook.Event)
+				}
+			}
+		}
+	}
+	call, ok := cl.Probe.Pred.(*syntax.Call)
+	if !ok || len(call.Args) != 1 {
+		return
+	}
+	name, ok := call.Args[0].(*syntax.Name)
+	if f := c.opt.Universe.Func(call.Name.Text); ok && f != nil && f.Gate {
+		cl.Burning = c.sloNamed(name.Text)
+	}
+}
+
 // readsArgs tells whether a probe names anything whose meaning depends on the target's arguments.
 func (c *checker) readsArgs(p *syntax.Probe) bool {
 	found := false
@@ -306,6 +331,7 @@ func (c *checker) walk() {
 	if !c.final {
 		return
 	}
+	c.finishExports()
 	for _, m := range c.prog.Maps {
 		if m.Value == nil && m.Kind != "" {
 			c.diags.Warnf(c.file.Source, m.Span, "map '%s' is declared and never used", m.Name)

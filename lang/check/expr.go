@@ -136,7 +136,7 @@ func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {
 		c.errorf(e, "%s", err)
 		return types.Bad
 	}
-	if row.Numbered {
+	if row.Numbered || row.Modes != nil {
 		c.info.Numbers[e] = n
 	}
 	if row.PerProbe {

@@ -202,12 +202,7 @@ func (c *checker) composite(o *SLO, n *syntax.Composite) bool {
 		part := c.sloNamed(p.Name.Text)
 		switch {
 		case part == nil:
-			d := c.errorf(p.Name, "unknown slo '%s'", p.Name.Text)
-			var names []string
-			for _, other := range c.prog.SLOs {
-				names = append(names, other.Name)
-			}
-			suggest(d, p.Name.Text, names)
+			c.unknownSLO(p.Name, p.Name.Text)
 			return false
 		case part.Parts != nil:
 			c.errorf(p.Name, "slo '%s' is a composite itself, want objectives of indicators", p.Name.Text)

@@ -25,6 +25,7 @@ type Program struct {
 	Clauses  []*Clause
 	SLIs     []*SLI
 	SLOs     []*SLO
+	Exports  []*Export
 }
 
 // Map is one of the script's maps.
@@ -44,6 +45,7 @@ type Clause struct {
 	SLI     *SLI // nil outside sli bodies
 	Targets []*types.Target
 	Info    *Info
+	Burning *SLO // attached only while it burns; nil always
 }
 
 // Info holds what is known of the expressions of a clause, or of the conditions of an sli.
@@ -89,7 +91,7 @@ const (
 )
 
 func (k SLIKind) String() string {
-	return [...]string{"unknown", "distribution", "ratio", "ratio of counters", "gauge"}[k]
+	return [...]string{"unknown", "distribution", "ratio", "counters", "gauge"}[k]
 }
 
 // Valued tells whether the indicator has values that an objective compares.

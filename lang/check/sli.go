@@ -111,17 +111,15 @@ func (c *checker) verb(e *syntax.Call, f *types.Func, tc *types.Call) *types.Typ
 	switch f.Verb {
 	case types.Start, types.Stop, types.Cancel:
 		return c.spanVerb(s, e, f, tc)
-	case types.Advance, types.Level:
-		c.notYet(e, f.Name+"() is")
-		return types.Bad
+	case types.Trace:
+		if tc.Args[0].Kind != types.String {
+			c.errorf(e.Args[0], "%s() got '%s', want a text", f.Name, tc.Args[0])
+		}
+		return types.None
 	}
-	own := 0
-	switch f.Verb {
-	case types.Observe, types.EventIf:
-		own = 1
-	}
+	own := map[types.Verb]int{types.Observe: 1, types.EventIf: 1, types.Advance: 2, types.Level: 1}[f.Verb]
 	if kind := recorded(f.Verb); s.Kind != kind {
-		c.errorf(e, "sli '%s' records a %s elsewhere and a %s here: one sli has one kind", s.Name, s.Kind, kind)
+		c.errorf(e, "sli '%s' is of the kind %s elsewhere and %s here: one sli has one kind", s.Name, s.Kind, kind)
 		return types.Bad
 	}
 	got := tc.Args[own:]
@@ -225,7 +223,7 @@ func (c *checker) finishSLI(s *SLI) {
 	if c.final {
 		if s.Kind == UnknownSLI && len(s.Node.Probes) > 0 {
 			c.errorf(s.Node.Name, "sli '%s' records nothing", s.Name).
-				WithHint("a probe of the body must call observe(), good(), bad() or event()")
+				WithHint("a probe of the body must call observe(), good(), bad(), event(), advance() or level()")
 			return
 		}
 		if s.start != nil && s.stop == nil {
@@ -245,23 +243,21 @@ func (c *checker) finishSLI(s *SLI) {
 			c.labels[l.Name] = l.Type
 		}
 	}
-	if s.Kind == Distribution {
+	switch s.Kind {
+	case Distribution:
 		c.labels["value"] = types.Uint64
+	case Gauge:
+		c.labels["value"] = types.Int64
 	}
 	if s.Valid != nil {
-		if s.Kind == Ratio && c.final {
+		if !s.Kind.Valued() && c.final {
 			c.errorf(s.Valid, "'valid' works on the observed value; sli '%s' records good and bad events", s.Name)
 		}
 		c.labelCondition(s.Valid)
 	}
 	for _, o := range s.Objectives {
-		if o.Op != "" && s.Kind == Ratio && c.final {
-			c.errorf(o.Node.Sentence.Limit, "sli '%s' records good and bad events and has no value to compare", s.Name).
-				WithHint("write: slo %s = %s of %s over …", o.Name, o.Node.Sentence.Objective.Raw, s.Name)
-		}
-		if o.Op == "" && o.Where == nil && s.Kind == Distribution && c.final {
-			c.errorf(o.Node, "objective '%s' needs a condition: sli '%s' records values, and nothing says which are good", o.Name, s.Name).
-				WithHint("for example: slo %s = %s of %s <= 200ms over 30d", o.Name, o.Node.Sentence.Objective.Raw, s.Name)
+		if c.final {
+			c.fitsKind(o, s)
 		}
 		for _, f := range o.Filters {
 			c.labelCondition(f)
@@ -271,6 +267,23 @@ func (c *checker) finishSLI(s *SLI) {
 		}
 	}
 	c.info, c.labels = nil, nil
+}
+
+// fitsKind checks that an objective asks what its indicator can answer.
+func (c *checker) fitsKind(o *SLO, s *SLI) {
+	n := o.Node.Sentence
+	if o.Op != "" && !s.Kind.Valued() {
+		c.errorf(n.Limit, "sli '%s' records good and bad events and has no value to compare", s.Name).
+			WithHint("write: slo %s = %s of %s over …", o.Name, n.Objective.Raw, s.Name)
+	}
+	if o.Op == "" && o.Where == nil && s.Kind.Valued() {
+		c.errorf(o.Node, "objective '%s' needs a condition: sli '%s' records values, and nothing says which are good", o.Name, s.Name).
+			WithHint("for example: slo %s = %s of %s <= 200ms over 30d", o.Name, n.Objective.Raw, s.Name)
+	}
+	if s.Kind == Gauge && !o.Minutes {
+		c.errorf(n.SLI, "sli '%s' is a gauge, of which there are no events: its objectives count minutes", s.Name).
+			WithHint("write: slo %s = %s of minutes of %s …", o.Name, n.Objective.Raw, s.Name)
+	}
 }
 
 // labelCondition types a condition on value and labels. It is evaluated wherever an event is recorded, so nothing of a

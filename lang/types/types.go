@@ -27,6 +27,7 @@ const (
 	Pointer
 	Array
 	Aggregate
+	Stack // of calls: a word that names its return addresses in a map of their own, a word with the process of user code
 )
 
 // Type is a type of the language. Types are compared with Equal, not ==.
@@ -39,7 +40,8 @@ type Type struct {
 	Elems  []*Type // Tuple
 	Name   string  // Struct, Enum-typed Int
 	Layout Layout  // Struct
-	User   bool    // Pointer (and its pointee): lives in user space
+	User   bool    // Pointer (and its pointee) or Stack: lives in user space
+	Mode   string  // Stack: how it is printed; Len is how many frames are kept
 	Agg    *Agg    // Aggregate
 }
 
@@ -151,6 +153,21 @@ func PointerTo(elem *Type, user bool) *Type {
 	return &Type{Kind: Pointer, Size: 8, Elem: elem, User: user}
 }
 
+// StackOf is the stack of calls, of at most depth frames.
+func StackOf(user bool, mode string, depth int) *Type {
+	return &Type{Kind: Stack, Size: 16, User: user, Mode: mode, Len: depth}
+}
+
+// Kept is how many return addresses are kept of a stack: of the kernel's some more than are printed, since the innermost
+// are those that run the program.
+func (t *Type) Kept() int {
+	const tracer = 8
+	if t.User {
+		return t.Len
+	}
+	return t.Len + tracer
+}
+
 // Scalar tells whether values of the type are 64-bit values in the IR rather than memory.
 func (t *Type) Scalar() bool { return t.Kind == Int || t.Kind == Bool || t.Kind == Pointer }
 
@@ -204,6 +221,8 @@ func (t *Type) Equal(o *Type) bool {
 		return t.User == o.User && t.Elem.Equal(o.Elem)
 	case Array:
 		return t.Len == o.Len && t.Elem.Equal(o.Elem)
+	case Stack:
+		return t.User == o.User && t.Mode == o.Mode && t.Len == o.Len
 	case Aggregate:
 		return t.Agg.Equal(o.Agg)
 	}
@@ -293,6 +312,11 @@ func (t *Type) String() string {
 		return fmt.Sprintf("%s[%d]", t.Elem, t.Len)
 	case Aggregate:
 		return t.Agg.Func + "_t"
+	case Stack:
+		if t.User {
+			return "ustack_t"
+		}
+		return "kstack_t"
 	}
 	panic("BUG: type without a name")
 }

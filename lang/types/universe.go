@@ -50,6 +50,7 @@ const (
 	MapParam                        // a map as a whole: @x
 	KeyParam                        // a key of the map before it
 	PrintableParam                  // a map as a whole or any value
+	ObjectiveParam                  // the name of an slo; its constant is the objective's index
 )
 
 // Param is one parameter of a function.
@@ -86,6 +87,7 @@ const (
 	EventIf      // one event, good when the condition holds
 	Advance      // cumulative counters
 	Level        // a gauge
+	Trace        // the trace ID of the events that the action records
 )
 
 // Func is the row of a function as the checker sees it.
@@ -93,7 +95,9 @@ type Func struct {
 	Doc
 	Class  FuncClass
 	Verb   Verb
+	Gate   bool // a probe whose whole predicate is a call of it is only attached while it is true
 	Params []Param
+	Hooks  []HookKind          // the kinds of probes that it may stand in, nil for all
 	Result func(c *Call) *Type // nil: no value
 	Check  func(c *Call)       // further checks, with c.Errorf; may be nil
 
@@ -131,6 +135,8 @@ type Var struct {
 	Args     bool                                  // reads the probe's arguments
 	Varies   bool                                  // differs at every use within one action
 	PerProbe bool                                  // differs from target to target: the probe's name
+	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
+	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
 }
 
@@ -169,15 +175,18 @@ const (
 	HookTracepoint // a perf tracepoint: ID
 	HookUprobe     // Path and Points, entry or any instruction
 	HookUretprobe  // Path and Points, function return
+	HookPoll       // Period and Path: the pattern of cgroups, "" for none
+	HookAlert      // Event: the objective, State: the state that it enters
 )
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
 type Hook struct {
 	Kind   HookKind
 	Event  string        // raw tracepoint, or "subsystem:event"
+	State  string        // of an alert
 	ID     uint64        // of a tracepoint in tracefs
 	Period time.Duration // interval, profile
-	Path   string        // of the binary
+	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
 }
 
@@ -199,6 +208,7 @@ const (
 	SyscallExit           // ret is context word 1, the number is orig_ax of the pt_regs in context word 0
 	CArgs                 // registers of the System V calling convention
 	GoArgs                // registers of Go's calling convention
+	InputArgs             // texts that the engine stores before each run
 )
 
 // Target is one concrete probe.

@@ -1,10 +1,13 @@
 package agg
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
 	"github.com/slopebpf/slope/compiler/lower"
+	"github.com/slopebpf/slope/lang/check"
 )
 
 // Series is the words of one label set of an indicator, added up over the CPUs; lower.SLILayout says what they mean.
@@ -28,6 +31,12 @@ func ReadSLI(l *lower.SLILayout, value, other Reader) ([]Series, error) {
 			if touched := Sum(s.Words, value); beyond && !touched {
 				return nil
 			}
+			if l.SLI.Kind == check.Gauge {
+				latest(s.Words, value, lower.WordValue, lower.WordTime, lower.WordTime)
+			}
+			if at := l.Exemplar; at > 0 {
+				latest(s.Words, value, at, at+lower.ExemplarWords-1, at+lower.ExemplarTime)
+			}
 			if !beyond {
 				s.Labels = mem.key(key)
 			}
@@ -45,6 +54,48 @@ func ReadSLI(l *lower.SLILayout, value, other Reader) ([]Series, error) {
 		}
 	}
 	return out, nil
+}
+
+// latest replaces the words from first to last, which are no sums, by those of the CPU whose word of time is the greatest.
+func latest(words []uint64, value []byte, first, last, time int) {
+	var newest uint64
+	clear(words[first : last+1])
+	for size := 8 * len(words); len(value) > 0; value = value[size:] {
+		t := Number(value[8*time:])
+		if t <= newest {
+			continue
+		}
+		newest = t
+		for w := first; w <= last; w++ {
+			words[w] = Number(value[8*w:])
+		}
+	}
+}
+
+// Exemplar is the last event that was bad for an objective.
+type Exemplar struct {
+	Time     uint64 // boot-clock ns
+	Pid, Tid uint32
+	Goid     uint64 // 0 outside of Go programs
+	Value    uint64 // of a distribution, in observed units
+	Trace    string // "" when the script gives none
+}
+
+// Exemplar is the series' last bad event, false without one.
+func (s Series) Exemplar(l *lower.SLILayout) (Exemplar, bool) {
+	if l.Exemplar == 0 || s.Words[l.Exemplar+lower.ExemplarTime] == 0 {
+		return Exemplar{}, false
+	}
+	w := s.Words[l.Exemplar:]
+	e := Exemplar{Time: w[lower.ExemplarTime], Pid: uint32(w[lower.ExemplarPidTgid] >> 32), Tid: uint32(w[lower.ExemplarPidTgid]),
+		Goid: w[lower.ExemplarGoid], Value: w[lower.ExemplarValue]}
+	var id []byte
+	for _, part := range w[lower.ExemplarTrace:lower.ExemplarWords] {
+		id = binary.LittleEndian.AppendUint64(id, part)
+	}
+	text, _, _ := bytes.Cut(id, []byte{0})
+	e.Trace = string(text)
+	return e, true
 }
 
 // Dist views the distribution in the words of a series.

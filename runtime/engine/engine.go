@@ -44,11 +44,13 @@ type Engine struct {
 	all  []*program
 	ring *bpf.Ring
 
-	mu      sync.Mutex       // guards links
+	mu      sync.Mutex       // guards links and running
+	running bool             // programs may be attached
 	closing sync.RWMutex     // readers hold it, so that Close waits for them
 	zeroed  map[*ir.Map]bool // maps that zero() set: an unkeyed one then prints as 0
 	handled atomic.Uint64    // records handed over
 	damaged atomic.Uint64    // records that could not be decoded
+	polls   polls
 }
 
 // program is one loaded function and what it is attached to.
@@ -187,13 +189,13 @@ func (e *Engine) attachAll(ctx context.Context) error {
 	defer e.mu.Unlock()
 	total, done := 0, 0
 	for _, p := range e.all {
-		if kernelCalled(p.fn) {
+		if kernelCalled(p.fn) && p.fn.Burning < 0 {
 			total += len(p.fn.Hooks)
 		}
 	}
 	for i := len(e.all) - 1; i >= 0; i-- { // in reverse, so that programs fire in the script's order
 		p := e.all[i]
-		if !kernelCalled(p.fn) {
+		if !kernelCalled(p.fn) || p.fn.Burning >= 0 {
 			continue
 		}
 		for h := range p.fn.Hooks {
@@ -213,13 +215,14 @@ func (e *Engine) attachAll(ctx context.Context) error {
 			}
 		}
 	}
+	e.running = true
 	return nil
 }
 
 // kernelCalled tells whether the kernel runs the program, not the engine.
 func kernelCalled(f *ir.Func) bool {
 	switch f.Hooks[0].Kind {
-	case types.HookBegin, types.HookEnd, types.HookInterval:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
 		return false
 	}
 	return true
@@ -258,6 +261,7 @@ func (e *Engine) Detach() error {
 }
 
 func (e *Engine) detachLocked() error {
+	e.running = false
 	var wg sync.WaitGroup
 	errs := make([]error, len(e.all))
 	for i, p := range e.all {

@@ -141,3 +141,26 @@ func (e *Engine) Programs() ([]ProgramStats, error) {
 	}
 	return out, nil
 }
+
+// Stack is the return addresses that are kept under an ID for stacks of so many frames, innermost first.
+func (e *Engine) Stack(depth int, id uint64) []uint64 {
+	e.closing.RLock()
+	defer e.closing.RUnlock()
+	m := e.obj.IR.Stacks[depth]
+	if m == nil || e.maps[m] == nil {
+		return nil
+	}
+	raw := make([]byte, m.ValueSize)
+	if err := e.maps[m].Lookup(id, raw); err != nil {
+		return nil
+	}
+	var out []uint64
+	for ; len(raw) > 0; raw = raw[8:] {
+		addr := le.Uint64(raw)
+		if addr == 0 {
+			break
+		}
+		out = append(out, addr)
+	}
+	return out
+}

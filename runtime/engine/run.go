@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
@@ -39,6 +38,7 @@ type Hooks struct {
 	Exited   func() bool // asked after every record: has the script called exit()?
 	Idle     func()      // after every drain, for output that waits
 	Stay     bool        // wait for the context also where a script has nothing but begin and end
+	Lock     sync.Locker // held while records are handed over; may be nil
 }
 
 // detachGrace bounds the wait for programs that were running when they were detached.
@@ -51,6 +51,9 @@ func (e *Engine) Run(ctx context.Context, h Hooks) error {
 		return err
 	}
 	err := e.runAttached(ctx, h)
+	if err == nil {
+		err = e.PollNow() // counters are counted to the end
+	}
 	detach := e.Detach()
 	if err != nil {
 		return errors.Join(err, detach)
@@ -86,6 +89,9 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 	if err := e.attachAll(ctx); ctx.Err() != nil {
 		return nil // interrupted before all was attached: end as usual
 	} else if err != nil {
+		return err
+	}
+	if err := e.PollNow(); err != nil { // what counters count from
 		return err
 	}
 	h.Attached()
@@ -148,6 +154,10 @@ func (e *Engine) drain(h Hooks, drop func() bool) int {
 	if e.ring == nil {
 		return 0
 	}
+	if h.Lock != nil {
+		h.Lock.Lock()
+		defer h.Lock.Unlock()
+	}
 	before := e.ring.Damaged
 	n := e.ring.Drain(func(record []byte) {
 		if drop() {
@@ -165,7 +175,7 @@ func (e *Engine) drain(h Hooks, drop func() bool) int {
 	return n
 }
 
-// timers runs the interval programs.
+// timers runs the interval and poll programs.
 type timers struct {
 	failure atomic.Pointer[error]
 	failed  chan struct{}
@@ -192,7 +202,15 @@ func (e *Engine) startTimers() (t *timers, stop func(), err error) {
 	}
 	for _, p := range e.all {
 		h := &p.fn.Hooks[0]
-		if h.Kind != types.HookInterval {
+		run := func() error { return e.pollOnce(p) }
+		switch h.Kind {
+		case types.HookInterval:
+			run = func() error {
+				_, err := bpf.TestRun(p.prog, nil, -1)
+				return err
+			}
+		case types.HookPoll:
+		default:
 			continue
 		}
 		clock, err := newClock(h.Period)
@@ -202,7 +220,7 @@ func (e *Engine) startTimers() (t *timers, stop func(), err error) {
 		}
 		clocks = append(clocks, clock)
 		running.Go(func() {
-			if err := tick(clock, p.prog); err != nil {
+			if err := tick(clock, run); err != nil {
 				err = fmt.Errorf("run %s: %w", p.fn.Name, err)
 				if t.failure.CompareAndSwap(nil, &err) {
 					close(t.failed)
@@ -227,8 +245,8 @@ func newClock(period time.Duration) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "timer"), nil
 }
 
-// tick runs a program at each tick until the clock is closed.
-func tick(clock *os.File, prog *ebpf.Program) error {
+// tick runs something at each tick until the clock is closed.
+func tick(clock *os.File, run func() error) error {
 	var ticks [8]byte
 	for {
 		if _, err := clock.Read(ticks[:]); errors.Is(err, os.ErrClosed) {
@@ -236,7 +254,7 @@ func tick(clock *os.File, prog *ebpf.Program) error {
 		} else if err != nil {
 			return err
 		}
-		if _, err := bpf.TestRun(prog, nil, -1); err != nil {
+		if err := run(); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/slopebpf/slope/runtime/slo"
 )
 
-// NewSLIReport makes a report of what an indicator recorded. lost is how many events its spans lost.
+// NewSLIReport makes a report of what an indicator recorded. lost is how many events it missed.
 func NewSLIReport(l *lower.SLILayout, series []agg.Series, lost uint64, elapsed time.Duration, v Values) SLIReport {
 	s := l.SLI
 	r := SLIReport{Name: s.Name, Doc: s.Doc, Kind: s.Kind, Unit: s.Unit, Elapsed: elapsed, Lost: lost}
@@ -32,7 +32,9 @@ func NewSLIReport(l *lower.SLILayout, series []agg.Series, lost uint64, elapsed 
 		}
 		row := SLIRow{Other: one.Other, Labels: LabelValues(l, one.Labels, v), Summary: Summary{Count: count}}
 		if scale != nil {
-			row.Summary = newSummary(one.Dist(l, scale))
+			row.Summary = NewSummary(one.Dist(l, scale))
+		} else if s.Kind == check.Gauge {
+			row.Level = int64(one.Words[lower.WordValue])
 		} else if bad := badWord(l); bad >= 0 {
 			row.Bad = one.Words[bad]
 		}

@@ -6,7 +6,7 @@
 // plain data that every output and the metrics share.
 //
 // Invariants: text and JSON of what bpftrace has are equal to bpftrace's to the byte; an exact number is never rounded
-// into the other verdict; nothing here reads a map or keeps state between calls but the first write error.
+// into the other verdict; nothing here reads a map or keeps state between calls but the first write error, and Expiry.
 //
 // Start at Output; text.go, json.go implement it, prometheus.go is the scrape.
 package export
@@ -29,13 +29,15 @@ type Output interface {
 	Losses(l []Loss)
 	SLIs(r []SLIReport)
 	SLOs(r []SLOReport)
+	Notice(n Notice)
 	Err() error
 }
 
 // Loss is one line on what was lost: how often, why, and where.
 type Loss struct {
-	Cause string // of ir.Loss
-	Map   string // the map concerned, "" for none
-	Place string // file:line:col, "" for none
-	Count uint64
+	Cause  string // of ir.Loss
+	Map    string // the map concerned, "" for none
+	Place  string // file:line:col, "" for none
+	Count  uint64
+	Detail string // more to say, "" for nothing
 }

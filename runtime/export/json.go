@@ -81,11 +81,13 @@ func (j *JSON) Map(s *agg.Snapshot, top, div int64) {
 	} else {
 		b = append(b, '{')
 		var key []byte
+		keys := j.values
+		keys.compact = true
 		for i, r := range s.Top(top) {
 			if i > 0 {
 				b = append(b, ", "...)
 			}
-			key = withoutBlanks(j.values.AppendKey(key[:0], s.Key, r.Key))
+			key = keys.AppendKey(key[:0], s.Key, r.Key)
 			b = append(appendQuoted(b, key), ": "...)
 			b = j.appendEntry(b, s.Value, r, div)
 		}
@@ -109,16 +111,6 @@ func mapType(t *types.Type) string {
 	return "map"
 }
 
-func withoutBlanks(b []byte) []byte {
-	out := b[:0]
-	for _, c := range b {
-		if c != ' ' {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
 func (j *JSON) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []byte {
 	if typ.Kind != types.Aggregate {
 		if typ.Kind == types.Int {
@@ -131,7 +123,7 @@ func (j *JSON) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []
 		return appendJSONBars(dst, bars(typ.Agg, r.Words, div), typ.Agg.Kind == types.HistAgg)
 	case types.DistAgg:
 		d := agg.NewDist(j.scale(int(typ.Agg.Args[0])), r.Words)
-		dst = appendJSONSummary(append(dst, '{'), newSummary(d))
+		dst = appendJSONSummary(append(dst, '{'), NewSummary(d))
 		dst = append(dst, `, "buckets": `...)
 		return append(appendJSONBuckets(dst, DistBuckets(d, len(d.Buckets)+1)), '}')
 	}
@@ -258,7 +250,11 @@ func appendJSONRow(dst []byte, r *SLIReport, row *SLIRow) []byte {
 		dst = appendQuoted(append(appendQuoted(dst, name), ": "...), value)
 	}
 	dst = append(dst, `}, `...)
-	if r.Kind == check.Ratio {
+	switch r.Kind {
+	case check.Gauge:
+		dst = appendJSONInt(append(dst, `"count": `...), row.Summary.Count, false)
+		return append(appendJSONInt(append(dst, `, "value": `...), uint64(row.Level), true), '}')
+	case check.Ratio, check.Counters:
 		dst = appendJSONInt(append(dst, `"count": `...), row.Summary.Count, false)
 		return append(appendJSONInt(append(dst, `, "bad": `...), row.Bad, false), '}')
 	}
@@ -282,12 +278,20 @@ func (j *JSON) SLOs(reports []SLOReport) {
 		b = appendJSONInt(append(b, `], "objective_ppb": `...), r.PPB, false)
 		b = appendJSONInt(append(b, `, "total": `...), r.Total, false)
 		b = appendJSONInt(append(b, `, "bad": `...), r.Bad, false)
-		if r.State == NoData {
-			b = append(b, `, "compliance_percent": null, "budget_left_ppm": null`...)
+		b = appendJSONInt(append(b, `, "lost": `...), r.Lost, false)
+		if r.Compliance == "" {
+			b = append(b, `, "compliance_percent": null`...)
 		} else {
 			b = append(append(b, `, "compliance_percent": `...), r.Compliance...)
+		}
+		if r.State == NoData {
+			b = append(b, `, "budget_left_ppm": null`...)
+		} else {
 			b = strconv.AppendInt(append(b, `, "budget_left_ppm": `...), r.BudgetLeft, 10)
 		}
+		b = appendJSONInt(append(b, `, "burn_rate_1h_milli": `...), r.Burn1h, false)
+		b = appendJSONInt(append(b, `, "burn_rate_6h_milli": `...), r.Burn6h, false)
+		b = strconv.AppendUint(append(b, `, "coverage_ppm": `...), uint64(r.Coverage), 10)
 		j.line(append(appendQuoted(append(b, `, "state": `...), string(r.State)), "}}"...))
 	}
 }

@@ -50,8 +50,8 @@ func TestJSONMessages(t *testing.T) {
 {"type": "value", "data": "9007199254740993"}
 {"type": "value", "data": [97,-1]}
 {"type": "loss", "data": {"cause": "map_full", "map": "@x", "place": "a.slo:1:2", "count": 3}}
-{"type": "slo", "data": {"name": "fast", "sli": "checkout", "objective": "99.9 % of checkout <= 200 ms / 30d", "labels": [], "objective_ppb": 999000000, "total": 1000, "bad": 1, "compliance_percent": 99.9, "budget_left_ppm": 0, "state": "ok"}}
-{"type": "slo", "data": {"name": "x", "sli": "", "objective": "", "labels": [], "objective_ppb": 0, "total": 0, "bad": 0, "compliance_percent": null, "budget_left_ppm": null, "state": "no data"}}
+{"type": "slo", "data": {"name": "fast", "sli": "checkout", "objective": "99.9 % of checkout <= 200 ms / 30d", "labels": [], "objective_ppb": 999000000, "total": 1000, "bad": 1, "lost": 0, "compliance_percent": 99.9, "budget_left_ppm": 0, "burn_rate_1h_milli": 0, "burn_rate_6h_milli": 0, "coverage_ppm": 0, "state": "ok"}}
+{"type": "slo", "data": {"name": "x", "sli": "", "objective": "", "labels": [], "objective_ppb": 0, "total": 0, "bad": 0, "lost": 0, "compliance_percent": null, "budget_left_ppm": null, "burn_rate_1h_milli": 0, "burn_rate_6h_milli": 0, "coverage_ppm": 0, "state": "no data"}}
 {"type": "sli", "data": {"name": "works", "kind": "ratio", "unit": "none", "elapsed_ns": 1000000000, "events": 3, "lost": 0, "rows": [{"labels": {"path": "/a"}, "count": 3, "bad": 1},{"labels": {"path": "other"}, "count": 0, "bad": 0}]}}
 `
 	if out.String() != want {

@@ -42,6 +42,10 @@ func Explain(l Loss) string {
 		return n + " divisions by zero gave 1"
 	case "read_fault":
 		return n + " reads of memory failed and gave zeros"
+	case "counter_reset":
+		return n + " counters went back: what they counted before is not known"
+	case "poll_failed":
+		return n + " polls failed: " + l.Detail
 	case "negative":
 		return n + " negative values were recorded as 0"
 	case "missed":

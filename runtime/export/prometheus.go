@@ -1,15 +1,16 @@
 package export
 
 import (
+	"maps"
 	"net/http"
 	"slices"
-	"sort"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
@@ -28,13 +29,19 @@ type Scrape struct {
 	Attached   int
 	Version    string
 	Revision   string
+
+	Objectives   []ObjectiveStatus // what follows from windows; nil when nobody keeps them
+	Exported     []ExportedMap     // the script's plain maps
+	PushFailures map[string]uint64 // by target; nil when nothing is pushed
 }
 
 // Indicator is an sli with its numbers. Scale is nil for a ratio.
 type Indicator struct {
-	Layout *lower.SLILayout
-	Scale  *agg.Scale
-	Series []agg.Series
+	Layout    *lower.SLILayout
+	Scale     *agg.Scale
+	Series    []agg.Series
+	Unknown   *uint64                 // events whose outcome nobody knows; nil when that is not counted
+	Exemplars map[SeriesID][]Exemplar // on a distribution's buckets, or on a ratio's bad events
 }
 
 // MapFill is how full a map is.
@@ -50,160 +57,237 @@ type ProbeRuns struct {
 	Seconds float64
 }
 
-// Collector is the one Prometheus collector: every scrape reads everything anew and keeps nothing. Metrics are made
-// directly in the exposition's own form, since a histogram here is classic and native in one.
+// Collector makes the metric families: every scrape and every push reads everything anew and keeps nothing. They are
+// made directly in the exposition's own form, since a histogram here is classic and native in one, and since a registry
+// would check, hash and sort each of what may be a hundred thousand series. What it would check is checked by a test
+// that registers a Collector.
 type Collector struct {
-	read func() (*Scrape, error)
+	read     func() (*Scrape, error)
+	constant []Label
 }
 
-var _ prometheus.Collector = (*Collector)(nil)
+var (
+	_ prometheus.Gatherer  = (*Collector)(nil)
+	_ prometheus.Collector = (*Collector)(nil)
+)
 
-// NewCollector makes a collector that gets its numbers from read, which may be called from several goroutines.
-func NewCollector(read func() (*Scrape, error)) *Collector { return &Collector{read} }
+// NewCollector makes a collector that gets its numbers from read, which may be called from several goroutines. Every
+// series gets the constant labels.
+func NewCollector(read func() (*Scrape, error), constant ...Label) *Collector {
+	return &Collector{read, constant}
+}
+
+// Gather implements prometheus.Gatherer. The families are shared with nobody and may be read by several goroutines, but
+// not be changed: label sets are shared between metrics.
+func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
+	start := time.Now()
+	s, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	var created *timestamppb.Timestamp
+	if !s.Start.IsZero() {
+		created = timestamppb.New(s.Start)
+	}
+	w := writer{f: newFamilies(c.constant, created), s: s}
+	for i := range s.Indicators {
+		w.indicator(&s.Indicators[i])
+	}
+	for i := range s.Objectives {
+		w.objective(&s.Objectives[i])
+	}
+	w.health()
+	for i := range s.Exported {
+		w.exported(&s.Exported[i])
+	}
+	w.gauge("slope_scrape_duration_seconds", "Time it took to read all numbers of this scrape.", time.Since(start).Seconds())
+	return w.f.sorted(), nil
+}
 
 // Describe says nothing: which metrics exist depends on the script.
 func (c *Collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect reads and sends everything.
+// Collect implements prometheus.Collector, for whoever has a registry.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	start := time.Now()
-	s, err := c.read()
+	families, err := c.Gather()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(prometheus.NewDesc("slope_scrape_error", "The maps could not be read.", nil, nil), err)
-		return
 	}
-	w := writer{ch: ch, s: s}
-	for i := range s.Indicators {
-		w.indicator(&s.Indicators[i])
+	for _, f := range families {
+		for _, m := range f.Metric {
+			names := make([]string, len(m.Label))
+			for i, l := range m.Label {
+				names[i] = l.GetName()
+			}
+			ch <- made{prometheus.NewDesc(f.GetName(), f.GetHelp(), names, nil), m}
+		}
 	}
-	w.health()
-	w.gauge("slope_scrape_duration_seconds", "Time it took to read all numbers of this scrape.", time.Since(start).Seconds(), nil)
+}
+
+// made is a metric that is already in its exposition form.
+type made struct {
+	desc *prometheus.Desc
+	out  *dto.Metric
+}
+
+func (m made) Desc() *prometheus.Desc { return m.desc }
+
+func (m made) Write(out *dto.Metric) error {
+	out.Label, out.Counter, out.Gauge, out.Histogram = m.out.Label, m.out.Counter, m.out.Gauge, m.out.Histogram
+	return nil
 }
 
 // Handler serves the metrics: as text, as OpenMetrics, or as protobuf, which alone carries native histograms, whichever
 // the client asks for; compressed if it likes.
 func Handler(c *Collector) http.Handler {
-	r := prometheus.NewRegistry()
-	r.MustRegister(c) // it describes nothing, so it cannot clash
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{EnableOpenMetrics: true, CoalesceGather: true,
+	return promhttp.HandlerFor(c, promhttp.HandlerOpts{EnableOpenMetrics: true, CoalesceGather: true,
 		ErrorHandling: promhttp.HTTPErrorOnError})
 }
 
-// writer sends the metrics of one scrape.
+// writer makes the metrics of one scrape.
 type writer struct {
-	ch chan<- prometheus.Metric
-	s  *Scrape
+	f *families
+	s *Scrape
 }
 
-// metric is a metric that is already in its exposition form.
-type metric struct {
-	desc *prometheus.Desc
-	out  *dto.Metric
+func (w *writer) counter(name, help string, v float64, labels ...Label) {
+	w.f.counter(w.f.family(name, help, dto.MetricType_COUNTER), w.f.only(labels...), v)
 }
 
-func (m metric) Desc() *prometheus.Desc { return m.desc }
-
-func (m metric) Write(out *dto.Metric) error {
-	out.Label, out.Counter, out.Gauge, out.Histogram = m.out.Label, m.out.Counter, m.out.Gauge, m.out.Histogram
-	return nil
+func (w *writer) gauge(name, help string, v float64, labels ...Label) {
+	w.f.gauge(w.f.family(name, help, dto.MetricType_GAUGE), w.f.only(labels...), v)
 }
 
-// label is a name with its value.
-type label struct{ name, value string }
-
-func (w *writer) send(name, help string, labels []label, m *dto.Metric) {
-	names := make([]string, len(labels))
-	m.Label = make([]*dto.LabelPair, len(labels))
-	for i := range labels {
-		names[i] = labels[i].name
-		m.Label[i] = &dto.LabelPair{Name: &labels[i].name, Value: &labels[i].value}
-	}
-	sort.Slice(m.Label, func(i, j int) bool { return *m.Label[i].Name < *m.Label[j].Name })
-	w.ch <- metric{prometheus.NewDesc(name, help, names, nil), m}
+// row is a series with the labels that it has of its own.
+type row struct {
+	words     []uint64
+	columns   []*dto.LabelPair
+	exemplars []Exemplar
 }
 
-func (w *writer) counter(name, help string, v float64, labels []label) {
-	w.send(name, help, labels, &dto.Metric{Counter: &dto.Counter{Value: &v}})
-}
-
-func (w *writer) gauge(name, help string, v float64, labels []label) {
-	w.send(name, help, labels, &dto.Metric{Gauge: &dto.Gauge{Value: &v}})
-}
-
-// labels of a series: its own, and those given before.
-func (w *writer) labels(l *lower.SLILayout, x agg.Series, before ...label) []label {
-	out := before
-	values := LabelValues(l, x.Labels, w.s.Values)
-	names := labelNames(l.SLI)
-	for i := range names {
-		value := OtherLabel
-		if !x.Other && i < len(values) {
-			value = valid(values[i])
+// rows makes the labels of an indicator's series, and adds up series that read the same: labels may differ in what is
+// no text, or be called "other".
+func (w *writer) rows(in *Indicator, names []string) []row {
+	out := make([]row, 0, len(in.Series))
+	place := make(map[string]int, len(in.Series))
+	var id []byte
+	for _, x := range in.Series {
+		columns := w.f.labelSets.many(len(names))
+		values := LabelValues(in.Layout, x.Labels, w.s.Values)
+		id = id[:0]
+		for i := range names {
+			value := OtherLabel
+			if !x.Other && i < len(values) {
+				value = valid(values[i])
+			}
+			columns[i] = w.f.pair(&names[i], value)
+			id = append(append(id, value...), 0)
 		}
-		out = append(out, label{names[i], value})
+		var exemplars []Exemplar
+		if in.Exemplars != nil {
+			exemplars = in.Exemplars[SeriesID{string(x.Labels), x.Other}]
+		}
+		at, again := place[string(id)]
+		if !again {
+			place[string(id)] = len(out)
+			out = append(out, row{x.Words, columns, exemplars})
+			continue
+		}
+		sum := make([]uint64, len(x.Words))
+		for i, v := range x.Words {
+			sum[i] = out[at].words[i] + v
+		}
+		out[at].words = sum
+		out[at].exemplars = append(out[at].exemplars[:len(out[at].exemplars):len(out[at].exemplars)], exemplars...)
 	}
 	return out
 }
 
 func (w *writer) indicator(in *Indicator) {
-	l, s := in.Layout, in.Layout.SLI
-	w.gauge("slope_sli_info", "The indicators of the script.", 1, []label{{"doc", valid(s.Doc)}, {"kind", s.Kind.String()},
-		{"sli", s.Name}, {"unit", s.Unit.String()}})
-	series := w.distinct(in)
-	for _, x := range series {
-		labels := w.labels(l, x, label{"sli", s.Name})
-		w.counter("slope_sli_events_total", "Events that an indicator counted.", float64(x.Words[lower.WordCount]), labels)
-		if bad := badWord(l); s.Kind == check.Ratio && bad >= 0 {
-			w.counter("slope_sli_bad_events_total", "Events that an indicator counted as bad.", float64(x.Words[bad]), labels)
+	l, s, f := in.Layout, in.Layout.SLI, w.f
+	own := Label{"sli", s.Name}
+	w.gauge("slope_sli_info", "The indicators of the script.", 1, Label{"doc", valid(s.Doc)}, Label{"kind", s.Kind.String()}, own,
+		Label{"unit", s.Unit.String()})
+	if in.Unknown != nil {
+		w.counter("slope_sli_unknown_events_total", "Events of an indicator whose outcome is not known.", float64(*in.Unknown), own)
+	}
+	names := labelNames(s)
+	rows := w.rows(in, names)
+	if len(rows) > 0 {
+		plan := f.plan([]Label{own}, names...)
+		events := f.family("slope_sli_events_total", "Events that an indicator counted.", dto.MetricType_COUNTER)
+		var bads *dto.MetricFamily
+		bad := badWord(l)
+		if (s.Kind == check.Ratio || s.Kind == check.Counters) && bad >= 0 {
+			bads = f.family("slope_sli_bad_events_total", "Events that an indicator counted as bad.", dto.MetricType_COUNTER)
 		}
-		if s.Kind == check.Distribution {
-			help := s.Doc
-			if help == "" {
-				help = "Distribution of the indicator " + s.Name + "."
+		for _, x := range rows {
+			labels := f.labels(plan, x.columns)
+			f.counter(events, labels, float64(x.words[lower.WordCount]))
+			if bads != nil {
+				c := f.counter(bads, labels, float64(x.words[bad]))
+				if n := len(x.exemplars); n > 0 {
+					c.Exemplar = x.exemplars[n-1].message(1)
+				}
 			}
-			w.send(HistogramName(s), valid(help), w.labels(l, x), &dto.Metric{Histogram: w.histogram(in, x)})
+		}
+		switch s.Kind {
+		case check.Distribution:
+			w.distribution(in, names, rows)
+		case check.Gauge:
+			w.level(in, names, rows)
 		}
 	}
 	for _, o := range l.Objectives {
 		if o.SLO == nil {
 			continue
 		}
-		own := []label{{"slo", o.SLO.Name}, {"sli", s.Name}}
-		w.gauge("slope_slo_objective_ratio", "Part of the events that the objective wants to be good.", float64(o.SLO.PPB)/1e9, own)
-		w.gauge("slope_slo_info", "The objectives of the script.", 1, append(own[:2:2], label{"window", window(o.SLO.Window)}))
-		for _, x := range series {
-			labels := w.labels(l, x, own[:2:2]...)
-			w.counter("slope_slo_events_total", "Events that count for an objective.", float64(x.Words[o.Total]), labels)
-			w.counter("slope_slo_bad_events_total", "Events that count for an objective and missed it.", float64(x.Words[o.Bad]), labels)
+		own := []Label{{"slo", o.SLO.Name}, own}
+		w.gauge("slope_slo_objective_ratio", "Part of the events that the objective wants to be good.", float64(o.SLO.PPB)/1e9, own...)
+		w.gauge("slope_slo_window_seconds", "Length of the objective's rolling window.", o.SLO.Nominal().Seconds(), own...)
+		w.gauge("slope_slo_info", "The objectives of the script.", 1, w.infoLabels(o.SLO, own)...)
+		if len(rows) == 0 {
+			continue
+		}
+		plan := f.plan(own, names...)
+		events := f.family("slope_slo_events_total", "Events that count for an objective.", dto.MetricType_COUNTER)
+		bads := f.family("slope_slo_bad_events_total", "Events that count for an objective and missed it.", dto.MetricType_COUNTER)
+		for _, x := range rows {
+			labels := f.labels(plan, x.columns)
+			f.counter(events, labels, float64(x.words[o.Total]))
+			f.counter(bads, labels, float64(x.words[o.Bad]))
 		}
 	}
 }
 
-// distinct adds up series that read the same: labels may differ in what is no text, or be called "other".
-func (w *writer) distinct(in *Indicator) []agg.Series {
-	if len(in.Series) < 2 {
-		return in.Series
+// level makes the gauge of an indicator: its last value, in the base unit.
+func (w *writer) level(in *Indicator, names []string, rows []row) {
+	s := in.Layout.SLI
+	help := s.Doc
+	if help == "" {
+		help = "Level of the indicator " + s.Name + "."
 	}
-	out := make([]agg.Series, 0, len(in.Series))
-	place := make(map[string]int, len(in.Series))
-	for _, x := range in.Series {
-		id := ""
-		for _, l := range w.labels(in.Layout, x) {
-			id += l.value + "\x00"
-		}
-		at, ok := place[id]
-		if !ok {
-			place[id] = len(out)
-			out = append(out, x)
-			continue
-		}
-		sum := slices.Clone(out[at].Words)
-		for i, v := range x.Words {
-			sum[i] += v
-		}
-		out[at].Words = sum
+	levels := w.f.family(HistogramName(s), valid(help), dto.MetricType_GAUGE)
+	plan := w.f.plan(nil, names...)
+	for _, x := range rows {
+		w.f.gauge(levels, w.f.labels(plan, x.columns), float64(int64(x.words[lower.WordValue]))/float64(s.Unit.PerBase()))
 	}
-	return out
+}
+
+// distribution makes the histograms of an indicator.
+func (w *writer) distribution(in *Indicator, names []string, rows []row) {
+	s := in.Layout.SLI
+	help := s.Doc
+	if help == "" {
+		help = "Distribution of the indicator " + s.Name + "."
+	}
+	m := w.f.family(w.f.fresh(HistogramName(s), "_"+s.Unit.String()), valid(help), dto.MetricType_HISTOGRAM)
+	first, last := classicRange(s.Unit)
+	plan, buckets := w.f.plan(nil, names...), newClassicPlan(first, last, in.Scale, in.Layout.Objectives)
+	for _, x := range rows {
+		h := w.histogram(m, w.f.labels(plan, x.columns), in, buckets, x.words)
+		attach(h, x.exemplars, float64(in.Scale.Unit))
+	}
 }
 
 // window writes a rolling window with the largest unit that divides it.
@@ -219,29 +303,27 @@ func window(ns uint64) string {
 	return strconv.FormatFloat(float64(ns)/1e9, 'g', -1, 64) + "s"
 }
 
-// health sends how well the measuring itself goes.
+// health makes how well the measuring itself goes.
 func (w *writer) health() {
-	causes := make([]string, 0, len(w.s.Lost))
-	for cause := range w.s.Lost {
-		causes = append(causes, cause)
+	for _, cause := range slices.Sorted(maps.Keys(w.s.Lost)) {
+		w.counter("slope_events_lost_total", "Events that were lost or changed, by cause.", float64(w.s.Lost[cause]), Label{"cause", cause})
 	}
-	sort.Strings(causes)
-	for _, cause := range causes {
-		w.counter("slope_events_lost_total", "Events that were lost or changed, by cause.", float64(w.s.Lost[cause]), []label{{"cause", cause}})
-	}
-	w.counter("slope_events_handled_total", "Records that the script sent to user space and that were handled.", float64(w.s.Events), nil)
+	w.counter("slope_events_handled_total", "Records that the script sent to user space and that were handled.", float64(w.s.Events))
 	for _, m := range w.s.Maps {
-		labels := []label{{"map", m.Map}}
-		w.gauge("slope_map_entries", "Entries of a map.", float64(m.Entries), labels)
-		w.gauge("slope_map_capacity_entries", "Entries that a map has room for.", float64(m.Capacity), labels)
+		label := Label{"map", m.Map}
+		w.gauge("slope_map_entries", "Entries of a map.", float64(m.Entries), label)
+		w.gauge("slope_map_capacity_entries", "Entries that a map has room for.", float64(m.Capacity), label)
 	}
 	for _, p := range w.s.Probes {
-		labels := []label{{"probe", p.Probe}}
-		w.counter("slope_probe_runs_total", "Runs of a probe's programs.", float64(p.Runs), labels)
+		label := Label{"probe", p.Probe}
+		w.counter("slope_probe_runs_total", "Runs of a probe's programs.", float64(p.Runs), label)
 		if p.Seconds >= 0 {
-			w.counter("slope_probe_run_seconds_total", "Time spent in a probe's programs, if the kernel keeps it.", p.Seconds, labels)
+			w.counter("slope_probe_run_seconds_total", "Time spent in a probe's programs, if the kernel keeps it.", p.Seconds, label)
 		}
 	}
-	w.gauge("slope_probes_attached", "Probes that are attached.", float64(w.s.Attached), nil)
-	w.gauge("slope_build_info", "The version of slope.", 1, []label{{"version", w.s.Version}, {"revision", w.s.Revision}})
+	for _, target := range slices.Sorted(maps.Keys(w.s.PushFailures)) {
+		w.counter("slope_push_failures_total", "Pushes that a target did not get.", float64(w.s.PushFailures[target]), Label{"target", target})
+	}
+	w.gauge("slope_probes_attached", "Probes that are attached.", float64(w.s.Attached))
+	w.gauge("slope_build_info", "The version of slope.", 1, Label{"version", w.s.Version}, Label{"revision", w.s.Revision})
 }

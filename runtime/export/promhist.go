@@ -1,13 +1,11 @@
 package export
 
 import (
+	"cmp"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
@@ -16,20 +14,21 @@ import (
 
 // histogram makes one metric that is a classic and a native histogram. Count is that of the buckets, so that everything
 // in it agrees even though events go on while it is read.
-func (w *writer) histogram(in *Indicator, x agg.Series) *dto.Histogram {
-	d := x.Dist(in.Layout, in.Scale)
-	unit := float64(in.Scale.Unit)
-	count, sum, schema := d.Observed(), float64(d.Sum)/unit, int32(in.Scale.Schema)
-	// Nothing is observed between zero and one unit, so the zero bucket may end where the first bucket begins.
-	threshold := math.Ldexp(1, floorLog2(in.Scale))
-	zeros := d.Zeros
-	h := &dto.Histogram{SampleCount: &count, SampleSum: &sum, Schema: &schema, ZeroThreshold: &threshold, ZeroCount: &zeros,
-		Bucket: classic(in, d, x)}
-	if !w.s.Start.IsZero() {
-		h.CreatedTimestamp = timestamppb.New(w.s.Start)
-	}
-	nativeBuckets(h, d)
+func (w *writer) histogram(m *dto.MetricFamily, labels []*dto.LabelPair, in *Indicator, p *classicPlan, words []uint64) *dto.Histogram {
+	d := agg.Series{Words: words}.Dist(in.Layout, in.Scale)
+	h := w.f.histogram(m, labels, d.Observed(), float64(d.Sum)/float64(in.Scale.Unit))
+	h.Bucket = w.f.classicBuckets(p.bounds)
+	p.fill(h.Bucket, d, words)
+	makeNative(h, d)
 	return h
+}
+
+// makeNative makes a histogram a native one too. Nothing is observed between zero and one unit, so the zero bucket may end
+// where the first bucket begins.
+func makeNative(h *dto.Histogram, d agg.Dist) {
+	schema, threshold, zeros := int32(d.Scale.Schema), math.Ldexp(1, floorLog2(d.Scale)), d.Zeros
+	h.Schema, h.ZeroThreshold, h.ZeroCount = &schema, &threshold, &zeros
+	nativeBuckets(h, d)
 }
 
 // floorLog2 is the exponent of the power of two at or below the lower bound of the first bucket.
@@ -79,110 +78,60 @@ func classicRange(u check.Unit) (first, last int) {
 	return 0, 30
 }
 
-// bucket is a classic bucket: how many values were at most le.
-type bucket struct {
-	le    float64
-	count uint64
-	exact bool // from an objective's counters
+// classicPlan is the classic buckets of an indicator: at powers of two of the base unit, where native buckets end too,
+// and at the thresholds of the objectives, whose counts the kernel kept exactly.
+type classicPlan struct {
+	bounds []float64
+	upto   []int // by bound: how many native buckets end at it or before
+	bad    []int // by bound: the word that counts what is beyond it, or 0
 }
 
-// classic makes the classic buckets: at powers of two of the base unit, where native buckets end too, and at the
-// thresholds of the objectives, whose counts the kernel kept exactly. Counts that were read while events went on are
-// kept in order.
-func classic(in *Indicator, d agg.Dist, x agg.Series) []*dto.Bucket {
-	s := in.Layout.SLI
-	var all []bucket
-	first, last := classicRange(s.Unit)
-	running, p := d.Zeros, 0
-	for e := first; e <= last; e++ {
-		for ; p < len(d.Buckets) && d.Scale.First+p <= e<<d.Scale.Schema; p++ {
-			running += d.Buckets[p]
-		}
-		all = append(all, bucket{le: math.Ldexp(1, e), count: running})
+// newClassicPlan makes a plan with the powers of two from first to last, exponents.
+func newClassicPlan(first, last int, scale *agg.Scale, objectives []lower.ObjectiveWords) *classicPlan {
+	type bound struct {
+		le        float64
+		upto, bad int
 	}
-	for _, o := range in.Layout.Objectives {
+	var all []bound
+	for e := first; e <= last; e++ {
+		all = append(all, bound{le: math.Ldexp(1, e), upto: max(e<<scale.Schema-scale.First+1, 0)})
+	}
+	for _, o := range objectives {
 		// Only a plain "value <= limit" on all events counts exactly what le means.
 		if o.SLO == nil || o.SLO.Op != "<=" || o.SLO.Where != nil || o.Total != lower.WordCount || o.SLO.Limit < 0 {
 			continue
 		}
-		total, bad := x.Words[lower.WordCount], x.Words[o.Bad]
-		all = append(all, bucket{le: float64(o.SLO.Limit) / float64(d.Scale.Unit), count: total - min(bad, total), exact: true})
+		all = append(all, bound{le: float64(o.SLO.Limit) / float64(scale.Unit), bad: o.Bad})
 	}
-	slices.SortStableFunc(all, func(a, b bucket) int {
-		switch {
-		case a.le < b.le:
-			return -1
-		case a.le > b.le:
-			return 1
-		case a.exact && !b.exact:
-			return -1
-		case b.exact && !a.exact:
-			return 1
+	slices.SortStableFunc(all, func(a, b bound) int {
+		if c := cmp.Compare(a.le, b.le); c != 0 {
+			return c
 		}
-		return 0
+		return cmp.Compare(b.bad, a.bad) // an exact one comes first, and stays
 	})
-	all = slices.CompactFunc(all, func(a, b bucket) bool { return a.le == b.le })
-	out := make([]*dto.Bucket, len(all))
-	n, total := uint64(0), d.Observed()
-	for i := range all {
-		n = min(max(n, all[i].count), total)
-		count, le := n, all[i].le
-		out[i] = &dto.Bucket{CumulativeCount: &count, UpperBound: &le}
+	all = slices.CompactFunc(all, func(a, b bound) bool { return a.le == b.le })
+	p := &classicPlan{}
+	for _, b := range all {
+		p.bounds, p.upto, p.bad = append(p.bounds, b.le), append(p.upto, b.upto), append(p.bad, b.bad)
 	}
-	return out
+	return p
 }
 
-// HistogramName is the metric of a distribution: its name and its unit.
-func HistogramName(s *check.SLI) string {
-	name := "slope_sli_" + sanitise(s.Name)
-	if s.Unit != check.NoUnit && !strings.HasSuffix(name, "_"+s.Unit.String()) {
-		name += "_" + s.Unit.String()
-	}
-	return name
-}
-
-// sanitise makes a part of a metric's or label's name: letters, digits and single underscores.
-func sanitise(s string) string {
-	b := make([]byte, 0, len(s))
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-			b = append(b, c)
-		} else if len(b) == 0 || b[len(b)-1] != '_' {
-			b = append(b, '_')
-		}
-	}
-	return string(b)
-}
-
-// LabelNames are the names that an indicator's labels have in the metrics. Names that mean something else there, or
-// that two labels would share, get a tail.
-func LabelNames(labels []string) []string {
-	taken := map[string]bool{"le": true, "quantile": true, "sli": true, "slo": true}
-	out := make([]string, len(labels))
-	for i, l := range labels {
-		name := strings.TrimLeft(sanitise(l), "_")
-		if name == "" || name[0] >= '0' && name[0] <= '9' {
-			name = "label_" + name
-		}
-		for base, n := name, 2; taken[name]; n++ {
-			if name = base + "_label"; taken[name] {
-				name = base + "_label" + strconv.Itoa(n)
+// fill counts. Counts that were read while events went on are kept in order.
+func (p *classicPlan) fill(to []*dto.Bucket, d agg.Dist, words []uint64) {
+	total, running, at, n := d.Observed(), d.Zeros, 0, uint64(0)
+	for i, b := range to {
+		var count uint64
+		if bad := p.bad[i]; bad > 0 {
+			all := words[lower.WordCount]
+			count = all - min(words[bad], all)
+		} else {
+			for upto := min(p.upto[i], len(d.Buckets)); at < upto; at++ {
+				running += d.Buckets[at]
 			}
+			count = running
 		}
-		taken[name] = true
-		out[i] = name
+		n = min(max(n, count), total)
+		*b.CumulativeCount = n
 	}
-	return out
 }
-
-func labelNames(s *check.SLI) []string {
-	labels := make([]string, len(s.Labels))
-	for i, l := range s.Labels {
-		labels[i] = l.Name
-	}
-	return LabelNames(labels)
-}
-
-// valid makes a text that the exposition accepts.
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

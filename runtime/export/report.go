@@ -25,7 +25,8 @@ type SLIReport struct {
 type SLIRow struct {
 	Labels  []string // values, as SLIReport.Labels; nil for the label sets beyond the limit and without labels
 	Other   bool
-	Bad     uint64 // of a ratio
+	Bad     uint64 // of a ratio and of counters
+	Level   int64  // of a gauge: the last value; Summary.Count is how many there were
 	Summary Summary
 }
 
@@ -47,7 +48,8 @@ type DistBucket struct {
 	Count        uint64
 }
 
-func newSummary(d agg.Dist) Summary {
+// NewSummary computes the numbers of a distribution.
+func NewSummary(d agg.Dist) Summary {
 	s := Summary{Count: d.Count, Sum: d.Sum, Mean: d.Mean(), Max: float64(d.Max())}
 	for _, p := range [...]struct {
 		q  float64

@@ -94,8 +94,11 @@ func (t *Text) appendSLI(dst []byte, r *SLIReport) []byte {
 		dst = append(dst, right...)
 	}
 	dst = append(dst, '\n')
-	if r.Kind == check.Ratio {
-		return append(appendRatioRows(dst, r), '\n')
+	switch r.Kind {
+	case check.Ratio, check.Counters:
+		return append(appendCountRows(dst, r, "bad", func(row *SLIRow) string { return Grouped(row.Bad) }), '\n')
+	case check.Gauge:
+		return append(appendCountRows(dst, r, "value", func(row *SLIRow) string { return Level(r.Unit, row.Level) }), '\n')
 	}
 	const indent, table = 2, countWidth + 6*valueWidth
 	label := screen - indent - table
@@ -116,17 +119,26 @@ func (t *Text) appendSLI(dst []byte, r *SLIReport) []byte {
 	return append(dst, '\n')
 }
 
-func appendRatioRows(dst []byte, r *SLIReport) []byte {
+// appendCountRows appends a row for each label set: how many events or samples, and one more number.
+func appendCountRows(dst []byte, r *SLIReport, name string, number func(*SLIRow) string) []byte {
 	const indent, label = 2, 48
 	dst = appendRepeated(dst, ' ', indent+label)
-	dst = append(padLeft(padLeft(dst, "count", 15), "bad", 15), '\n')
+	dst = append(padLeft(padLeft(dst, "count", 15), name, 15), '\n')
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		dst = padRight(appendRepeated(dst, ' ', indent), shorten(rowLabel(row), label-1), label)
 		dst = padLeft(dst, Grouped(row.Summary.Count), 15)
-		dst = append(padLeft(dst, Grouped(row.Bad), 15), '\n')
+		dst = append(padLeft(dst, number(row), 15), '\n')
 	}
 	return dst
+}
+
+// Level writes the value of a gauge, which may be negative.
+func Level(u check.Unit, v int64) string {
+	if v < 0 {
+		return "-" + Quantity(u, -float64(v))
+	}
+	return Quantity(u, float64(v))
 }
 
 // rowLabel names a label set by its values.

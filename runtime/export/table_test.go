@@ -91,20 +91,27 @@ func TestSLOTable(t *testing.T) {
 	for i := range reports {
 		reports[i].Judge()
 	}
+	reports[0].Burn1h = 449
+	reports[1].State, reports[1].Burn1h, reports[1].Burn6h = Page, 15_200, 5_850
+	reports[1].Uncertainty, reports[1].Lost = "99.71 % ± 0.02", 12
 	var out bytes.Buffer
 	NewText(TextOptions{Out: &out}).SLOs(reports)
 	fits(t, out.String())
-	want := `objective                                           sli budget left     state
-fast      99.9 % of checkout <= 200 ms / 30d    99.97 % ██████░░   75 % ok
-works     99.95 % where code < 500 / 28d        99.71 % ░░░░░░░░ -480 % breached
-idle      99.5 % of retransmits / 7d                  -               - no data
+	want := `objective                            sli budget left     burn 1h     6h state
+fast      99.9 % of checkout <= 200 ms / 30d
+                                 99.97 % ██████░░   75 %     0.4    0.0 ok
+works     99.95 % where code < 500 / 28d
+                                 99.71 % ░░░░░░░░ -480 %    15.2    5.8 page
+          99.71 % ± 0.02 from 12 lost of 10 012
+idle      99.5 % of retransmits / 7d
+                                       -               -       -      - no data
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 	out.Reset()
 	NewText(TextOptions{Out: &out, Colour: true}).SLOs(reports)
-	if !strings.Contains(out.String(), "\x1b[31mbreached\x1b[0m") {
+	if !strings.Contains(out.String(), "\x1b[31mpage\x1b[0m") {
 		t.Errorf("no colour in\n%s", out.String())
 	}
 }

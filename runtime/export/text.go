@@ -104,7 +104,7 @@ func (t *Text) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []
 		case types.DistAgg:
 			d := agg.NewDist(t.scale(int(typ.Agg.Args[0])), r.Words)
 			dst = appendDistHeader(append(dst, '\n'), 0, 0)
-			dst = appendDistRow(dst, "", 0, newSummary(d), check.NoUnit)
+			dst = appendDistRow(dst, "", 0, NewSummary(d), check.NoUnit)
 			return append(appendDistBars(dst, DistBuckets(d, maxBars), check.NoUnit, 0), '\n')
 		}
 	}

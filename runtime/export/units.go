@@ -30,6 +30,9 @@ func scales(u check.Unit) []scale {
 // Quantity writes an observed value for people: three significant digits and a unit, or all digits of a whole number
 // that is below a million and has no unit.
 func Quantity(u check.Unit, v float64) string {
+	if u == check.RatioUnit {
+		return strconv.FormatFloat(v/10_000, 'f', -1, 64) + " %"
+	}
 	steps := scales(u)
 	i := 0
 	for i+1 < len(steps) && rounded(v/steps[i+1].of) >= 1 && (rounded(v) >= steps[i+1].of || i > 0 && rounded(v) >= 1000) {

@@ -13,6 +13,9 @@ import (
 // fills one as large, or larger, was cut and ends with ".."; 0 marks none.
 type Values struct {
 	MaxStrlen int
+	Stacks    Stacks // nil where there are none
+
+	compact bool // no blanks after the commas of tuples, as in the keys of JSON
 }
 
 const trailer = ".."
@@ -66,14 +69,19 @@ func (v Values) AppendText(dst []byte, t *types.Type, raw []byte) []byte {
 		return dst
 	case types.Buffer:
 		return AppendBuffer(dst, raw[:t.Size], "r")
+	case types.Stack:
+		return v.appendStack(dst, t, raw, 8)
 	}
 	return dst
 }
 
 // AppendKey appends the key of a map entry as it stands between the brackets: a tuple without its parentheses.
 func (v Values) AppendKey(dst []byte, t *types.Type, raw []byte) []byte {
-	if t.Kind == types.Tuple {
+	switch t.Kind {
+	case types.Tuple:
 		return v.appendElems(dst, t, raw)
+	case types.Stack:
+		return v.appendStack(dst, t, raw, 4)
 	}
 	return v.AppendText(dst, t, raw)
 }
@@ -81,10 +89,17 @@ func (v Values) AppendKey(dst []byte, t *types.Type, raw []byte) []byte {
 func (v Values) appendElems(dst []byte, t *types.Type, raw []byte) []byte {
 	for i, e := range t.Elems {
 		if i > 0 {
-			dst = append(dst, ", "...)
+			dst = append(dst, ',')
+			if !v.compact {
+				dst = append(dst, ' ')
+			}
 		}
 		n := min(e.Memory(), len(raw))
-		dst = v.AppendText(dst, e, raw[:n])
+		if e.Kind == types.Stack && n == e.Memory() {
+			dst = v.appendStack(dst, e, raw[:n], 4)
+		} else {
+			dst = v.AppendText(dst, e, raw[:n])
+		}
 		raw = raw[n:]
 	}
 	return dst
@@ -245,6 +260,8 @@ func (v Values) AppendJSON(dst []byte, t *types.Type, raw []byte) []byte {
 			dst = strconv.AppendInt(dst, int64(int8(c)), 10)
 		}
 		return append(dst, ']')
+	case types.Stack:
+		return appendQuoted(dst, v.appendStack(nil, t, raw, 8))
 	case types.String:
 		s, cut := v.String(t, raw)
 		dst = append(dst, '"')

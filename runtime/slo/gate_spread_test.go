@@ -207,7 +207,7 @@ func TestEarlyCorrelated(t *testing.T) {
 		for range runs {
 			bad, total := burst(rng, batches/c.hold, c.n*uint64(c.hold), c.rate*limit, 1+(c.effect-1)*float64(c.hold))
 			if c.hold > 1 { // a rate holds for several seconds
-				bad, total = apart(rng, bad, total, c.hold)
+				bad, total = dealt(rng, bad, total, c.hold)
 			}
 			got[earlyBatches(bad, total, ppb, e)]++
 		}
@@ -221,8 +221,8 @@ func TestEarlyCorrelated(t *testing.T) {
 	}
 }
 
-// apart deals the events of each batch to several ones at random.
-func apart(rng *rand.Rand, bad, total []uint64, into int) (b, n []uint64) {
+// dealt deals the events of each batch to several ones at random.
+func dealt(rng *rand.Rand, bad, total []uint64, into int) (b, n []uint64) {
 	for i := range bad {
 		at := len(b)
 		for range into {

@@ -4,12 +4,15 @@
 // are 128-bit products, so no count of events is too large and nothing is rounded. What people see is rounded, always
 // towards the worse: a compliance below the target never reads as the target, a budget never reads as more than is left.
 //
+// The tracker (tracker.go) is all about time: windows, alerts, and what is kept over a restart (store.go). It decides by the
+// same products.
+//
 // A gate (gate.go) is about more than what was counted: it decides from a sample, with a confidence.
 //
 // Invariants: no floating point but in gates; without events there is no verdict. bad above total, which counters that are read
 // while they count can show, is taken as total.
 //
-// This package knows no windows, no clock and no output. Start at Judge and Decide.
+// This package reads no clock, no kernel and writes no output. Start at Judge, Tracker and Decide.
 package slo
 
 import (

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/agg"
+	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/symbols"
+)
+
+// stackReader finds the calls of recorded stacks. Symbols are read when the first stack is printed.
+type stackReader struct {
+	eng       *engine.Engine
+	mu        sync.Mutex
+	kernel    *symbols.Kernel
+	opened    bool
+	processes symbols.Processes
+}
+
+// frames implements export.Stacks.
+func (s *stackReader) frames(t *types.Type, id, pid uint64) []export.Frame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addrs := s.eng.Stack(t.Kept(), id)
+	out := make([]export.Frame, 0, len(addrs))
+	for _, addr := range addrs {
+		f := export.Frame{Addr: addr}
+		if t.User {
+			f.Name, f.Offset, f.Path, _ = s.processes.Lookup(int(pid), addr)
+		} else if k := s.kernelSymbols(); k != nil {
+			f.Name, f.Offset, _ = k.Lookup(addr)
+		}
+		out = append(out, f)
+	}
+	if !t.User {
+		out = withoutTracer(out)
+	}
+	return out[:min(len(out), t.Len)]
+}
+
+func (s *stackReader) kernelSymbols() *symbols.Kernel {
+	if !s.opened {
+		s.opened = true
+		s.kernel, _ = symbols.OpenKernel() // without, addresses are printed
+	}
+	return s.kernel
+}
+
+// withoutTracer drops the innermost calls, which are those that run the program itself.
+func withoutTracer(frames []export.Frame) []export.Frame {
+	for n := len(frames) - 1; n >= 0; n-- {
+		for _, prefix := range []string{"bpf_prog_", "bpf_trace_run", "__traceiter_", "__bpf_trace_", "bpf_trampoline_", "trace_call_bpf", "perf_trace_run_bpf_submit"} {
+			if strings.HasPrefix(frames[n].Name, prefix) {
+				return frames[n+1:]
+			}
+		}
+	}
+	return frames
+}
+
+// noteProcesses reads what the processes of recorded user stacks have mapped, while they live.
+func (r *session) noteProcesses() error {
+	for _, m := range r.obj.IR.Maps {
+		at, ok := userStack(m.Key)
+		if !scriptMap(m) || !ok {
+			continue
+		}
+		if err := r.eng.Read(m, func(key, _ []byte) error {
+			r.stacks.mu.Lock()
+			defer r.stacks.mu.Unlock()
+			r.stacks.processes.Note(int(agg.Number(key[at+8:])))
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// userStack is where in a key a stack of user code is.
+func userStack(t *types.Type) (at int, ok bool) {
+	if t == nil {
+		return 0, false
+	}
+	if t.Kind == types.Stack {
+		return 0, t.User
+	}
+	if t.Kind == types.Tuple {
+		for _, e := range t.Elems {
+			if inner, ok := userStack(e); ok {
+				return at + inner, true
+			}
+			at += e.Memory()
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,96 @@
+package symbols
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sort"
+)
+
+// Kernel finds the functions of the running kernel by address. Names are kept in one piece: about 6 MB for 150 000
+// functions.
+type Kernel struct {
+	addrs []uint64
+	at    []uint32 // where the name starts in names
+	names []byte   // each ends with a NUL
+}
+
+// OpenKernel reads /proc/kallsyms.
+func OpenKernel() (*Kernel, error) {
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, fmt.Errorf("read kernel symbols: %w", err)
+	}
+	defer f.Close()
+	return readKernel(f)
+}
+
+func readKernel(r io.Reader) (*Kernel, error) {
+	type symbol struct {
+		addr uint64
+		at   uint32
+	}
+	k := &Kernel{}
+	var all []symbol
+	for scan := bufio.NewScanner(r); scan.Scan(); {
+		line := scan.Bytes()
+		digits, rest, ok := bytes.Cut(line, []byte{' '})
+		if !ok || len(rest) < 3 || rest[0]|0x20 != 't' && rest[0]|0x20 != 'w' {
+			continue
+		}
+		addr, ok := hex(digits)
+		if !ok || addr == 0 {
+			continue
+		}
+		name, _, _ := bytes.Cut(rest[2:], []byte{'\t'}) // the module follows
+		all = append(all, symbol{addr, uint32(len(k.names))})
+		k.names = append(append(k.names, name...), 0)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("read kernel symbols: no addresses (kernel.kptr_restrict hides them)")
+	}
+	slices.SortStableFunc(all, func(a, b symbol) int {
+		switch {
+		case a.addr < b.addr:
+			return -1
+		case a.addr > b.addr:
+			return 1
+		}
+		return 0
+	})
+	k.addrs, k.at = make([]uint64, len(all)), make([]uint32, len(all))
+	for i, s := range all {
+		k.addrs[i], k.at[i] = s.addr, s.at
+	}
+	return k, nil
+}
+
+func hex(digits []byte) (n uint64, ok bool) {
+	for _, c := range digits {
+		switch {
+		case c >= '0' && c <= '9':
+			n = n<<4 | uint64(c-'0')
+		case c >= 'a' && c <= 'f':
+			n = n<<4 | uint64(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return n, len(digits) > 0 && len(digits) <= 16
+}
+
+// Lookup finds the function that an address is in, and how far.
+func (k *Kernel) Lookup(addr uint64) (name string, offset uint64, ok bool) {
+	i := sort.Search(len(k.addrs), func(i int) bool { return k.addrs[i] > addr }) - 1
+	if i < 0 {
+		return "", 0, false
+	}
+	for i > 0 && k.addrs[i-1] == k.addrs[i] { // of several names the first
+		i--
+	}
+	return string(cString(k.names, uint64(k.at[i]))), addr - k.addrs[i], true
+}

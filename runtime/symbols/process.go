@@ -1,0 +1,196 @@
+package symbols
+
+import (
+	"bufio"
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Processes finds the functions of running programs by address. What is mapped is read from /proc when a process is first
+// noted, and again when an address is not in what was read; it is kept after the process ends. The files are opened when
+// a function of theirs is first looked up.
+//
+// At most maxProcesses are kept, the oldest go first; and the functions of at most maxFiles files.
+type Processes struct {
+	byID  map[int]*process
+	order []int
+	files map[string]*functions
+	used  []string // the files in the order of their first use
+}
+
+const (
+	maxProcesses = 4096
+	maxFiles     = 256
+)
+
+// process is what a process has mapped.
+type process struct {
+	regions []region
+}
+
+type region struct {
+	start, end, offset uint64
+	path               string
+}
+
+// functions are those of one file, by address.
+type functions struct {
+	addrs []uint64
+	sizes []uint64
+	names []string
+	file  *Binary // for its segments; closed
+}
+
+// Note reads what a process has mapped, unless that is known. It does nothing for a process that is gone.
+func (p *Processes) Note(pid int) {
+	if p.byID[pid] == nil {
+		p.read(pid)
+	}
+}
+
+func (p *Processes) read(pid int) *process {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return nil
+	}
+	proc := &process{regions: parseMaps(text)}
+	if p.byID == nil {
+		p.byID = map[int]*process{}
+	}
+	if p.byID[pid] == nil {
+		if p.order = append(p.order, pid); len(p.order) > maxProcesses {
+			delete(p.byID, p.order[0])
+			p.order = p.order[1:]
+		}
+	}
+	p.byID[pid] = proc
+	return proc
+}
+
+// parseMaps reads the executable mappings of files, in the form of /proc/PID/maps.
+func parseMaps(text []byte) []region {
+	var out []region
+	for scan := bufio.NewScanner(bytes.NewReader(text)); scan.Scan(); {
+		fields := strings.Fields(scan.Text())
+		if len(fields) < 6 || len(fields[1]) != 4 || fields[1][2] != 'x' || fields[5][0] != '/' {
+			continue
+		}
+		from, to, ok := strings.Cut(fields[0], "-")
+		start, ok1 := hex([]byte(from))
+		end, ok2 := hex([]byte(to))
+		offset, ok3 := hex([]byte(fields[2]))
+		if ok && ok1 && ok2 && ok3 && start < end {
+			out = append(out, region{start, end, offset, strings.TrimSuffix(strings.Join(fields[5:], " "), " (deleted)")})
+		}
+	}
+	return out
+}
+
+func (p *process) find(addr uint64) *region {
+	for i := range p.regions {
+		if r := &p.regions[i]; addr >= r.start && addr < r.end {
+			return r
+		}
+	}
+	return nil
+}
+
+// Lookup finds the function of a process that an address is in, how far, and the file. The name is empty when only the
+// file is known.
+func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, path string, ok bool) {
+	proc := p.byID[pid]
+	var r *region
+	if proc != nil {
+		r = proc.find(addr)
+	}
+	if r == nil {
+		if proc = p.read(pid); proc == nil {
+			return "", 0, "", false
+		}
+		if r = proc.find(addr); r == nil {
+			return "", 0, "", false
+		}
+	}
+	f := p.functions(pid, r.path)
+	if f == nil {
+		return "", 0, r.path, true
+	}
+	at, known := f.file.address(addr - r.start + r.offset)
+	i := sort.Search(len(f.addrs), func(i int) bool { return f.addrs[i] > at }) - 1
+	if !known || i < 0 || f.sizes[i] > 0 && at >= f.addrs[i]+f.sizes[i] {
+		return "", 0, r.path, true
+	}
+	return f.names[i], at - f.addrs[i], r.path, true
+}
+
+// functions reads the symbols of a file that a process has mapped, through the process's own root while it lives.
+func (p *Processes) functions(pid int, path string) *functions {
+	if f, ok := p.files[path]; ok {
+		return f
+	}
+	if p.files == nil {
+		p.files = map[string]*functions{}
+	}
+	if p.used = append(p.used, path); len(p.used) > maxFiles {
+		delete(p.files, p.used[0])
+		p.used = p.used[1:]
+	}
+	p.files[path] = nil
+	for _, place := range []string{fmt.Sprintf("/proc/%d/root%s", pid, path), path} {
+		b, err := Open(place)
+		if err != nil {
+			continue
+		}
+		p.files[path] = b.functions()
+		b.Close()
+		break
+	}
+	return p.files[path]
+}
+
+// functions lists the functions of a file by address. Of several names for one address the first is kept.
+func (b *Binary) functions() *functions {
+	type entry struct {
+		addr, size uint64
+		name       string
+	}
+	var all []entry
+	if err := b.each(func(name []byte, addr, size uint64) bool {
+		all = append(all, entry{addr, size, string(name)})
+		return true
+	}); err != nil && len(all) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(all, func(a, b entry) int {
+		switch {
+		case a.addr < b.addr:
+			return -1
+		case a.addr > b.addr:
+			return 1
+		}
+		return 0
+	})
+	f := &functions{file: b}
+	for i, e := range all {
+		if i > 0 && e.addr == all[i-1].addr {
+			continue
+		}
+		f.addrs, f.sizes, f.names = append(f.addrs, e.addr), append(f.sizes, e.size), append(f.names, e.name)
+	}
+	return f
+}
+
+// address is where a place in the file is linked to.
+func (b *Binary) address(offset uint64) (uint64, bool) {
+	for _, s := range b.file.Progs {
+		if offset >= s.Off && offset-s.Off < s.Filesz && s.Type == elf.PT_LOAD {
+			return offset - s.Off + s.Vaddr, true
+		}
+	}
+	return 0, false
+}
