@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"strconv"
 	"strings"
 	"time"
 
@@ -59,10 +58,7 @@ func (n names) urgency(severity string) yaml.Pair {
 func (n names) alarm(o Objective, name string, paces []pace, labels ...yaml.Pair) alarm {
 	var arms []string
 	for _, p := range paces {
-		arm := n.exceeds(o, p, p.Short) + "\n  and\n  " + n.exceeds(o, p, p.Long)
-		if o.MinEvents > 0 {
-			arm += "\n  and\n  " + n.enough(o, p.Short)
-		}
+		arm := n.exceeds(o, p, p.Short) + "\n  and\n  " + n.exceeds(o, p, p.Long) + "\n  and\n  " + n.enough(o, p)
 		arms = append(arms, "(\n  "+arm+"\n)")
 	}
 	return alarm{paces: paces, rule: rule{alert: name, expr: strings.Join(arms, "\nor\n"),
@@ -82,15 +78,22 @@ func (n names) bare(condition string) string {
 	return "max without (" + n.window + ") (" + condition + ")"
 }
 
-// enough is the condition that there are as many events as an alert wants. No events at all are no low traffic where that
-// is declared bad.
-func (n names) enough(o Objective, w time.Duration) string {
+// enough is the condition that there are as many events, or bad ones, as an alert wants. No events at all are no low
+// traffic where that is declared bad.
+func (n names) enough(o Objective, p pace) string {
+	bad, w, least := o.guard(p)
 	count := n.selects(n.count + duration(w))
-	c := count + " >= " + strconv.FormatUint(o.MinEvents, 10)
-	if o.NoData == check.BadNoData {
-		c = "(" + c + " or " + count + " == 0)"
+	if bad {
+		count = n.selects(n.bad + duration(w))
 	}
-	return c
+	c := count + " >= " + least
+	if o.NoData != check.BadNoData || o.Parts != nil {
+		return c
+	}
+	if bad { // all of none are bad
+		return "(" + c + " or " + n.bare(n.selects(n.error+duration(w))+" == 1") + ")"
+	}
+	return "(" + c + " or " + count + " == 0)"
 }
 
 // label is a label's value in an annotation.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/slopebpf/slope/lang/check"
@@ -81,14 +82,25 @@ func (o Objective) windows() []time.Duration {
 	return slices.Compact(out)
 }
 
-// guarded are the short windows in which an alert wants enough events.
-func (o Objective) guarded() (out []time.Duration) {
-	if o.MinEvents == 0 {
-		return nil
+// guard is what keeps a pace from firing on few events: as many events as the script wants in the short window, otherwise
+// a few bad ones in the long window, as every host has it too. One bad event an hour is above most factors.
+func (o Objective) guard(p pace) (bad bool, w time.Duration, least string) {
+	switch {
+	case o.MinEvents > 0:
+		return false, p.Short, strconv.FormatUint(o.MinEvents, 10)
+	case p.severity == "page":
+		return true, p.Long, "2.5" // 3, but for rounding
 	}
+	return true, p.Long, "1.5"
+}
+
+// guarded are the windows in which an alert wants enough events, or bad ones.
+func (o Objective) guarded() (out []time.Duration, bad bool) {
 	for _, p := range o.all() {
-		out = append(out, p.Short)
+		var w time.Duration
+		bad, w, _ = o.guard(p)
+		out = append(out, w)
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return slices.Compact(out), bad
 }

@@ -70,6 +70,7 @@ type names struct {
 	part     string // of burn rates of a composite's parts, without the window
 	minute   string // of the verdicts of minutes
 	count    string // of numbers of events, without the window
+	bad      string // of numbers of bad events
 	days     string
 	group    string // in front of the names of groups
 	key      string // after them
@@ -97,7 +98,8 @@ func (s Style) names(o Objective) names {
 			n.by = append([]string{"slo"}, o.By...)
 		}
 		n.labels = []yaml.Pair{{Name: "slo", Value: o.Name}}
-		n.error, n.part, n.minute, n.count = "slope_slo_events:burnrate", "slope_slo_part:burnrate", "slope_slo_minutes:bad", "slope_slo_events:increase"
+		n.error, n.part, n.minute, n.count = "slope_slo_events:burnrate", "slope_slo_part:burnrate", "slope_slo_minutes:bad", "slope_slo_enough:increase"
+		n.bad = "slope_slo_enough_bad:increase"
 		if o.Minutes {
 			n.error = "slope_slo_minutes:burnrate"
 		}
@@ -111,7 +113,8 @@ func (s Style) names(o Objective) names {
 			n.by, n.labels, n.key = nil, n.labels[:1], o.Name
 		}
 	}
-	n.part, n.minute, n.count = n.prefix+"part_burn:ratio_rate", n.prefix+"bad_minute:bool", n.prefix+"events:increase"
+	n.part, n.minute = n.prefix+"part_burn:ratio_rate", n.prefix+"bad_minute:bool"
+	n.count, n.bad = n.prefix+"events:increase", n.prefix+"bad_events:increase"
 	return n
 }
 
@@ -283,6 +286,7 @@ func (n names) minutes(o Objective, name string) group {
 
 // ratios are the ratios of all windows, and what the alerts need besides them.
 func (n names) ratios(o Objective, quick, slow *group) {
+	guarded, bad := o.guarded()
 	for _, w := range o.windows() {
 		to := quick
 		if w >= day {
@@ -305,8 +309,12 @@ func (n names) ratios(o Objective, quick, slow *group) {
 			expr = n.composed(o, w)
 		}
 		to.rules = append(to.rules, rule{record: n.error + duration(w), labels: labels, expr: expr})
-		if slices.Contains(o.guarded(), w) {
-			to.rules = append(to.rules, rule{record: n.count + duration(w), labels: n.all(), expr: n.events(o, w)})
+		if slices.Contains(guarded, w) {
+			name := n.count
+			if bad {
+				name = n.bad
+			}
+			to.rules = append(to.rules, rule{record: name + duration(w), labels: n.all(), expr: n.grown(o, bad, w)})
 		}
 	}
 }

@@ -136,6 +136,7 @@ func TestUnitTestsFail(t *testing.T) {
 		{"fast", "SlopeErrorBudgetPage", "Other"},
 		{"fast", " > 0.0", " > 1 + 0.0"},
 		{"fast", "> 0.01344", "> -1"},
+		{"fast", " >= 2.5", " >= 0"},
 		{"rare", " >= 100", " >= 0"},
 		{"rare", " == 0\n", " == 1\n"},
 		{"rare", "absent(", "(0 * "},
