@@ -58,7 +58,9 @@ func percent(r *big.Rat) string {
 	return strings.TrimRight(r.FloatString(9), "0") + "%"
 }
 
-// duration writes a duration for PromQL: 28 days are 4w.
+// Duration writes a duration for PromQL: 28 days are 4w.
+func Duration(d time.Duration) string { return duration(d) }
+
 func duration(d time.Duration) string { return model.Duration(d).String() }
 
 // written is a duration for people: in days where it is whole days.

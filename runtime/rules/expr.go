@@ -145,3 +145,9 @@ const noDataAfter = 10 * time.Minute
 func (o Objective) noData() string {
 	return "sum(" + o.counters("rate(%s["+duration(noDataAfter)+"])", totalMetric) + ") == 0\nor\nabsent(sum(" + o.counters("%s", totalMetric) + "))"
 }
+
+// TotalQuery and BadQuery are PromQL for all events of an objective on all hosts, and for the bad ones, as counters.
+func (o Objective) TotalQuery() string { return sum(nil, "%s", o.selects(totalMetric)) }
+
+// BadQuery is the other of TotalQuery.
+func (o Objective) BadQuery() string { return sum(nil, "%s", o.selects(badMetric)) }
