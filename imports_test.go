@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"runtime/judge":          {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/export", "runtime/slo"},
 	"runtime/rules":          {"lang", "runtime/export", "runtime/yaml"},
 	"runtime/yaml":           {},
+	"runtime/dashboard":      {"lang/check", "runtime/export", "runtime/rules"},
 	"runtime/openslo":        {"lang/check", "runtime/rules", "runtime/yaml"},
 	"runtime/compare":        {"lang/check", "runtime/export", "runtime/slo"},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg", "runtime/poll"},

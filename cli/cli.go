@@ -109,7 +109,7 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
-		root.AddCommand(newCheck(s), newCompare(s), newDoctor(s), newExplain(s), newFmt(s), newOpenSLO(s), newRules(s), newVersion(s))
+		root.AddCommand(newCheck(s), newCompare(s), newDashboard(s), newDoctor(s), newExplain(s), newFmt(s), newOpenSLO(s), newRules(s), newVersion(s))
 	}
 	if !help && root.HasSubCommands() && !isCommand(root, args[0]) {
 		root.RemoveCommand(root.Commands()...)

@@ -19,7 +19,7 @@ func (n names) alarms(o Objective) (out []alarm) {
 	var every []pace
 	for _, severity := range severities() {
 		paces, _ := o.paces(severity)
-		if o.budget().Sign() == 0 || len(paces) == 0 {
+		if len(paces) == 0 {
 			continue
 		}
 		every = append(every, paces...)
@@ -58,7 +58,10 @@ func (n names) urgency(severity string) yaml.Pair {
 func (n names) alarm(o Objective, name string, paces []pace, labels ...yaml.Pair) alarm {
 	var arms []string
 	for _, p := range paces {
-		arm := n.exceeds(o, p, p.Short) + "\n  and\n  " + n.exceeds(o, p, p.Long) + "\n  and\n  " + n.enough(o, p)
+		arm := n.exceeds(o, p, p.Short) + "\n  and\n  " + n.exceeds(o, p, p.Long)
+		if _, _, least := o.guard(p); least != "" {
+			arm += "\n  and\n  " + n.enough(o, p)
+		}
 		arms = append(arms, "(\n  "+arm+"\n)")
 	}
 	return alarm{paces: paces, rule: rule{alert: name, expr: strings.Join(arms, "\nor\n"),

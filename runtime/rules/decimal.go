@@ -58,6 +58,12 @@ func percent(r *big.Rat) string {
 	return strings.TrimRight(r.FloatString(9), "0") + "%"
 }
 
+// Decimal writes a number exactly: as a decimal fraction, or as one divided by a whole number ("2.8 / 3").
+func Decimal(r *big.Rat) string { return decimal(r) }
+
+// Percent writes a part as a per cent, rounded where that takes more than nine digits.
+func Percent(r *big.Rat) string { return percent(r) }
+
 // Duration writes a duration for PromQL: 28 days are 4w.
 func Duration(d time.Duration) string { return duration(d) }
 

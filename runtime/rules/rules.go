@@ -18,7 +18,6 @@ package rules
 import (
 	"fmt"
 	"io"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -226,7 +225,7 @@ func (s Style) groups(o Objective) []group {
 	n.ratios(o, &quick, &slow)
 	meta := group{name: n.group + "meta-recordings-" + n.key, rules: n.meta(o)}
 	if o.budget().Sign() == 0 {
-		meta.notes = []string{"an objective of 100% has no error budget, so nothing burns"}
+		meta.notes = []string{"an objective of 100% has no error budget, so there is no burn rate"}
 	}
 	alerts := group{name: n.group + "alerts-" + n.key}
 	for _, a := range n.alarms(o) {
@@ -269,9 +268,6 @@ func (o Objective) notes() (out []string) {
 }
 
 func (o Objective) alertNotes() (out []string) {
-	if o.budget().Sign() == 0 {
-		return []string{"an objective of 100% has no error budget that could burn"}
-	}
 	for _, severity := range severities() {
 		_, notes := o.paces(severity)
 		out = append(out, notes...)
@@ -322,7 +318,7 @@ func (n names) ratios(o Objective, quick, slow *group) {
 // meta are the rules that say what the objective is, and how far its budget is used.
 func (n names) meta(o Objective) []rule {
 	out := []rule{
-		{record: n.prefix + "objective:ratio", expr: "vector(" + decimal(new(big.Rat).Sub(big.NewRat(1, 1), o.budget())) + ")", labels: n.all()},
+		{record: n.prefix + "objective:ratio", expr: "vector(" + decimal(o.Goal()) + ")", labels: n.all()},
 		{record: n.prefix + "error_budget:ratio", expr: "vector(" + decimal(o.budget()) + ")", labels: n.all()},
 		{record: n.days, expr: "vector(" + decimal(quotient(o.window(), day)) + ")", labels: n.all()},
 	}
@@ -334,7 +330,7 @@ func (n names) meta(o Objective) []rule {
 			rule{record: n.prefix + "period_error_budget_remaining:ratio", expr: "1 - " + n.selects(n.prefix+"period_burn_rate:ratio"), labels: n.all()})
 	}
 	if n.style == Sloth {
-		goal := strings.TrimSuffix(percent(new(big.Rat).Sub(big.NewRat(1, 1), o.budget())), "%")
+		goal := strings.TrimSuffix(percent(o.Goal()), "%")
 		out = append(out, rule{record: "sloth_slo_info", expr: "vector(1)", labels: n.all(yaml.Pair{Name: "sloth_mode", Value: "slope-rules"},
 			yaml.Pair{Name: "sloth_objective", Value: goal}, yaml.Pair{Name: "sloth_spec", Value: "slope"})})
 	}

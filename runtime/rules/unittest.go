@@ -178,8 +178,8 @@ func (p pace) reached(o Objective, ratio *big.Rat, minutes time.Duration) bool {
 // there are two, one of them bad.
 func (u *unit) few(o Objective) {
 	const at = 4 * time.Minute
-	if o.MinEvents == 1 {
-		return // one minute would be enough
+	if o.MinEvents == 1 || o.budget().Sign() == 0 {
+		return // one minute, or one bad event, would be enough
 	}
 	u.test("few events of " + u.style.names(o).key + " fire nothing")
 	total, bad := 2., 1.
