@@ -50,7 +50,7 @@ type GateCommand struct {
 // 2^(i/2^schema) base units, as in a Prometheus native histogram. Sums are in observed units: nanoseconds, bytes.
 type GateIndicator struct {
 	Name    string       `json:"name"`
-	Kind    string       `json:"kind"` // distribution, ratio, ratio of counters or gauge
+	Kind    string       `json:"kind"` // distribution, ratio, counters or gauge
 	Unit    string       `json:"unit,omitempty"`
 	PerBase uint64       `json:"observed_per_base_unit,omitempty"`
 	Schema  *int         `json:"schema,omitempty"`
