@@ -219,7 +219,7 @@ var elsewhere = map[string][]string{
 	"runtime/poll/poll.go":  {"max"},
 	// The parser must tell a builtin in brackets from a cast, and the attach points of probes from other items.
 	"lang/syntax/expr.go":  {"arg", "args", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
-	"lang/syntax/token.go": {"alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe"},
+	"lang/syntax/token.go": {"hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe"},
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
@@ -232,6 +232,7 @@ var elsewhere = map[string][]string{
 	"stdlib/verbs.go":            {"bad", "good"},
 	"stdlib/funcs_output.go":     {"args"},
 	"stdlib/funcs_poll.go":       {"cpu"},
+	"stdlib/probes_perf.go":      {"cpu"},
 	"stdlib/probes_objective.go": {"args"},
 	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile"},
 	"stdlib/machine.go":          {"comm"},
@@ -240,6 +241,9 @@ var elsewhere = map[string][]string{
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
+	"cli/list.go":                    {"pid"},
+	"runtime/flame/flame.go":         {"count"},
+	"cli/flame.go":                   {"pid"},
 	"cli/objectives.go":              {"alert"},
 	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
 	"runtime/export/promlabel.go":    {"probe"},

@@ -61,22 +61,28 @@ func scalarVar(name, text, example string, t *types.Type, low ir.VarLower) Var {
 	return Var{Var: types.Var{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}}, Type: always(t)}, VarLower: low}
 }
 
+// identifies gives a variable its role.
+func identifies(r types.Role, v Var) Var {
+	v.Role = r
+	return v
+}
+
 func variables() []Var {
 	return []Var{
-		scalarVar("pid", "Process ID (the kernel's tgid).", "tracepoint:raw_syscalls:sys_enter { @[pid] = count(); }", types.Uint32, half(ir.HelperPidTgid, true)),
-		scalarVar("tid", "Thread ID (the kernel's pid).", "tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", types.Uint32, half(ir.HelperPidTgid, false)),
+		identifies(types.ThreadRole, scalarVar("pid", "Process ID (the kernel's tgid).", "tracepoint:raw_syscalls:sys_enter { @[pid] = count(); }", types.Uint32, half(ir.HelperPidTgid, true))),
+		identifies(types.ThreadRole, scalarVar("tid", "Thread ID (the kernel's pid).", "tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", types.Uint32, half(ir.HelperPidTgid, false))),
 		scalarVar("uid", "User ID.", "tracepoint:raw_syscalls:sys_enter { @[uid] = count(); }", types.Uint32, half(ir.HelperUidGid, false)),
 		scalarVar("gid", "Group ID.", "tracepoint:raw_syscalls:sys_enter { @[gid] = count(); }", types.Uint32, half(ir.HelperUidGid, true)),
 		scalarVar("cpu", "Number of the CPU.", "tracepoint:raw_syscalls:sys_enter { @[cpu] = count(); }", types.Uint32, helper(ir.HelperCPU)),
-		scalarVar("nsecs", "Nanoseconds since boot, time asleep included; the same throughout one action.", "begin { printf(\"%llu\\n\", nsecs); }", types.Uint64, helper(ir.HelperKtimeBoot)),
-		scalarVar("elapsed", "Nanoseconds since the script started.", "interval:s:1 { printf(\"%llu\\n\", elapsed); }", types.Uint64,
+		identifies(types.MomentRole, scalarVar("nsecs", "Nanoseconds since boot, time asleep included; the same throughout one action.", "begin { printf(\"%llu\\n\", nsecs); }", types.Uint64, helper(ir.HelperKtimeBoot))),
+		identifies(types.MomentRole, scalarVar("elapsed", "Nanoseconds since the script started.", "interval:s:1 { printf(\"%llu\\n\", elapsed); }", types.Uint64,
 			ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
 				b := l.Builder()
 				return b.Bin(ir.OpSub, b.Help(ir.HelperKtimeBoot), b.Load(l.Global(ir.GlobalStart), 0, 8, false))
-			}}),
+			}})),
 		{
 			Var: types.Var{Doc: types.Doc{Name: "rand", Text: "A random 32-bit number.", Examples: []string{"interval:ms:100 { @ = lhist(rand % 100, 0, 100, 10); }"}},
-				Type: always(types.Uint32), Varies: true},
+				Type: always(types.Uint32), Varies: true, Role: types.MomentRole},
 			VarLower: helper(ir.HelperRandom),
 		},
 		{

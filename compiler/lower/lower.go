@@ -236,7 +236,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 		return ir.Tracepoint
 	case types.HookUprobe, types.HookUretprobe:
 		return ir.Uprobe
-	case types.HookProfile:
+	case types.HookProfile, types.HookPerf:
 		return ir.PerfEvent
 	}
 	return ir.RawTracepoint
@@ -252,7 +252,7 @@ func attached(k types.HookKind) bool {
 }
 
 func hookKey(h *types.Hook) string {
-	return fmt.Sprint(h.Kind, " ", h.Event, " ", h.State, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points)
+	return fmt.Sprint(h.Kind, " ", h.Event, " ", h.State, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
 }
 
 // clauseNeeds tells what keeps targets from sharing code.
@@ -324,6 +324,8 @@ func hookName(h *types.Hook) string {
 		return "poll"
 	case types.HookAlert:
 		return "alert"
+	case types.HookPerf:
+		return "perf"
 	}
 	return h.Event[strings.IndexByte(h.Event, ':')+1:]
 }
@@ -348,6 +350,8 @@ func hookText(hooks []types.Hook) string {
 		}
 	case types.HookAlert:
 		text += ":" + h.Event + ":" + h.State
+	case types.HookPerf:
+		text = h.Event
 	}
 	if len(hooks) > 1 {
 		text += fmt.Sprintf(" and %d more", len(hooks)-1)
@@ -410,7 +414,7 @@ func (f *fn) entry(e *entry) {
 // interval belong to nobody.
 func (f *fn) selectProcess() {
 	switch f.group.hooks[0].Kind {
-	case types.HookRaw, types.HookTracepoint, types.HookProfile:
+	case types.HookRaw, types.HookTracepoint, types.HookProfile, types.HookPerf:
 	default:
 		return
 	}
