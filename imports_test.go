@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {"lang/source"},
 	"runtime/poll":           {},
+	"runtime/supervisor":     {},
 	"runtime/judge":          {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/export", "runtime/slo"},
 	"runtime/rules":          {"lang/source", "lang/syntax", "runtime/export"},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg", "runtime/poll"},

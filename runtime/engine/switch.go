@@ -117,14 +117,11 @@ func (s *Switch) plug(e *Engine, p *program, h *types.Hook) (attach.Link, error)
 		return nil, fmt.Errorf("attach: BUG: two programs on %s", key)
 	}
 	if o == nil {
-		spec, err := e.spec(p.fn)
+		d, err := bpf.NewDispatcher(p.spec, s.word)
 		if err != nil {
 			return nil, err
 		}
-		o = &port{}
-		if o.dispatcher, err = bpf.NewDispatcher(spec, s.word); err != nil {
-			return nil, err
-		}
+		o = &port{dispatcher: d}
 	}
 	err := o.dispatcher.Set(e.side, p.prog)
 	if err == nil && o.link == nil {
