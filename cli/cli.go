@@ -5,6 +5,8 @@
 // Start at Main; run.go is the heart.
 package cli
 
+//go:generate go run ./docgen ../docs
+
 import (
 	"errors"
 	"fmt"
@@ -113,7 +115,17 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
-		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFmt(s), newRules(s), newRun(s), newVersion(s))
+		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newRules(s), newRun(s), newVersion(s), newVet(s))
+	}
+	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is
+		if accepts := c.Args; accepts != nil {
+			c.Args = func(c *cobra.Command, args []string) error {
+				if err := accepts(c, args); err != nil {
+					return usageError{err}
+				}
+				return nil
+			}
+		}
 	}
 	if !help && root.HasSubCommands() && !isCommand(root, args[0]) {
 		root.RemoveCommand(root.Commands()...)
@@ -134,7 +146,12 @@ func isCommand(root *cobra.Command, word string) bool {
 // newVersion is "slope version".
 func newVersion(s Streams) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Long: "Print the version of slope.", Example: "  slope version", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintf(s.Out, "slope %s\n", Version) },
 	}
+}
+
+// Commands is the tree of all commands, for the pages that are generated from it.
+func Commands() *cobra.Command {
+	return newRoot(Standard(), nil)
 }

@@ -77,8 +77,7 @@ begin runs again when its text is new or a map that it fills was not kept; end r
 through a dispatcher, which costs them a few nanoseconds per event.`,
 		Example: `  slope run checkout.slo
   slope run --watch --state /var/lib/slope checkout.slo
-  slope run -f json -o out.json script.slo
-  kill -HUP $(pidof slope)                reload a script of --watch now`,
+  slope run -f json -o out.json script.slo`,
 	})
 }
 

@@ -163,7 +163,7 @@ func (p *plug) Close() error {
 // portKey tells hooks apart across generations. A binary that was replaced under its name is another one: probes on the old
 // file see nothing of the new.
 func portKey(p *program, h *types.Hook) string {
-	key := fmt.Sprint(p.fn.Type, " ", h.Kind, " ", h.Event, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", p.burning)
+	key := fmt.Sprintf("%d %+v %s", p.fn.Type, *h, p.burning)
 	if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
 		if st, err := os.Stat(h.Path); err == nil {
 			if sys, ok := st.Sys().(*syscall.Stat_t); ok {

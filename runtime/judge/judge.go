@@ -68,6 +68,7 @@ type Options struct {
 type Judge struct {
 	opt     Options
 	slos    []*check.SLO
+	ticking sync.Mutex // held while it reads, judges and acts
 	mu      sync.Mutex // guards the tracker
 	tracker *slo.Tracker
 	store   *slo.Store
@@ -194,6 +195,8 @@ func (j *Judge) Run(ctx context.Context) {
 
 // Tick reads, judges, and does what follows.
 func (j *Judge) Tick() {
+	j.ticking.Lock()
+	defer j.ticking.Unlock()
 	changes, err := j.observe()
 	if err != nil {
 		j.opt.Listener.Trouble(err)
@@ -217,6 +220,8 @@ func (j *Judge) Tick() {
 // Finish judges a last time, writes the reports of incidents that are still open, and saves the history.
 func (j *Judge) Finish() error {
 	j.Pause(false)
+	j.ticking.Lock()
+	defer j.ticking.Unlock()
 	changes, err := j.observe()
 	if err != nil {
 		return err
