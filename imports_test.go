@@ -38,6 +38,7 @@ var allowed = map[string][]string{
 	"runtime/slo":            {"lang/check"},
 	"runtime/symbols":        {"lang/source"},
 	"runtime/poll":           {},
+	"runtime/supervisor":     {},
 	"runtime/flame":          {},
 	"runtime/judge":          {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/export", "runtime/slo"},
 	"runtime/rules":          {"lang", "runtime/export", "runtime/yaml"},

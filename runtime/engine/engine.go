@@ -71,7 +71,8 @@ type program struct {
 	fn      *ir.Func
 	code    int // index in obj.Code
 	prog    *ebpf.Program
-	burning string // the objective that gates it
+	spec    bpf.ProgSpec // without its code
+	burning string       // the objective that gates it
 
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
@@ -168,6 +169,7 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 	if err != nil {
 		return err
 	}
+	p.spec = spec
 	spec.Insns = code.Insns
 	prog, err := bpf.Load(spec)
 	if err != nil {
