@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	prom "github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -72,7 +73,7 @@ func (v *server) gatherer(e *exporter) prom.Gatherer {
 		for _, f := range families {
 			for _, m := range f.Metric {
 				m.Label = append(m.Label, constant...)
-				slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return compare(a.GetName(), b.GetName()) })
+				slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
 			}
 		}
 		all := [][]*dto.MetricFamily{families}
@@ -100,16 +101,6 @@ func (v *server) gatherer(e *exporter) prom.Gatherer {
 		}
 		return merged, nil
 	})
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // fleetMetrics are the metrics about the scripts themselves.
