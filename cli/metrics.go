@@ -252,7 +252,6 @@ func (r *runner) listen() (addr string, stop func(), err error) {
 				fmt.Fprintf(r.streams.Err, "WARNING: push to %s failed: %v (told once; slope_push_failures_total counts)\n", url, err)
 			}
 		}}
-	r.keepExpiry()
 	e.gather = export.NewCollector(func() (*export.Scrape, error) {
 		s, err := r.scrape()
 		if err == nil {

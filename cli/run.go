@@ -10,6 +10,7 @@ import (
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/runtime/supervisor"
 )
 
 // defaultListen is where metrics are served when a script has indicators and nothing else was said.
@@ -186,7 +187,7 @@ func (s Streams) run(f *runFlags, args []string) error {
 		pid = c.pid()
 	}
 	// As in bpftrace, -c limits the probes on functions only.
-	r := &runner{streams: s, flags: f, name: scriptName(file.Name), file: file.Name, text: file.Text, params: args, pid: f.pid, limit: pid, child: c, dump: dump}
+	r := &runner{streams: s, flags: f, name: supervisor.Name(file.Name), file: file.Name, text: file.Text, params: args, pid: f.pid, limit: pid, child: c, dump: dump}
 	r.host = &console{runner: r}
 	obj, w, err := r.compile(file)
 	if err != nil {

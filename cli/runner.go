@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/supervisor"
 )
 
 // runner runs one script, through all generations of its text. A generation is a session; the one that counts is current.
@@ -45,21 +45,12 @@ type runner struct {
 
 // host is whom a runner tells what happens. Its calls come from the goroutines of run and of replace.
 type host interface {
-	diagnose(diags source.Diagnostics)
+	diagnose(diags source.Diagnostics) error // what compile fails with if there are errors
 	attached(n *session)
 	idle()
 	reloaded(n *session, took time.Duration)
-}
-
-// newText is a text that shall take the place of the one that runs; told gets what became of it.
-type newText struct {
-	text string
-	told func(error)
-}
-
-// scriptName is the name of a script: its file's, without directory and ending.
-func scriptName(file string) string {
-	return strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+	format(o export.Output) export.Output // for what is no output of the script
+	trouble(err error)                    // that the script goes on with
 }
 
 // compile compiles a text. Errors in it have been told.
@@ -68,8 +59,7 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
 	obj, diags := compiler.Compile(file, opt)
-	r.host.diagnose(diags)
-	err := error(exitStatus(1))
+	err := r.host.diagnose(diags)
 	if obj != nil && r.dump == nil {
 		if exports := checkExports(obj); exports.HasErrors() {
 			obj, err = nil, exports
@@ -84,8 +74,16 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 
 // load makes a generation, of which nothing is attached yet.
 func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*session, error) {
-	if _, err := r.flags.export.constant(obj.Checked.SLIs); err != nil {
+	labels, err := r.flags.export.constant(obj.Checked.SLIs)
+	if err != nil {
 		return nil, err
+	}
+	for _, e := range obj.Checked.Exports {
+		for _, l := range labels {
+			if slices.Contains(e.Labels, l.Name) {
+				return nil, fmt.Errorf("the label '%s' is one of export %s too", l.Name, e.Map.Name)
+			}
+		}
 	}
 	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board, Progress: r.progress()}
 	if before != nil {
@@ -95,16 +93,29 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 	if err != nil {
 		return nil, err
 	}
-	n := &session{streams: r.streams, flags: r.flags, obj: obj, eng: eng, out: r.out, began: r.began, script: r.name, taken: make(chan error, 1)}
+	n := &session{streams: r.streams, flags: r.flags, obj: obj, eng: eng, out: r.out, began: r.began, script: r.name, wrap: r.host.format,
+		taken: make(chan error, 1)}
 	if err := n.setup(); err != nil {
 		return nil, errors.Join(err, eng.Close())
 	}
 	return n, nil
 }
 
+// start makes the first generation, and reads the history of its objectives.
+func (r *runner) start(obj *compiler.Object, w *workshop) error {
+	r.keepExpiry()
+	first, err := r.load(obj, w, nil)
+	if err != nil {
+		return err
+	}
+	r.current.Store(first)
+	first.follows, err = first.follow(nil)
+	return err
+}
+
 // run runs a loaded generation and those that replace it, until the script ends or ctx does. Nothing is attached any more
 // when it returns; the last generation is current, to be read and closed.
-func (r *runner) run(ctx context.Context, texts <-chan newText) error {
+func (r *runner) run(ctx context.Context, texts <-chan supervisor.Change) error {
 	r.ended = make(chan struct{})
 	var reloading sync.WaitGroup
 	reloading.Go(func() { r.reloads(texts) })
@@ -147,19 +158,24 @@ func (r *runner) close() error {
 var errEnded = errors.New("the script has ended")
 
 // reloads replaces the script by each text that comes.
-func (r *runner) reloads(texts <-chan newText) {
+func (r *runner) reloads(texts <-chan supervisor.Change) {
 	for {
 		select {
 		case <-r.ended:
 			return
 		case t := <-texts:
-			t.told(r.replace(t.text))
+			t.Told(r.replace(t.Text))
 		}
 	}
 }
 
 // replace compiles and attaches a text beside the one that runs, and lets it take over. On an error the old one runs on.
-func (r *runner) replace(text string) error {
+func (r *runner) replace(text string) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // what runs goes on
+			err = fmt.Errorf("BUG: reload: %v", p)
+		}
+	}()
 	r.closing.Wait() // its side of the switch has to be free
 	began := time.Now()
 	obj, w, err := r.compile(source.NewFile(r.file, text))
@@ -219,12 +235,12 @@ func (r *runner) tookOver(old *session) error {
 	}
 	r.current.Store(n)
 	r.reading.Unlock()
-	n.taken <- nil
 	r.closing.Go(func() {
 		if err := old.close(); err != nil {
-			fmt.Fprintf(r.streams.Err, "slope: %s: %s\n", r.name, err)
+			r.host.trouble(err)
 		}
 	})
+	n.taken <- nil // from now on there may be a next one
 	return err
 }
 
@@ -272,15 +288,10 @@ func (s Streams) runObject(r *runner, w *workshop, obj *compiler.Object) (err er
 		}
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	first, err := r.load(obj, w, nil)
-	if err != nil {
+	if err := r.start(obj, w); err != nil {
 		return err
 	}
-	r.current.Store(first)
 	w.close() // what compiling opened is not needed any more
-	if first.follows, err = first.follow(nil); err != nil {
-		return err
-	}
 	addr, stop, err := r.listen()
 	if err != nil {
 		return err
@@ -304,9 +315,9 @@ func (s Streams) runObject(r *runner, w *workshop, obj *compiler.Object) (err er
 		}
 	}()
 	r.host = &console{runner: r, addr: addr, done: done}
-	var texts chan newText
+	var texts chan supervisor.Change
 	if f.watch {
-		texts = make(chan newText)
+		texts = make(chan supervisor.Change)
 		stop := r.watch(texts)
 		defer stop()
 	}
@@ -331,7 +342,14 @@ type console struct {
 	first bool   // was attached
 }
 
-func (t *console) diagnose(diags source.Diagnostics) { t.streams.render(diags, t.flags.noWarnings) }
+func (t *console) diagnose(diags source.Diagnostics) error {
+	t.streams.render(diags, t.flags.noWarnings)
+	return exitStatus(1)
+}
+
+func (t *console) format(o export.Output) export.Output { return o }
+
+func (t *console) trouble(err error) { fmt.Fprintf(t.streams.Err, "slope: %s\n", err) }
 
 func (t *console) idle() {
 	if t.out.idle(); t.out.err != nil {

@@ -27,6 +27,8 @@ type session struct {
 	taken   chan error // what became of the attempt to take over
 	carried carried    // from the generations before
 
+	wrap func(export.Output) export.Output // where messages do not belong to the output; nil where they do
+
 	values   export.Values
 	follows  *objectives // nil without any
 	scalesMu sync.Mutex  // guards scales
@@ -53,6 +55,9 @@ func (r *session) setup() error {
 			o.Diag = nil
 		}
 		r.format = export.NewText(o)
+	}
+	if r.wrap != nil {
+		r.format = r.wrap(r.format)
 	}
 	var err error
 	r.decoder, err = events.New(r.obj.IR.Events, events.Options{Sink: r.format, Host: r, Values: values})

@@ -12,7 +12,7 @@ import (
 )
 
 // watch sends the texts of the script's file that shall take over: each new one, and on SIGHUP the present one.
-func (r *runner) watch(texts chan<- newText) (stop func()) {
+func (r *runner) watch(texts chan<- supervisor.Change) (stop func()) {
 	file := &supervisor.File{Path: r.file}
 	if text, _, err := file.Look(); err == nil && text != r.text {
 		file = &supervisor.File{Path: r.file} // it has changed since it was compiled
@@ -47,7 +47,7 @@ func (r *runner) watch(texts chan<- newText) (stop func()) {
 			}
 			told := make(chan error, 1)
 			select {
-			case texts <- newText{text, func(err error) { told <- err }}:
+			case texts <- supervisor.Change{Text: text, Told: func(err error) { told <- err }}:
 			case <-done:
 				return
 			}

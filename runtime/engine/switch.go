@@ -46,7 +46,10 @@ type Switch struct {
 type port struct {
 	dispatcher *bpf.Dispatcher
 	link       attach.Link
-	used       [bpf.Sides]bool
+
+	mu   sync.Mutex // after that of the Switch
+	used [bpf.Sides]bool
+	dead bool // taken off its hook
 }
 
 // NewSwitch makes a switch without hooks.
@@ -113,10 +116,14 @@ func (s *Switch) plug(e *Engine, p *program, h *types.Hook) (attach.Link, error)
 		return nil, errors.New("attach: BUG: the switch is closed")
 	}
 	o := s.ports[key]
-	if o != nil && o.used[e.side] {
-		return nil, fmt.Errorf("attach: BUG: two programs on %s", key)
+	if o != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
 	}
-	if o == nil {
+	switch {
+	case o != nil && !o.dead && o.used[e.side]:
+		return nil, fmt.Errorf("attach: BUG: two programs on %s", key)
+	case o == nil, o.dead:
 		d, err := bpf.NewDispatcher(p.spec, s.word)
 		if err != nil {
 			return nil, err
@@ -128,7 +135,7 @@ func (s *Switch) plug(e *Engine, p *program, h *types.Hook) (attach.Link, error)
 		o.link, err = attachTo(o.dispatcher.Program, p.fn.Type, h, e.opt.Pid)
 	}
 	if err != nil {
-		if s.ports[key] == nil {
+		if s.ports[key] != o {
 			o.dispatcher.Close()
 		}
 		return nil, err
@@ -140,24 +147,36 @@ func (s *Switch) plug(e *Engine, p *program, h *types.Hook) (attach.Link, error)
 
 // Close implements attach.Link.
 func (p *plug) Close() error {
-	p.sw.mu.Lock()
-	p.port.used[p.side] = false
-	last := p.port.used == [bpf.Sides]bool{}
-	if last && p.sw.ports[p.key] == p.port {
-		delete(p.sw.ports, p.key)
+	last, err := p.leave()
+	if last {
+		p.sw.mu.Lock()
+		defer p.sw.mu.Unlock()
+		if p.sw.ports[p.key] == p.port { // or there is a new one
+			delete(p.sw.ports, p.key)
+		}
 	}
-	p.sw.mu.Unlock()
-	err := p.port.dispatcher.Clear(p.side)
-	if last { // not under the lock: it may take 100 ms
-		err = errors.Join(err, p.port.link.Close())
+	return err
+}
+
+// leave takes the program off the port, and the port off its hook where nothing else uses it, which may take 100 ms.
+func (p *plug) leave() (last bool, err error) {
+	o := p.port
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.used[p.side] = false
+	last = o.used == [bpf.Sides]bool{}
+	err = o.dispatcher.Clear(p.side)
+	if last {
+		o.dead = true
+		err = errors.Join(err, o.link.Close())
 	}
 	p.program.mu.Lock()
 	p.note()
 	p.program.mu.Unlock()
 	if last {
-		err = errors.Join(err, p.port.dispatcher.Close())
+		err = errors.Join(err, o.dispatcher.Close())
 	}
-	return err
+	return last, err
 }
 
 // portKey tells hooks apart across generations. A binary that was replaced under its name is another one: probes on the old
