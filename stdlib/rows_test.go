@@ -247,6 +247,7 @@ var elsewhere = map[string][]string{
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
+	"cli/serve.go":                   {"count"},
 	"cli/list.go":                    {"pid"},
 	"runtime/dashboard/dashboard.go": {"bad", "good"},
 	"runtime/openslo/openslo.go":     {"bad"},
