@@ -20,6 +20,7 @@ var allowed = map[string][]string{
 	"lang/syntax":            {"lang/source"},
 	"lang/types":             {"lang/source", "lang/syntax"},
 	"lang/check":             {"lang/source", "lang/syntax", "lang/types"},
+	"repl/edit":              {},
 	"compiler":               {"lang", "compiler"},
 	"compiler/ir":            {"lang/source", "lang/syntax", "lang/types"},
 	"compiler/opt":           {"compiler/ir", "lang/source", "lang/types"},
