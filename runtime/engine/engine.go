@@ -5,6 +5,10 @@
 // runs end and drains; then Snapshot and the other readers; then Close. begin, end and interval are programs that the
 // engine runs itself (BPF_PROG_TEST_RUN), so they need no perf event. Nothing stays attached when Load or Run fails.
 //
+// A script that may be replaced while it runs has an Engine for each generation of its text, and a Switch that all share:
+// see there. Load then takes over the maps that are the same (inherit.go), Prepare attaches beside the old generation,
+// and the old one's Run hands over when Hooks.Next names the new one.
+//
 // The engine knows nothing of output formats: it hands events to an Events sink and maps to whoever asks.
 // Start at Load and Run.
 package engine
@@ -34,6 +38,8 @@ type Options struct {
 	BTF      func(event string) (uint32, error) // the BTF id of a raw tracepoint's type
 	Pid      int                                // uprobes are attached to this process only; 0 for all
 	Progress func(done, total int)              // told while attaching; may be nil
+	Switch   *Switch                            // attach through it; nil for a script that is not replaced
+	Previous *Engine                            // the generation to take over from, attached by the same Switch; nil for none
 }
 
 // Engine is a loaded script. Its methods are for one goroutine, but for reading maps, which may go on beside Run.
@@ -47,23 +53,35 @@ type Engine struct {
 	mu      sync.Mutex       // guards links and running
 	running bool             // programs may be attached
 	closing sync.RWMutex     // readers hold it, so that Close waits for them
+	zeroing sync.Mutex       // guards zeroed
 	zeroed  map[*ir.Map]bool // maps that zero() set: an unkeyed one then prints as 0
 	handled atomic.Uint64    // records handed over
 	damaged atomic.Uint64    // records that could not be decoded
 	polls   polls
+
+	side      int             // of the Switch
+	inherited map[string]bool // maps that the generation before had already
+	prepared  bool
+	nudged    chan struct{}
+	successor *Engine
 }
 
 // program is one loaded function and what it is attached to.
 type program struct {
-	fn    *ir.Func
-	code  int // index in obj.Code
-	prog  *ebpf.Program
+	fn      *ir.Func
+	code    int // index in obj.Code
+	prog    *ebpf.Program
+	burning string // the objective that gates it
+
+	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
+	past  ProgramStats // of dispatchers that it was at, once it is not any more
 }
 
 // Load creates the maps and loads the programs. A refusal of the kernel's verifier is a source.Diagnostics.
 func Load(obj *compiler.Object, opt Options) (*Engine, error) {
-	e := &Engine{obj: obj, opt: opt, maps: map[*ir.Map]*ebpf.Map{}, zeroed: map[*ir.Map]bool{}}
+	e := &Engine{obj: obj, opt: opt, maps: map[*ir.Map]*ebpf.Map{}, zeroed: map[*ir.Map]bool{}, inherited: map[string]bool{},
+		nudged: make(chan struct{}, 1)}
 	if err := e.load(); err != nil {
 		e.Close()
 		return nil, err
@@ -73,18 +91,30 @@ func Load(obj *compiler.Object, opt Options) (*Engine, error) {
 
 func (e *Engine) load() error {
 	byName := map[string]*ebpf.Map{}
+	before, heirs := e.opt.Previous, map[*ir.Map]*ir.Map(nil)
+	if before != nil {
+		e.side = bpf.Sides - 1 - before.side
+		heirs = e.heirs(before)
+	}
 	for _, m := range e.obj.IR.Maps {
 		if m.ValueSize == 0 && m.Kind != ir.RingBuf {
 			continue // rodata that nothing uses
 		}
-		km, err := e.newMap(m)
+		var km *ebpf.Map
+		var err error
+		if o := heirs[m]; o != nil {
+			km, err = before.clone(o)
+			e.inherited[m.Name] = true
+		} else {
+			km, err = e.newMap(m)
+		}
 		if err != nil {
 			return err
 		}
 		e.maps[m], byName[m.Name] = km, km
 	}
 	for i, f := range e.obj.IR.Funcs {
-		p := &program{fn: f, code: i}
+		p := &program{fn: f, code: i, burning: burningName(e, f)}
 		if err := e.loadProgram(p, byName); err != nil {
 			return err
 		}
@@ -134,15 +164,30 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 			return fmt.Errorf("load %s: %w", p.fn.Name, err)
 		}
 	}
-	spec := bpf.ProgSpec{Name: p.fn.Name, Insns: code.Insns}
-	switch p.fn.Type {
+	spec, err := e.spec(p.fn)
+	if err != nil {
+		return err
+	}
+	spec.Insns = code.Insns
+	prog, err := bpf.Load(spec)
+	if err != nil {
+		return e.explainLoad(p, err)
+	}
+	p.prog = prog
+	return nil
+}
+
+// spec is how the kernel wants a function loaded.
+func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
+	spec := bpf.ProgSpec{Name: f.Name}
+	switch f.Type {
 	case ir.RawTracepoint:
 		spec.Type = ebpf.RawTracepoint
 	case ir.TPBTF:
 		spec.Type, spec.AttachType = ebpf.Tracing, ebpf.AttachTraceRawTp
-		id, err := e.opt.BTF(p.fn.Hooks[0].Event)
+		id, err := e.opt.BTF(f.Hooks[0].Event)
 		if err != nil {
-			return err
+			return spec, err
 		}
 		spec.AttachBTFID = id
 	case ir.Tracepoint:
@@ -155,12 +200,7 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 	case ir.PerfEvent:
 		spec.Type = ebpf.PerfEvent
 	}
-	prog, err := bpf.Load(spec)
-	if err != nil {
-		return e.explainLoad(p, err)
-	}
-	p.prog = prog
-	return nil
+	return spec, nil
 }
 
 // explainLoad points a refusal at the place in the script.
@@ -182,33 +222,33 @@ func (e *Engine) explainLoad(p *program, err error) error {
 	return diags
 }
 
-// attachAll attaches every program that the kernel calls. On an error, or when ctx ends, what was attached before is
-// detached again.
+// attachAll attaches every program that the kernel calls; of those that run only while an objective burns the ones that
+// the generation before has attached. On an error, or when ctx ends, what was attached before is detached again.
 func (e *Engine) attachAll(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	burning := e.opt.Previous.burning()
+	wanted := func(p *program) bool { return kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning]) }
 	total, done := 0, 0
 	for _, p := range e.all {
-		if kernelCalled(p.fn) && p.fn.Burning < 0 {
+		if wanted(p) {
 			total += len(p.fn.Hooks)
 		}
 	}
 	for i := len(e.all) - 1; i >= 0; i-- { // in reverse, so that programs fire in the script's order
 		p := e.all[i]
-		if !kernelCalled(p.fn) || p.fn.Burning >= 0 {
+		if !wanted(p) {
 			continue
 		}
 		for h := range p.fn.Hooks {
-			link, err := e.attach(p, &p.fn.Hooks[h])
-			if err == nil && ctx.Err() != nil {
-				p.links = append(p.links, link)
+			err := e.attach(p, &p.fn.Hooks[h])
+			if err == nil {
 				err = ctx.Err()
 			}
 			if err != nil {
 				e.detachLocked()
 				return err
 			}
-			p.links = append(p.links, link)
 			done++
 			if e.opt.Progress != nil {
 				e.opt.Progress(done, total)
@@ -228,27 +268,62 @@ func kernelCalled(f *ir.Func) bool {
 	return true
 }
 
-func (e *Engine) attach(p *program, h *types.Hook) (attach.Link, error) {
+// burning are the objectives whose gated programs are attached.
+func (e *Engine) burning() map[string]bool {
+	out := map[string]bool{}
+	if e == nil {
+		return out
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.all {
+		if p.burning != "" && len(p.links) > 0 {
+			out[p.burning] = true
+		}
+	}
+	return out
+}
+
+// attach attaches a program to one of its hooks.
+func (e *Engine) attach(p *program, h *types.Hook) error {
+	var link attach.Link
+	var err error
+	if e.opt.Switch != nil {
+		link, err = e.opt.Switch.plug(e, p, h)
+	} else {
+		link, err = attachTo(p.prog, p.fn.Type, h, e.opt.Pid)
+	}
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.links = append(p.links, link)
+	return nil
+}
+
+// attachTo attaches a loaded program to a hook.
+func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (attach.Link, error) {
 	switch h.Kind {
 	case types.HookRaw:
-		if p.fn.Type == ir.TPBTF {
-			return attach.Tracing(p.prog)
+		if typ == ir.TPBTF {
+			return attach.Tracing(prog)
 		}
-		return attach.RawTracepoint(p.prog, h.Event)
+		return attach.RawTracepoint(prog, h.Event)
 	case types.HookTracepoint:
-		link, err := attach.Tracepoint(p.prog, h.ID)
+		link, err := attach.Tracepoint(prog, h.ID)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", h.Event, err)
 		}
 		return link, nil
 	case types.HookProfile:
-		return attach.CPUClock(p.prog, attach.Sampling{Period: uint64(h.Period)})
+		return attach.CPUClock(prog, attach.Sampling{Period: uint64(h.Period)})
 	case types.HookUprobe, types.HookUretprobe:
 		points := make([]attach.Point, len(h.Points))
 		for i, pt := range h.Points {
 			points[i] = attach.Point{Offset: pt.Offset, RefCtr: pt.RefCtr}
 		}
-		return attach.Uprobe(p.prog, h.Path, points, e.opt.Pid, h.Kind == types.HookUretprobe)
+		return attach.Uprobe(prog, h.Path, points, pid, h.Kind == types.HookUretprobe)
 	}
 	panic(fmt.Sprintf("BUG: attach hook of kind %d", h.Kind))
 }
@@ -271,14 +346,29 @@ func (e *Engine) detachLocked() error {
 		wg.Add(1)
 		go func() { // the kernel waits for each perf event; at least let them wait together
 			defer wg.Done()
-			for _, l := range p.links {
-				errs[i] = errors.Join(errs[i], l.Close())
-			}
-			p.links = nil
+			errs[i] = p.detach()
 		}()
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// detach takes a program off all of its hooks.
+func (p *program) detach() error {
+	p.mu.Lock()
+	links := p.links
+	for _, l := range links {
+		if at, ok := l.(*plug); ok {
+			at.note()
+		}
+	}
+	p.links = nil
+	p.mu.Unlock()
+	var err error
+	for _, l := range links {
+		err = errors.Join(err, l.Close())
+	}
+	return err
 }
 
 // Close detaches and frees everything.
@@ -286,6 +376,7 @@ func (e *Engine) Close() error {
 	errs := []error{e.Detach()}
 	e.closing.Lock()
 	defer e.closing.Unlock()
+	e.opt.Previous = nil // or every generation would keep all before it
 	if e.ring != nil {
 		errs = append(errs, e.ring.Close())
 	}

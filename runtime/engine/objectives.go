@@ -222,18 +222,11 @@ func (e *Engine) SetObjectives(all []Objective) ([]GateChange, error) {
 func (e *Engine) gate(p *program, on bool) error {
 	if on {
 		for h := range p.fn.Hooks {
-			link, err := e.attach(p, &p.fn.Hooks[h])
-			if err != nil {
+			if err := e.attach(p, &p.fn.Hooks[h]); err != nil {
 				return errors.Join(err, e.gate(p, false))
 			}
-			p.links = append(p.links, link)
 		}
 		return nil
 	}
-	var err error
-	for _, l := range p.links {
-		err = errors.Join(err, l.Close())
-	}
-	p.links = nil
-	return err
+	return p.detach()
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/compiler/lower"
@@ -23,7 +25,7 @@ func (e *Engine) Read(m *ir.Map, f func(key, value []byte) error) error {
 
 // Clear removes every entry; an unkeyed map becomes unset.
 func (e *Engine) Clear(m *ir.Map) error {
-	delete(e.zeroed, m)
+	e.setZeroed(m, false)
 	if m.Kind.Keyed() {
 		return bpf.Clear(e.maps[m])
 	}
@@ -41,12 +43,22 @@ func (e *Engine) Zero(m *ir.Map) error {
 			return e.maps[m].Put(uint32(0), value)
 		})
 	}
-	e.zeroed[m] = true
+	e.setZeroed(m, true)
 	return bpf.Zero(e.maps[m])
 }
 
+func (e *Engine) setZeroed(m *ir.Map, zeroed bool) {
+	e.zeroing.Lock()
+	defer e.zeroing.Unlock()
+	e.zeroed[m] = zeroed
+}
+
 // Zeroed tells whether zero() was the last thing that happened to an unkeyed aggregation without presence of its own.
-func (e *Engine) Zeroed(m *ir.Map) bool { return e.zeroed[m] }
+func (e *Engine) Zeroed(m *ir.Map) bool {
+	e.zeroing.Lock()
+	defer e.zeroing.Unlock()
+	return e.zeroed[m]
+}
 
 // sum adds up the words of a per-CPU value.
 func sum(value []byte, words int) []uint64 {
@@ -127,19 +139,46 @@ type ProgramStats struct {
 	Enabled bool
 }
 
-// Programs reads the kernel's statistics of every program.
+func (s *ProgramStats) add(k *ebpf.ProgramStats) {
+	s.Runs, s.Time, s.Missed = s.Runs+k.RunCount, s.Time+k.Runtime, s.Missed+k.RecursionMisses
+}
+
+// Programs reads the kernel's statistics of every program; at a Switch those of its dispatchers, which count all
+// generations.
 func (e *Engine) Programs() ([]ProgramStats, error) {
 	e.closing.RLock()
 	defer e.closing.RUnlock()
 	var out []ProgramStats
 	for _, p := range e.all {
-		s, err := p.prog.Stats()
+		s, err := p.stats()
 		if err != nil {
 			return out, fmt.Errorf("read statistics of %s: %w", p.fn.Name, err)
 		}
-		out = append(out, ProgramStats{Hook: p.fn.Hook, Runs: s.RunCount, Time: s.Runtime, Missed: s.RecursionMisses, Enabled: s.RunCount > 0})
+		out = append(out, s)
 	}
 	return out, nil
+}
+
+func (p *program) stats() (ProgramStats, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := ProgramStats{Hook: p.fn.Hook}
+	read := func(prog *ebpf.Program) error {
+		s, err := prog.Stats()
+		if err == nil {
+			out.add(s)
+		}
+		return err
+	}
+	err := read(p.prog) // it has none of its own at a dispatcher
+	out.Runs, out.Time, out.Missed = out.Runs+p.past.Runs, out.Time+p.past.Time, out.Missed+p.past.Missed
+	for _, l := range p.links {
+		if at, ok := l.(*plug); ok && err == nil {
+			err = read(at.port.dispatcher.Program)
+		}
+	}
+	out.Enabled = out.Runs > 0
+	return out, err
 }
 
 // Stack is the return addresses that are kept under an ID for stacks of so many frames, innermost first.

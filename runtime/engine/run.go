@@ -39,6 +39,10 @@ type Hooks struct {
 	Idle     func()      // after every drain, for output that waits
 	Stay     bool        // wait for the context also where a script has nothing but begin and end
 	Lock     sync.Locker // held while records are handed over; may be nil
+
+	// Next is asked now and then, and after Nudge: the prepared engine of the next generation to hand over to, nil to go
+	// on. It may be nil, without a Switch.
+	Next func() *Engine
 }
 
 // detachGrace bounds the wait for programs that were running when they were detached.
@@ -46,11 +50,28 @@ const detachGrace = 100 * time.Millisecond
 
 // Run runs the script until it exits, ctx ends, or it has nothing to wait for. On return everything is detached, end
 // has run, and every record was handed to Events, but for those between exit() and end: after exit() a script is silent.
+// Where the engine has handed over to the next generation (see Successor), end has not run and programs stay.
 func (e *Engine) Run(ctx context.Context, h Hooks) error {
-	if err := e.setStart(); err != nil {
-		return err
+	if !e.prepared {
+		if err := e.setStart(); err != nil {
+			return err
+		}
 	}
-	err := e.runAttached(ctx, h)
+	next, err := e.runAttached(ctx, h)
+	if err == nil && next != nil {
+		if err = e.handOver(next, h); err == nil {
+			e.successor = next
+			return nil
+		}
+	}
+	return e.end(h, err)
+}
+
+// Successor is the generation that Run has handed over to, nil where it has ended.
+func (e *Engine) Successor() *Engine { return e.successor }
+
+// end takes everything off the kernel, and runs end where nothing has failed.
+func (e *Engine) end(h Hooks, err error) error {
 	if err == nil {
 		err = e.PollNow() // counters are counted to the end
 	}
@@ -82,25 +103,40 @@ func (e *Engine) drainAll(h Hooks, drop func() bool) {
 	}
 }
 
-func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
-	if err := e.run(types.HookBegin); err != nil {
-		return err
+// Nudge makes Run ask for the next generation now.
+func (e *Engine) Nudge() {
+	select {
+	case e.nudged <- struct{}{}:
+	default: // it will ask anyway
 	}
-	if err := e.attachAll(ctx); ctx.Err() != nil {
-		return nil // interrupted before all was attached: end as usual
-	} else if err != nil {
-		return err
+	e.closing.RLock()
+	defer e.closing.RUnlock()
+	if e.ring != nil {
+		e.ring.Wake() // or it asks when it has waited for records
+	}
+}
+
+func (e *Engine) runAttached(ctx context.Context, h Hooks) (*Engine, error) {
+	if !e.prepared {
+		if err := e.run(types.HookBegin); err != nil {
+			return nil, err
+		}
+		if err := e.attachAll(ctx); ctx.Err() != nil {
+			return nil, nil // interrupted before all was attached: end as usual
+		} else if err != nil {
+			return nil, err
+		}
 	}
 	if err := e.PollNow(); err != nil { // what counters count from
-		return err
+		return nil, err
 	}
 	h.Attached()
 	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() {
-		return nil
+		return nil, nil
 	}
 	timers, stop, err := e.startTimers()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer stop()
 	if e.ring != nil {
@@ -118,17 +154,23 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 	poll := busyPoll
 	for ctx.Err() == nil && !h.Exited() {
 		if err := timers.err(); err != nil {
-			return err
+			return nil, err
+		}
+		if h.Next != nil {
+			if next := h.Next(); next != nil {
+				return next, nil
+			}
 		}
 		if e.ring == nil {
 			select {
 			case <-ctx.Done():
 			case <-timers.failed:
+			case <-e.nudged:
 			}
 			continue
 		}
 		if err := e.ring.Wait(poll); err != nil {
-			return err
+			return nil, err
 		}
 		if e.drain(h, h.Exited) > 0 {
 			poll = busyPoll
@@ -136,7 +178,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) error {
 			poll = min(2*poll, idlePoll)
 		}
 	}
-	return timers.err()
+	return nil, timers.err()
 }
 
 // waits tells whether there is anything but begin and end.
