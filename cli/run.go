@@ -109,7 +109,7 @@ func (f *runFlags) check(args []string) error {
 	case f.pid < 0:
 		return usagef("invalid process ID %d", f.pid)
 	case !f.given && len(args) == 0:
-		return usagef("got no script: give a FILE, - for the standard input, or -e 'program' (the interactive shell is not part of this version)")
+		return f.shell()
 	}
 	return f.export.check(f.listen)
 }

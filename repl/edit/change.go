@@ -179,9 +179,12 @@ func (e *Editor) suspend() {
 	}
 	e.screen.Raw(pasteOff)
 	e.screen.Drop()
-	e.rl.Terminal.ExitRawMode()
-	t.Suspend()
-	e.rl.Terminal.EnterRawMode()
+	if t.Restore() == nil {
+		t.Suspend()
+	}
+	if err := t.MakeRaw(); err != nil {
+		panic(err)
+	}
 	e.screen.Raw(pasteOn)
 }
 

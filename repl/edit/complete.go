@@ -61,7 +61,7 @@ func (e *Editor) list(c Completion) string {
 		if label == "" {
 			label = x.Text
 		}
-		label = Fit(Plain(label, false), width-2)
+		label = Fit(Clean(label, false), width-2)
 		labels = append(labels, label)
 		widest = max(widest, Width(label))
 	}

@@ -67,9 +67,10 @@ type Terminal struct {
 	In      io.Reader
 	Out     io.Writer
 	Size    func() (width, height int)
-	MakeRaw func() error
-	Restore func() error
-	Suspend func() // Ctrl-Z; nil for nothing
+	MakeRaw func() error // keys come as they are typed, Ctrl-C too
+	Idle    func() error // between lines: the same, but Ctrl-C is a signal
+	Restore func() error // as it was
+	Suspend func()       // Ctrl-Z; nil for nothing
 	Resize  <-chan struct{}
 }
 
@@ -119,7 +120,7 @@ func New(o Options) (*Editor, error) {
 		FuncFilterInputRune: e.filter,
 		FuncGetWidth:        func() int { return endless },
 		FuncIsTerminal:      func() bool { return true },
-		FuncMakeRaw:         o.Terminal.MakeRaw, FuncExitRaw: o.Terminal.Restore,
+		FuncMakeRaw:         o.Terminal.MakeRaw, FuncExitRaw: o.Terminal.Idle,
 		FuncOnWidthChanged: func(func()) {},
 	})
 	if err != nil {
@@ -159,7 +160,7 @@ func (e *Editor) Close() error {
 		e.keys.Close() // first: readline waits for its reader
 		e.ended.Wait()
 		e.screen.Mute()
-		err = e.rl.Close()
+		err = errors.Join(e.rl.Close(), e.opt.Terminal.Restore())
 	})
 	return err
 }
@@ -307,3 +308,6 @@ func (e *Editor) paint(line []rune, pos int) {
 	}
 	e.screen.Draw(e.layout(line, pos, true))
 }
+
+// Rest reads the terminal after the editor has failed and was closed.
+func (e *Editor) Rest() io.Reader { return e.keys.Rest() }

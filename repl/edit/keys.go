@@ -44,11 +44,7 @@ func (k *Keys) read() {
 		b := make([]byte, 4096)
 		n, err := k.src.Read(b)
 		if n > 0 {
-			select {
-			case k.raw <- b[:n]:
-			case <-k.stop:
-				return
-			}
+			k.raw <- b[:n] // after Close too: see Rest
 		}
 		if err != nil {
 			k.err = err
@@ -76,17 +72,47 @@ func (k *Keys) Close() error {
 	return nil
 }
 
+// Rest reads what comes after Close, for whoever goes on without an editor.
+func (k *Keys) Rest() io.Reader { return &rest{k: k} }
+
+type rest struct {
+	k   *Keys
+	buf []byte
+}
+
+// Read implements io.Reader.
+func (r *rest) Read(p []byte) (int, error) {
+	if len(r.buf) == 0 {
+		b, ok := <-r.k.raw
+		if !ok {
+			return 0, r.k.err
+		}
+		r.buf = b
+	}
+	n := copy(p, r.buf)
+	r.buf = r.buf[n:]
+	return n, nil
+}
+
 // Read implements io.Reader for readline.
 func (k *Keys) Read(p []byte) (int, error) {
 	k.reading.Lock()
 	defer k.reading.Unlock()
 	for len(k.out) == 0 {
-		if err := k.more(nil); err != nil {
-			return 0, err
+		for len(k.dec.out) == 0 {
+			if err := k.more(nil); err != nil {
+				return 0, err
+			}
 		}
-		for _, r := range k.dec.Take() {
+		n := 0
+		for n < len(k.dec.out) && len(k.out) < len(p)-utf8.UTFMax {
+			r := k.dec.out[n]
 			k.out = utf8.AppendRune(k.out, r)
+			if n++; r == enter || r == newline || r == interrupt || r == deleteOrEnd {
+				break // readline may stop here, and what it has read nobody else can
+			}
 		}
+		k.dec.out = k.dec.out[n:]
 	}
 	n := copy(p, k.out)
 	k.out = k.out[n:]

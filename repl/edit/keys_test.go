@@ -30,7 +30,7 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
-func TestPlain(t *testing.T) {
+func TestClean(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain":                  "plain",
 		"a\tb":                   "a       b",
@@ -40,11 +40,11 @@ func TestPlain(t *testing.T) {
 		"back\bspace\r":          "back^Hspace",
 		"\xff\u202e":             "\ufffd\ufffd",
 	} {
-		if got := edit.Plain(in, true); got != want {
+		if got := edit.Clean(in, true); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
-	if got := edit.Plain("\x1b[31mred\x1b[0m", false); got != "red" {
+	if got := edit.Clean("\x1b[31mred\x1b[0m", false); got != "red" {
 		t.Errorf("without colours: %q", got)
 	}
 }

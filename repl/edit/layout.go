@@ -30,7 +30,7 @@ func (e *Editor) layout(line []rune, pos int, editing bool) Frame {
 	}
 	f = window(f, room)
 	if hint != "" {
-		row := Fit(strings.ReplaceAll(Plain(hint, false), "\n", " "), width-1)
+		row := Fit(strings.ReplaceAll(Clean(hint, false), "\n", " "), width-1)
 		if e.opt.Colour {
 			row = "\x1b[2m" + row + "\x1b[0m"
 		}

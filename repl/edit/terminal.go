@@ -25,6 +25,26 @@ func Standard(in, out *os.File) (t Terminal, release func()) {
 			}
 		}
 	}()
+	set := func(signals bool) error {
+		now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			return fmt.Errorf("read terminal mode: %w", err)
+		}
+		if saved == nil {
+			saved = now
+		}
+		raw := *saved
+		raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+		raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+		if signals {
+			raw.Lflag |= unix.ISIG
+		}
+		raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+		if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
+			return fmt.Errorf("set terminal mode: %w", err)
+		}
+		return nil
+	}
 	t = Terminal{In: in, Out: out, Resize: resize,
 		Size: func() (width, height int) {
 			ws, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
@@ -33,23 +53,8 @@ func Standard(in, out *os.File) (t Terminal, release func()) {
 			}
 			return int(ws.Col), int(ws.Row)
 		},
-		MakeRaw: func() error {
-			now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-			if err != nil {
-				return fmt.Errorf("read terminal mode: %w", err)
-			}
-			raw := *now
-			raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-			raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
-			raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-			if saved == nil {
-				saved = now
-			}
-			if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
-				return fmt.Errorf("set terminal mode: %w", err)
-			}
-			return nil
-		},
+		MakeRaw: func() error { return set(false) },
+		Idle:    func() error { return set(true) },
 		Restore: func() error {
 			if saved == nil {
 				return nil
@@ -74,7 +79,7 @@ func (e *Editor) Live(ctx context.Context, tick <-chan time.Time, frame func(wid
 	if err := e.opt.Terminal.MakeRaw(); err != nil {
 		return err
 	}
-	defer e.opt.Terminal.Restore()
+	defer e.opt.Terminal.Idle()
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -94,7 +99,7 @@ func (e *Editor) Live(ctx context.Context, tick <-chan time.Time, frame func(wid
 		rows, more = frame(width, height)
 		rows = rows[:min(len(rows), height-1)]
 		for i := range rows {
-			rows[i] = Fit(Plain(rows[i], e.opt.Colour), width-1)
+			rows[i] = Fit(Clean(rows[i], e.opt.Colour), width-1)
 		}
 		if len(rows) > 0 {
 			e.screen.Draw(Frame{Rows: rows, Row: len(rows) - 1})

@@ -105,9 +105,9 @@ func Fit(s string, width int) string {
 	return b.String()
 }
 
-// Plain makes text fit to be shown: colours stay if wanted, tabs become blanks, every other control character is
+// Clean makes text fit to be shown: colours stay if wanted, tabs become blanks, every other control character is
 // replaced, so that no traced program can move the cursor or set the terminal's title.
-func Plain(s string, colours bool) string {
+func Clean(s string, colours bool) string {
 	clean := true
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' && c != '\n' || c >= rubout {
@@ -161,3 +161,6 @@ func Plain(s string, colours bool) string {
 	}
 	return b.String()
 }
+
+// Strip is Clean without colours.
+func Strip(s string) string { return Clean(s, false) }
