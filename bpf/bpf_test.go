@@ -124,18 +124,23 @@ func fill(t *testing.T, m *ebpf.Map, n int, perCPU bool) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		var err error
+		var value any = uint64(i * 100)
 		if perCPU {
 			values := make([]uint64, cpus)
 			for c := range values {
 				values[c] = uint64(i*100 + c)
 			}
-			err = m.Put(uint64(i), values)
-		} else {
-			err = m.Put(uint64(i), uint64(i*100))
+			value = values
 		}
-		if err != nil {
-			t.Fatal(err)
+		// A map that is not preallocated takes entries from a small reserve, which the kernel fills up meanwhile.
+		for deadline := time.Now().Add(5 * time.Second); ; {
+			err := m.Put(uint64(i), value)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, unix.ENOMEM) || time.Now().After(deadline) {
+				t.Fatal(err)
+			}
 		}
 	}
 }

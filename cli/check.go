@@ -19,8 +19,11 @@ import (
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
 	"github.com/slopebpf/slope/runtime/slo"
@@ -34,8 +37,8 @@ const (
 	checkBroken       exitStatus = 4 // not attached, or an error at run time
 )
 
-// earlyLook is how often --early looks.
-const earlyLook = 250 * time.Millisecond
+// checkTick is how often the counters are looked at while a run goes.
+const checkTick = time.Second
 
 // checkFlags are the flags of check.
 type checkFlags struct {
@@ -46,6 +49,7 @@ type checkFlags struct {
 	junit        string
 	early        bool
 
+	tick    time.Duration
 	level   float64 // of confidence
 	params  []string
 	command []string
@@ -53,7 +57,7 @@ type checkFlags struct {
 
 // newCheck is "slope check".
 func newCheck(s Streams) *cobra.Command {
-	var f checkFlags
+	f := checkFlags{tick: checkTick}
 	c := &cobra.Command{
 		Use:   "check FILE [params] [--for DURATION] [-- COMMAND args…]",
 		Short: "Measure for a while or during a command, and decide every objective: PASS, FAIL or INCONCLUSIVE",
@@ -62,10 +66,20 @@ objectives from the exact counts of good and bad events.
 
 The counts are a sample of what the service does, so the verdict comes from Clopper and Pearson's exact bounds on the
 rate of bad events, each one-sided with the confidence given: PASS when even the upper bound keeps the objective, FAIL
-when even the lower bound breaks it, otherwise INCONCLUSIVE; so is an objective without events. The confidence holds for
-each objective by itself. What was lost or still ran at the end counts as bad for PASS and as good for FAIL. Of an
-objective by labels, the worst label set decides. --early looks during the run and stops once an objective fails, with
-a test that may look as often as it likes; an objective that has not failed by then is INCONCLUSIVE.
+when even the lower bound breaks it, otherwise INCONCLUSIVE; so is an objective without events, whatever its nodata says.
+The confidence holds for each objective by itself. What was lost or still ran at the end counts as bad for PASS and as
+good for FAIL. Of an objective by labels, the worst label set decides.
+
+Bad events come in bursts, and then many of them tell little. The counts of each second show it: the bounds are those of
+as many independent events as vary as much, and a warning tells when these are less than half. It takes bad events in a
+run of 5 seconds or more to see this.
+
+--early looks each second and stops once an objective fails, after 30 seconds at the earliest, or once all pass, after 60,
+with a test that may look as often as it likes. Half of the error is for these looks.
+
+An objective of minutes counts whole minutes since the beginning: one bad sample makes a bad minute, and a run shorter
+than a minute has none. A composite passes when all its parts pass and fails when all fail; otherwise the bounds on the
+weighted mean of their burn rates decide.
 
 The command starts once the probes are attached, which see every process, not only the command's. When the time is up
 first, it is sent SIGTERM. How it ends is no verdict; a failure is told.
@@ -94,7 +108,7 @@ Exit status:
 	fl.StringVar(&f.inconclusive, "inconclusive", "", "take an inconclusive objective as pass or fail in the exit status and in JUnit's report")
 	fl.StringVar(&f.report, "report", "", "write a JSON report to this file")
 	fl.StringVar(&f.junit, "junit", "", "write a JUnit XML report to this file")
-	fl.BoolVar(&f.early, "early", false, "stop as soon as an objective fails")
+	fl.BoolVar(&f.early, "early", false, "stop as soon as an objective fails or all pass")
 	return c
 }
 
@@ -167,16 +181,12 @@ func (s Streams) check(f *checkFlags, args []string) error {
 	if obj == nil {
 		return checkWrong
 	}
-	objectives := 0
-	for _, i := range obj.Checked.SLIs {
-		objectives += len(i.Objectives)
-	}
-	if objectives == 0 {
+	if len(obj.Checked.SLOs) == 0 {
 		return s.status(hinted{fmt.Errorf("the script '%s' has no objective to decide", args[0]),
 			"add one: slo NAME = 99% of SLI <= 200ms over 30d;"}, checkWrong)
 	}
 	run := &session{streams: s, flags: &runFlags{format: "text", buffering: "line", quiet: true}, obj: obj, began: time.Now()}
-	g := &gate{flags: f, file: file, run: run}
+	g := &gate{flags: f, file: file, run: run, tally: export.NewGateTally(export.Values{})}
 	return s.status(g.judge(w), checkBroken)
 }
 
@@ -189,6 +199,7 @@ type gate struct {
 	child   *child
 	endedBy string
 	early   atomic.Bool
+	tally   *export.GateTally
 }
 
 // judge runs the script and tells the verdict.
@@ -260,7 +271,7 @@ func (g *gate) judge(w *workshop) (err error) {
 
 // measure attaches, and waits for what ends the run: the time, the command, the script's exit(), a signal, a failure.
 func (g *gate) measure() error {
-	r, f := g.run, g.flags
+	r := g.run
 	signalled, cancel := interruptible()
 	defer cancel()
 	ctx, done := context.WithCancel(signalled)
@@ -285,14 +296,12 @@ func (g *gate) measure() error {
 				g.child.release()
 			}
 			beside.Go(func() { g.wait(ctx, end) })
-			if f.early {
-				beside.Go(func() {
-					if err := g.lookEarly(ctx, end); err != nil {
-						failure.Store(&err)
-						done()
-					}
-				})
-			}
+			beside.Go(func() {
+				if err := g.look(ctx, end); err != nil {
+					failure.Store(&err)
+					done()
+				}
+			})
 		},
 	})
 	done()
@@ -346,36 +355,75 @@ func (g *gate) wait(ctx context.Context, end func(by string)) {
 	}
 }
 
-// lookEarly ends the run once an objective fails.
-func (g *gate) lookEarly(ctx context.Context, end func(by string)) error {
-	ticker := time.NewTicker(earlyLook)
-	defer ticker.Stop()
+// readings is what an indicator has recorded until now.
+type readings struct {
+	layout  *lower.SLILayout
+	series  []agg.Series
+	unknown export.Unknown
+	open    uint64
+}
+
+// read reads all indicators and tells the tally.
+func (g *gate) read() ([]readings, error) {
+	var out []readings
+	for _, l := range g.run.obj.Layout.SLIs {
+		u, open, err := g.unknown(l)
+		if err != nil {
+			return nil, err
+		}
+		series, err := g.run.series(l)
+		if err != nil {
+			return nil, err
+		}
+		g.tally.Add(l, series)
+		out = append(out, readings{l, series, u, open})
+	}
+	g.tally.Next(time.Since(g.run.start))
+	return out, nil
+}
+
+// look reads the counters each second, less often where that takes long, and with --early ends the run once its verdict
+// is certain.
+func (g *gate) look(ctx context.Context, end func(by string)) error {
+	timer := time.NewTimer(g.flags.tick)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-timer.C:
 		}
-		for _, l := range g.run.obj.Layout.SLIs {
-			u, _, err := g.unknown(l)
-			if err != nil {
-				return err
-			}
-			series, err := g.run.series(l)
-			if err != nil {
-				return err
-			}
-			if export.FailsEarly(l, series, u, g.options()) {
-				g.early.Store(true)
-				end("early")
-				return nil
-			}
+		began := time.Now()
+		all, err := g.read()
+		if err != nil {
+			return err
+		}
+		const share = 10 // of the time may be spent reading
+		timer.Reset(max(g.flags.tick-time.Since(began), (share-1)*time.Since(began)))
+		if g.flags.early && g.certain(all) {
+			g.early.Store(true)
+			end("early")
+			return nil
 		}
 	}
 }
 
+// certain tells whether an objective fails or all pass.
+func (g *gate) certain(all []readings) bool {
+	passed := true
+	for _, r := range all {
+		switch export.GateEarly(r.layout, r.series, r.unknown, g.options()) {
+		case slo.Fail:
+			return true
+		case slo.Inconclusive:
+			passed = false
+		}
+	}
+	return passed
+}
+
 func (g *gate) options() export.GateOptions {
-	return export.GateOptions{Confidence: g.flags.level, Sentence: gateSentence, Early: g.flags.early,
+	return export.GateOptions{Confidence: g.flags.level, Sentence: gateSentence, Tally: g.tally, Early: g.flags.early,
 		Stopped: g.early.Load(), Cut: g.endedBy == "interrupt"}
 }
 
@@ -386,17 +434,18 @@ func (g *gate) report() (*export.GateReport, error) {
 	rep := &export.GateReport{Version: export.GateVersion, Slope: Version, Kernel: kernelName(), Start: r.start, EndedBy: g.endedBy,
 		Script:     export.GateScript{File: g.file.Name, SHA256: hex.EncodeToString(sum[:]), Params: g.flags.params},
 		Confidence: g.flags.level, Objectives: []export.GateObjective{}, Indicators: []export.GateIndicator{}}
-	for _, l := range r.obj.Layout.SLIs {
-		u, open, err := g.unknown(l)
-		if err != nil {
-			return nil, err
+	readings, err := g.read()
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range readings {
+		rep.Objectives = append(rep.Objectives, export.NewGateObjectives(x.layout, x.series, x.unknown, g.options())...)
+		rep.Indicators = append(rep.Indicators, export.NewGateIndicator(x.layout, x.series, r.scale(x.layout.SLI), x.unknown, x.open, export.Values{}))
+	}
+	for _, o := range r.obj.Checked.SLOs {
+		if o.Parts != nil {
+			rep.Objectives = append(rep.Objectives, export.NewGateComposite(o, rep.Objectives, g.options()))
 		}
-		series, err := r.series(l)
-		if err != nil {
-			return nil, err
-		}
-		rep.Objectives = append(rep.Objectives, export.NewGateObjectives(l, series, u, g.options())...)
-		rep.Indicators = append(rep.Indicators, export.NewGateIndicator(l, series, r.scale(l.SLI), u, open, export.Values{}))
 	}
 	rep.Outcome = rep.Result().String()
 	all, err := r.report()
@@ -449,9 +498,23 @@ func (g *gate) tell(rep *export.GateReport) error {
 
 // gateSentence is an objective without its indicator and its window, which a gate's run replaces: "99.9 % <= 200ms".
 func gateSentence(o *check.SLO) string {
-	s := strings.Replace(sentence(o), " of "+o.SLI.Name, "", 1)
-	if w := o.Node.Sentence.Window; w != nil && w.Length != nil {
-		s = strings.TrimSuffix(s, " / "+w.Length.Raw)
+	n := o.Node.Sentence
+	s := strings.TrimSuffix(n.Objective.Raw, "%") + " %"
+	if o.Minutes {
+		s += " of minutes"
+	}
+	if len(n.Filters) > 0 {
+		var filters []string
+		for _, f := range n.Filters {
+			filters = append(filters, syntax.ExprString(f))
+		}
+		s += "[" + strings.Join(filters, ", ") + "]"
+	}
+	if n.Op != "" {
+		s += " " + n.Op + " " + syntax.ExprString(n.Limit)
+	}
+	if n.Where != nil {
+		s += " where " + syntax.ExprString(n.Where)
 	}
 	return s
 }

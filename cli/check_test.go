@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -74,8 +75,6 @@ func TestCheckVerdicts(t *testing.T) {
 		{"few events pass", ddReads + sloFast, append([]string{"--inconclusive", "pass"}, ddCommand(100)...), 0, few, ""},
 		{"few events fail", ddReads + sloFast, append([]string{"--inconclusive", "fail"}, ddCommand(100)...), 1, few, ""},
 		{"no events", ddReads + sloFast, []string{"--for", "50ms"}, 3, `^fast    99 % <= 10s    no events    INCONCLUSIVE\n$`, ""},
-		{"early", ddReads + sloFast + sloNever, []string{"--early", "--for", "1m", "--", "DD", "if=/dev/zero", "of=/dev/null", "bs=1"}, 1,
-			`(?s)INCONCLUSIVE\n +the run was stopped early by another objective\nnever .* at most 99\.900 % with 95 % confidence +FAIL\n`, ""},
 		{"still running", `sli reads { tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 2/ { start(tid); }
 			tracepoint:syscalls:sys_exit_read /comm == "COMM" && args.ret == 2/ { stop(tid); good(); }
 			tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { good(); } }
@@ -92,6 +91,34 @@ func TestCheckVerdicts(t *testing.T) {
 			r := slope(t, append([]string{"check", scriptFile(t, withDD(dd, comm, c.script)[0])}, withDD(dd, comm, c.args...)...)...)
 			if r.status != c.status || !regexp.MustCompile(c.out).MatchString(r.out) || !strings.Contains(r.err, c.err) {
 				t.Errorf("status %d, want %d\n%s%s", r.status, c.status, r.out, r.err)
+			}
+		})
+	}
+}
+
+// TestCheckEarly stops a run that would go on for a minute: when an objective fails, and when all pass. Its seconds are
+// shorter here.
+func TestCheckEarly(t *testing.T) {
+	bpftest.Require(t, bpf.CheckPrivileges())
+	dd, comm := ownDD(t)
+	for _, c := range []struct {
+		name, script string
+		status       int
+		out          string
+	}{
+		{"fail", ddReads + sloFast + sloNever, 1, `(?s)(INCONCLUSIVE\n +the run was stopped early by another objective|PASS)\nnever .* at most 99\.900 % with 95 % confidence +FAIL\n`},
+		{"pass", ddReads + sloFast + "slo works = 90% of reads <= 20s over 30d; slo both = all(fast: 2, works: 1);", 0,
+			`(?s)^fast .* at least 99\.000 % .*PASS\nworks .* at least 90\.000 % .*PASS\nboth +all\(fast: 2, works: 1\) +burns 0 of its budget, .*PASS\n$`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs syncBuffer
+			s := Streams{In: strings.NewReader(""), Out: &out, Err: &errs}
+			f := &checkFlags{tick: 10 * time.Millisecond, early: true, length: time.Minute, confidence: "95%",
+				command: withDD(dd, comm, "DD", "if=/dev/zero", "of=/dev/null", "bs=1")}
+			began := time.Now()
+			status := s.report(s.check(f, []string{scriptFile(t, withDD(dd, comm, c.script)[0])}))
+			if status != c.status || !regexp.MustCompile(c.out).MatchString(out.String()) || time.Since(began) > 50*time.Second {
+				t.Errorf("status %d after %s\n%s%s", status, time.Since(began), out.String(), errs.String())
 			}
 		})
 	}
@@ -173,13 +200,13 @@ func TestCheckReports(t *testing.T) {
 	if err := json.Unmarshal(text, &rep); err != nil {
 		t.Fatal(err)
 	}
-	if rep.Version != 1 || rep.Outcome != "FAIL" || rep.EndedBy != "command" || rep.Command == nil || rep.Command.Status != 0 || rep.Confidence != 0.95 ||
+	if rep.Version != export.GateVersion || rep.Outcome != "FAIL" || rep.EndedBy != "command" || rep.Command == nil || rep.Command.Status != 0 || rep.Confidence != 0.95 ||
 		len(rep.Script.SHA256) != 64 || rep.Kernel == "" || rep.Seconds <= 0 || len(rep.Objectives) != 2 || len(rep.Indicators) != 1 || rep.Losses == nil {
 		t.Fatalf("wrong report:\n%s", text)
 	}
 	fast, never := rep.Objectives[0], rep.Objectives[1]
 	if fast.Outcome != "PASS" || fast.Groups[0].Total != 20000 || fast.Groups[0].Bad != 0 || !slices.Equal(fast.Groups[0].Labels, []string{"fd=0"}) ||
-		fast.Groups[0].AtLeast < 0.99985 || fast.MinEvents != 299 || never.Outcome != "FAIL" || never.Groups[0].Bad != 20000 {
+		fast.Groups[0].AtLeast < 0.99985 || fast.Groups[0].Effective != 20000 || fast.Groups[0].Batches == nil || fast.MinEvents != 299 || never.Outcome != "FAIL" || never.Groups[0].Bad != 20000 {
 		t.Errorf("wrong objectives: %+v", rep.Objectives)
 	}
 	sli := rep.Indicators[0]

@@ -5,6 +5,8 @@
 // Start at Main; run.go is the heart.
 package cli
 
+//go:generate go run ./docgen ../docs
+
 import (
 	"errors"
 	"fmt"
@@ -27,12 +29,15 @@ type Streams struct {
 	Out, Err io.Writer
 	Color    bool // diagnostics in colour
 	Terminal bool // Out is a terminal
+
+	ErrTerminal bool // Err is one
 }
 
 // Standard is the process's own streams; colours only on a terminal and without NO_COLOR, or as BPFTRACE_COLOR says.
 func Standard() Streams {
 	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
-	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Terminal: isTerminal(os.Stdout)}
+	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Terminal: isTerminal(os.Stdout),
+		ErrTerminal: isTerminal(os.Stderr)}
 	switch os.Getenv("BPFTRACE_COLOR") {
 	case "always":
 		s.Color = true
@@ -99,17 +104,28 @@ func (s Streams) report(err error) int {
 // newRoot builds the command tree for a command line. A subcommand is only what comes first: in "slope -e '…' version"
 // the last word is the script's parameter.
 func newRoot(s Streams, args []string) *cobra.Command {
-	root := newRun(s)
+	root := newBpftrace(s)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.Flags().BoolP("version", "V", false, "print the version")
 	root.SetVersionTemplate("slope {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = false
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
-		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFmt(s), newRules(s), newVersion(s))
+		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newRules(s), newRun(s), newVersion(s), newVet(s))
+	}
+	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is
+		if accepts := c.Args; accepts != nil {
+			c.Args = func(c *cobra.Command, args []string) error {
+				if err := accepts(c, args); err != nil {
+					return usageError{err}
+				}
+				return nil
+			}
+		}
 	}
 	if !help && root.HasSubCommands() && !isCommand(root, args[0]) {
 		root.RemoveCommand(root.Commands()...)
@@ -130,7 +146,12 @@ func isCommand(root *cobra.Command, word string) bool {
 // newVersion is "slope version".
 func newVersion(s Streams) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Long: "Print the version of slope.", Example: "  slope version", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintf(s.Out, "slope %s\n", Version) },
 	}
+}
+
+// Commands is the tree of all commands, for the pages that are generated from it.
+func Commands() *cobra.Command {
+	return newRoot(Standard(), nil)
 }

@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	prom "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/runtime/export"
-	"github.com/slopebpf/slope/runtime/judge"
 	"github.com/slopebpf/slope/runtime/push"
 )
 
@@ -99,41 +100,30 @@ func (f *exportFlags) scheme() string {
 	return "http"
 }
 
-// exporter is what serves and pushes the metrics of a run.
+// exporter serves and pushes the metrics of a process.
 type exporter struct {
-	run    *session
-	expiry *export.Expiry // nil for never
-	pusher *push.Pusher   // nil for nothing
+	flags    *exportFlags
+	gather   prom.Gatherer
+	start    time.Time
+	handlers map[string]http.Handler // besides /metrics, by pattern
+	logger   *slog.Logger            // of the server
+	pushed   func(url string, err error)
+	pusher   *push.Pusher // nil for nothing
 }
 
-// listen serves the metrics, when the script has indicators or it was asked for, and pushes them where it was asked
-// for. stop lets a running scrape end and pushes the last numbers.
-func (r *session) listen() (addr string, stop func(), err error) {
-	f := &r.flags.export
-	labels, err := f.constant(r.obj.Checked.SLIs)
-	if err != nil {
-		return "", nil, err
-	}
-	e := &exporter{run: r}
-	if f.expire > 0 {
-		e.expiry = export.NewExpiry(f.expire, time.Now)
-	}
-	c := export.NewCollector(e.scrape, labels...)
-	listeners, err := r.listeners()
-	if err != nil {
-		return "", nil, err
-	}
-	if e.pusher, err = r.pusher(c); err != nil {
+// run serves on listeners, and pushes where it was asked for. stop lets a running scrape end and pushes the last numbers.
+func (e *exporter) run(listeners []net.Listener) (addr string, stop func(), err error) {
+	if err = e.newPusher(); err != nil {
 		closeAll(listeners)
 		return "", nil, err
 	}
 	unserve := func() {}
 	if len(listeners) > 0 {
-		if unserve, err = r.serve(listeners, c); err != nil {
+		if unserve, err = e.serve(listeners); err != nil {
 			closeAll(listeners)
 			return "", nil, err
 		}
-		addr = f.scheme() + "://" + listeners[0].Addr().String()
+		addr = e.flags.scheme() + "://" + listeners[0].Addr().String()
 	}
 	if e.pusher != nil {
 		e.pusher.Start()
@@ -151,10 +141,17 @@ func (r *session) listen() (addr string, stop func(), err error) {
 	}, nil
 }
 
+// failures are the pushes that failed, by target; nil where nothing is pushed.
+func (e *exporter) failures() map[string]uint64 {
+	if e.pusher == nil {
+		return nil
+	}
+	return e.pusher.Failures()
+}
+
 // listeners opens where the metrics are served; none when they are not.
-func (r *session) listeners() ([]net.Listener, error) {
-	want := r.flags.listen
-	if r.flags.export.systemd {
+func (f *exportFlags) listeners(address string) ([]net.Listener, error) {
+	if f.systemd {
 		all, err := activation.Listeners()
 		all = slices.DeleteFunc(all, func(l net.Listener) bool { return l == nil }) // a socket that is no stream
 		if err == nil && len(all) == 0 {
@@ -162,13 +159,10 @@ func (r *session) listeners() ([]net.Listener, error) {
 		}
 		return all, err
 	}
-	if want == "" && len(r.obj.Checked.SLIs) > 0 {
-		want = defaultListen
-	}
-	if want == "" || want == "off" {
+	if address == "" || address == "off" {
 		return nil, nil
 	}
-	l, err := listenOn(want)
+	l, err := listenOn(address)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +176,7 @@ func closeAll(listeners []net.Listener) {
 }
 
 // serve serves the metrics by the toolkit of all Prometheus exporters, which brings TLS and users.
-func (r *session) serve(listeners []net.Listener, c *export.Collector) (stop func(), err error) {
+func (e *exporter) serve(listeners []net.Listener) (stop func(), err error) {
 	landing, err := web.NewLandingPage(web.LandingConfig{Name: "slope", Version: Version, Profiling: "false",
 		Description: "Service-level indicators measured by eBPF",
 		Links:       []web.LandingLinks{{Address: "metrics", Text: "Metrics"}}})
@@ -190,21 +184,19 @@ func (r *session) serve(listeners []net.Listener, c *export.Collector) (stop fun
 		return nil, fmt.Errorf("serve /metrics: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", export.Handler(c))
+	mux.Handle("GET /metrics", export.Handler(e.gather))
 	mux.Handle("GET /{$}", landing)
+	for pattern, h := range e.handlers {
+		mux.Handle(pattern, h)
+	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: log.New(io.Discard, "", 0)} // it tells of clients that speak no TLS: nothing for whoever reads a trace
-	diag := r.streams.Err
-	if r.flags.quiet {
-		diag = io.Discard
-	}
-	logger := slog.New(slog.NewTextHandler(diag, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		err := web.ServeMultiple(listeners, srv, &web.FlagConfig{WebConfigFile: &r.flags.export.config}, logger)
+		err := web.ServeMultiple(listeners, srv, &web.FlagConfig{WebConfigFile: &e.flags.config}, e.logger)
 		if !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("/metrics is not served any more", "err", err)
+			e.logger.Error("/metrics is not served any more", "err", err)
 		}
 		closeAll(listeners) // where it ended before it served
 	}()
@@ -218,20 +210,79 @@ func (r *session) serve(listeners []net.Listener, c *export.Collector) (stop fun
 	}, nil
 }
 
-// scrape reads what one scrape or push exports.
-func (e *exporter) scrape() (*export.Scrape, error) {
-	s, err := e.run.scrape()
+// listenOn opens the address of the metrics.
+func listenOn(addr string) (net.Listener, error) {
+	if _, err := strconv.ParseUint(addr, 10, 16); err == nil {
+		addr = "127.0.0.1:" + addr
+	}
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, hinted{fmt.Errorf("the address %s for /metrics is in use", addr),
+			"choose another with --listen 127.0.0.1:PORT, or --listen off for none"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for /metrics: %w", err)
+	}
+	return l, nil
+}
+
+// listen serves the metrics, when the script has indicators or it was asked for, and pushes them where it was asked for.
+func (r *runner) listen() (addr string, stop func(), err error) {
+	f := &r.flags.export
+	script := r.current.Load().obj.Checked
+	labels, err := f.constant(script.SLIs)
+	if err != nil {
+		return "", nil, err
+	}
+	want := r.flags.listen
+	if want == "" && len(script.SLIs) > 0 {
+		want = defaultListen
+	}
+	listeners, err := f.listeners(want)
+	if err != nil {
+		return "", nil, err
+	}
+	diag := r.streams.Err
+	if r.flags.quiet {
+		diag = io.Discard
+	}
+	e := &exporter{flags: f, start: r.began, logger: slog.New(slog.NewTextHandler(diag, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		pushed: func(url string, err error) {
+			if !r.flags.quiet && !r.flags.noWarnings {
+				fmt.Fprintf(r.streams.Err, "WARNING: push to %s failed: %v (told once; slope_push_failures_total counts)\n", url, err)
+			}
+		}}
+	r.keepExpiry()
+	e.gather = export.NewCollector(func() (*export.Scrape, error) {
+		s, err := r.scrape()
+		if err == nil {
+			s.PushFailures = e.failures()
+		}
+		return s, err
+	}, labels...)
+	return e.run(listeners)
+}
+
+// keepExpiry begins to watch for label sets that are quiet, where they are to be left out.
+func (r *runner) keepExpiry() {
+	if after := r.flags.export.expire; after > 0 {
+		r.expiry = export.NewExpiry(after, time.Now)
+	}
+}
+
+// scrape reads what one scrape or push exports. The generation that counts stays so meanwhile.
+func (r *runner) scrape() (*export.Scrape, error) {
+	r.reading.RLock()
+	defer r.reading.RUnlock()
+	s, err := r.current.Load().scrape()
 	if err != nil {
 		return nil, err
 	}
-	if e.expiry != nil {
+	if r.expiry != nil {
 		for i := range s.Indicators {
 			in := &s.Indicators[i]
-			in.Series = e.expiry.Keep(in.Layout, in.Series)
+			in.Series = r.expiry.Keep(in.Layout, in.Series)
 		}
-	}
-	if e.pusher != nil {
-		s.PushFailures = e.pusher.Failures()
 	}
 	return s, nil
 }
@@ -239,7 +290,7 @@ func (e *exporter) scrape() (*export.Scrape, error) {
 // scrape reads the numbers of the run.
 func (r *session) scrape() (*export.Scrape, error) {
 	s := &export.Scrape{Values: export.Values{}, Start: r.began, Lost: map[string]uint64{}, Attached: r.obj.Probes(), Version: Version}
-	s.Events = r.eng.Events()
+	s.Events = r.eng.Events() + r.carried.events
 	for _, c := range r.obj.IR.Counters { // what can be lost is exported from the start
 		if c.Loss != ir.LossOverLimit {
 			s.Lost[c.Loss.String()] = 0
@@ -251,7 +302,7 @@ func (r *session) scrape() (*export.Scrape, error) {
 			return nil, err
 		}
 		in := export.Indicator{Layout: l, Scale: r.scale(l.SLI), Series: series, Exemplars: exemplars(l, series)}
-		missing, _, _, err := judge.Unknown(r.obj, r.eng, l)
+		missing, err := r.missing(l)
 		if err != nil {
 			return nil, err
 		}

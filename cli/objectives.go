@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -25,25 +24,33 @@ type objectives struct {
 	done  sync.WaitGroup
 }
 
-// follow prepares the objectives; nil without any. The history is read, and its file held, from here on.
-func (r *session) follow() (*objectives, error) {
+// follow prepares the objectives; nil without any. The history is read, and its file held, from here on; where there is a
+// generation before, it is taken over from there, which stops following unless that fails.
+func (r *session) follow(before *session) (*objectives, error) {
 	if len(r.obj.Checked.SLOs) == 0 {
 		return nil, nil
 	}
-	script := strings.TrimSuffix(filepath.Base(r.obj.IR.Source.Name), filepath.Ext(r.obj.IR.Source.Name))
 	incidents := r.flags.incidents
 	if incidents == "" {
 		incidents = r.flags.state
 	}
 	o := &objectives{run: r, stop: func() {}}
-	j, notes, err := judge.New(judge.Options{Object: r.obj, Engine: r.eng, Values: r.values, Sentence: sentence, Listener: o,
-		State: r.flags.state, Incidents: incidents, Script: script})
+	opt := judge.Options{Object: r.obj, Engine: r.eng, Values: r.values, Sentence: sentence, Listener: o,
+		State: r.flags.state, Incidents: incidents, Script: r.script}
+	if before != nil && before.follows != nil {
+		before.follows.pause()
+		opt.Previous = before.follows.judge
+	}
+	j, notes, err := judge.New(opt)
 	if err != nil {
+		if opt.Previous != nil {
+			before.follows.observe()
+		}
 		return nil, err
 	}
 	o.judge = j
 	for _, n := range notes {
-		r.format.Notice(export.Notice{Kind: "history", Time: time.Now(), Text: n})
+		o.notice(export.Notice{Kind: "history", Text: n})
 	}
 	return o, nil
 }
@@ -53,13 +60,23 @@ func (o *objectives) attached() {
 	if o == nil {
 		return
 	}
+	o.judge.Start()
+	o.observe()
+}
+
+// observe follows the objectives until pause.
+func (o *objectives) observe() {
 	ctx, stop := context.WithCancel(context.Background())
 	o.stop = stop
-	o.judge.Start()
 	o.done.Go(func() { o.judge.Run(ctx) })
 	if every := o.run.flags.every; every > 0 {
 		o.done.Go(func() { o.printEvery(ctx, every) })
 	}
+}
+
+func (o *objectives) pause() {
+	o.stop()
+	o.done.Wait()
 }
 
 // printEvery prints the table on multiples of a time.
@@ -86,8 +103,7 @@ func (o *objectives) finish() error {
 	if o == nil {
 		return nil
 	}
-	o.stop()
-	o.done.Wait()
+	o.pause()
 	return o.judge.Finish()
 }
 
@@ -95,15 +111,14 @@ func (o *objectives) close() error {
 	if o == nil {
 		return nil
 	}
-	o.stop()
-	o.done.Wait()
+	o.pause()
 	return o.judge.Close()
 }
 
 // locked keeps what the objectives print apart from what the script prints.
 func (o *objectives) locked(f func()) {
-	o.run.printing.Lock()
-	defer o.run.printing.Unlock()
+	o.run.out.printing.Lock()
+	defer o.run.out.printing.Unlock()
 	f()
 }
 

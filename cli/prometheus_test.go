@@ -124,8 +124,14 @@ func (p *prometheus) query(t *testing.T, expr string) map[string]float64 {
 // eventually waits until an expression has one value, and that holds.
 func (p *prometheus) eventually(t *testing.T, expr string, holds func(float64) bool) {
 	t.Helper()
+	p.within(t, 15*time.Second, expr, holds)
+}
+
+// within is eventually with a time of its own.
+func (p *prometheus) within(t *testing.T, limit time.Duration, expr string, holds func(float64) bool) {
+	t.Helper()
 	var last map[string]float64
-	for deadline := time.Now().Add(15 * time.Second); ; {
+	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		last = p.query(t, expr)
 		if v := slices.Collect(maps.Values(last)); len(v) == 1 && holds(v[0]) {
 			return

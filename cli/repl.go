@@ -107,12 +107,15 @@ type replMachine struct {
 	work    *workshop
 	options compiler.Options
 	turn    *engine.Switch
+	old     []*engine.Switch // of generations that failed
+	printer *output
 	stats   io.Closer // keeps the kernel's statistics of programs on
 }
 
 func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error) {
 	w := newWorkshop(f.pid)
-	m := &replMachine{Registry: w.registry, streams: s, flags: f, out: out, work: w, options: w.options(nil, f.pid)}
+	m := &replMachine{Registry: w.registry, streams: s, flags: f, out: out, work: w, options: w.options(nil, f.pid),
+		printer: &output{w: out, mode: "line"}}
 	var err error
 	if m.turn, err = engine.NewSwitch(); err != nil {
 		w.close()
@@ -125,6 +128,9 @@ func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error)
 // Close implements repl.Machine.
 func (m *replMachine) Close() error {
 	err := errors.Join(m.turn.Close(), m.work.close())
+	for _, s := range m.old {
+		err = errors.Join(err, s.Close())
+	}
 	if m.stats != nil {
 		err = errors.Join(err, m.stats.Close())
 	}
@@ -153,7 +159,7 @@ func (m *replMachine) Stages(file *source.File, stage string, w io.Writer) {
 // Probes implements repl.Machine. It looks things up by itself, since it runs beside everything else.
 func (m *replMachine) Probes(pattern string, f func(string) bool) error {
 	own := &stdlib.Machine{Registry: m.Registry}
-	err := own.List(pattern, false, func(l stdlib.Listed) bool { return f(l.Name) })
+	err := own.List(pattern, func(l stdlib.Listed) bool { return f(l.Name) })
 	return errors.Join(err, own.Close())
 }
 

@@ -61,32 +61,60 @@ func (r *session) report() (report, error) {
 		if err != nil {
 			return rep, err
 		}
-		spans, err := r.eng.Spans(l)
+		missing, err := r.missing(l)
 		if err != nil {
 			return rep, err
 		}
-		missing, _, _, err := judge.Unknown(r.obj, r.eng, l)
-		if err != nil {
-			return rep, err
+		elapsed := elapsed
+		if at, ok := r.since[l.SLI.Name]; ok {
+			elapsed = time.Since(at)
 		}
 		rep.slis = append(rep.slis, export.NewSLIReport(l, series, missing, elapsed, values))
 		if r.follows == nil {
 			rep.slos = append(rep.slos, export.NewSLOReports(l, series, values, sentence)...)
 		}
-		if n := spans.Lost(); n > 0 {
-			rep.losses = append(rep.losses, export.Loss{Cause: ir.LossSpanFull.String(), Map: l.SLI.Name, Count: n})
-		}
 	}
 	if r.follows != nil {
 		rep.slos = r.follows.judge.Reports()
 	}
+	spans, err := r.spanLosses()
+	if err != nil {
+		return rep, err
+	}
 	losses, err := r.losses()
-	rep.losses = append(rep.losses, losses...)
+	rep.losses = addLosses(spans, losses)
 	return rep, err
 }
 
-// losses reads every counter of something lost.
+// missing is how many events of an indicator were not counted.
+func (r *session) missing(l *lower.SLILayout) (uint64, error) {
+	n, _, _, err := judge.Unknown(r.obj, r.eng, l)
+	return n + r.carried.missing[l.SLI.Name], err
+}
+
+// spanLosses are the spans that did not fit or were pushed out.
+func (r *session) spanLosses() ([]export.Loss, error) {
+	var out []export.Loss
+	for _, l := range r.obj.Layout.SLIs {
+		spans, err := r.eng.Spans(l)
+		if err != nil {
+			return nil, err
+		}
+		if n := spans.Lost(); n > 0 {
+			out = append(out, export.Loss{Cause: ir.LossSpanFull.String(), Map: l.SLI.Name, Count: n})
+		}
+	}
+	return out, nil
+}
+
+// losses reads every counter of something lost, besides spans of this generation.
 func (r *session) losses() ([]export.Loss, error) {
+	own, err := r.ownLosses()
+	return addLosses(own, r.carried.losses), err
+}
+
+// ownLosses are those of this generation.
+func (r *session) ownLosses() ([]export.Loss, error) {
 	counted, damaged, err := r.eng.Losses()
 	if err != nil {
 		return nil, err

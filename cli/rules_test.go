@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
 const checkoutScript = "../examples/checkout/checkout.slo"
@@ -29,13 +31,15 @@ func TestRules(t *testing.T) {
 		{[]string{"rules", checkoutScript}, 0, "slope:slo_error:ratio_rate30d"},
 		{[]string{"rules", "--style", "sloth", checkoutScript}, 0, "sloth_id: 'checkout-fast'"},
 		{[]string{"rules", "--style=sloth", "--service", "shop", checkoutScript}, 0, "sloth_service: 'shop'"},
+		{[]string{"rules", "--style", "pyrra", checkoutScript}, 0, "record: pyrra_availability"},
 		{[]string{"rules", "--test", checkoutScript}, 0, "rule_files: ['rules.yaml']"},
 		{[]string{"rules", "--help"}, 0, "Examples:"},
 		{[]string{"rules"}, 2, "slope: rules: got no script\n"},
-		{[]string{"rules", "--style", "x", checkoutScript}, 2, "invalid style 'x': want slope or sloth"},
+		{[]string{"rules", "--style", "x", checkoutScript}, 2, "invalid style 'x': want slope, sloth or pyrra"},
 		{[]string{"rules", "--bogus"}, 2, "unknown flag"},
-		{[]string{"rules", plain}, 1, "slope: the script '" + plain + "' has no objective to write rules for\n"},
+		{[]string{"rules", plain}, 1, "slope: the script '" + plain + "' has no objective\n"},
 		{[]string{"rules", wrong}, 1, "unknown sli 'nothing'"},
+		{[]string{"rules", write("policy.slo", "sli s { interval:s:1 { good(); } } slo o = 99% of s over 30d { page = burn(1, 5m, 1h); }")}, 1, "the short window of a burn rate is longer"},
 		{[]string{"rules", checkoutScript, checkoutScript}, 1, "is there twice"},
 		{[]string{"rules", filepath.Join(dir, "absent")}, 1, "failed to open file"},
 		{[]string{"rules", "-o", filepath.Join(dir, "absent", "x"), checkoutScript}, 1, "write rules: "},
@@ -76,9 +80,7 @@ func TestRulesFiles(t *testing.T) {
 		before = text
 	}
 	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not installed")
-	}
+	bpftest.Require(t, err)
 	if out, err := exec.Command(promtool, "check", "rules", out).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -1,30 +1,21 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
-	"os/signal"
-	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
-	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/lang/source"
-	"github.com/slopebpf/slope/runtime/engine"
 )
 
 // defaultListen is where metrics are served when a script has indicators and nothing else was said.
 const defaultListen = "127.0.0.1:9435"
 
-// runFlags are the flags of the root command.
+// runFlags are the flags of the root command and of run.
 type runFlags struct {
 	program    string
 	given      bool // -e, be it with an empty program
@@ -45,13 +36,13 @@ type runFlags struct {
 	every      time.Duration
 	state      string
 	incidents  string
+	watch      bool
 	export     exportFlags
 }
 
-// newRun is the root command: run a script.
-func newRun(s Streams) *cobra.Command {
-	var f runFlags
-	c := &cobra.Command{
+// newRoot is the root command without its subcommands: bpftrace's command line, which runs a script.
+func newBpftrace(s Streams) *cobra.Command {
+	return s.runCommand(&cobra.Command{
 		Use:     "slope [flags] FILE [params] | slope [flags] -e 'program' [params]",
 		Short:   "Trace, measure and judge with a bpftrace-style language for service-level indicators",
 		Version: Version,
@@ -63,15 +54,42 @@ export to Prometheus, compiled to eBPF by its own compiler.`,
   slope -c './server -x' script.slo       start a program once the probes are attached
   slope -l 'tracepoint:sched:*'           list probes
   slope -d ir,asm -e 'begin { @ = 1; }'   print stages of the compiler
-  slope explain checkout.slo              show what sli and slo become`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			f.given = c.Flags().Changed("execute")
-			return s.run(&f, args)
-		},
+  slope explain checkout.slo              show what sli and slo become
+  slope serve /etc/slope                  run many scripts, and reload them when they change`,
+	})
+}
+
+// newRun is "slope run".
+func newRun(s Streams) *cobra.Command {
+	return s.runCommand(&cobra.Command{
+		Use:   "run [flags] FILE [params] | run [flags] -e 'program' [params]",
+		Short: "Run a script until it ends or is interrupted",
+		Long: `run runs a script: it is what slope does with a FILE and no subcommand, with the same flags.
+
+With --watch the script is replaced while it runs when its file changes, however that is done: written in place, renamed
+over, or by the swap of a symbolic link as in a Kubernetes ConfigMap; and on SIGHUP also when it has not changed. A text
+with errors is told of, and the one that runs goes on. Otherwise the new programs are attached beside the old ones and
+take over at one instant: no event is lost and none is counted twice.
+
+What is kept: maps of the same name, type and size; an sli whose text, and the conditions of whose objectives, are the
+same, with its counters in the metrics; spans that run; the history of objectives by their name, as over a restart.
+begin runs again when its text is new or a map that it fills was not kept; end runs when the script ends. Programs run
+through a dispatcher, which costs them a few nanoseconds per event.`,
+		Example: `  slope run checkout.slo
+  slope run --watch --state /var/lib/slope checkout.slo
+  slope run -f json -o out.json script.slo`,
+	})
+}
+
+// runCommand makes a command that runs a script.
+func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
+	var f runFlags
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		f.given = c.Flags().Changed("execute")
+		return s.run(&f, args)
 	}
 	fl := c.Flags()
-	fl.BoolP("version", "V", false, "print the version")
 	fl.StringVarP(&f.program, "execute", "e", "", "run this program text")
 	fl.IntVarP(&f.pid, "pid", "p", 0, "trace only this process")
 	fl.StringVarP(&f.command, "cmd", "c", "", "run this command, and exit when it ends")
@@ -88,6 +106,7 @@ export to Prometheus, compiled to eBPF by its own compiler.`,
 	fl.DurationVar(&f.every, "every", 0, "print the objectives every so often, such as 10s")
 	fl.StringVar(&f.state, "state", "", "keep the history of the objectives in this directory")
 	fl.StringVar(&f.incidents, "incidents", "", "write reports of burning objectives to this directory (default that of --state)")
+	fl.BoolVar(&f.watch, "watch", false, "replace the script while it runs when its file changes, or on SIGHUP")
 	fl.BoolVar(&f.test, "test", false, "run test probes")
 	fl.StringVar(&f.listen, "listen", "", "serve /metrics on this address, or off (default "+defaultListen+" for scripts with an sli)")
 	f.export.add(fl)
@@ -108,6 +127,8 @@ func (f *runFlags) check(args []string) error {
 		return usagef("invalid --every %s: want at least 1s", f.every)
 	case f.pid < 0:
 		return usagef("invalid process ID %d", f.pid)
+	case f.watch && (f.given || len(args) > 0 && args[0] == "-"):
+		return usagef("--watch wants a script that is a file")
 	case !f.given && len(args) == 0:
 		return f.shell()
 	}
@@ -164,22 +185,18 @@ func (s Streams) run(f *runFlags, args []string) error {
 		}()
 		pid = c.pid()
 	}
-	w := newWorkshop(pid)
-	defer w.close()
-	opt := w.options(args, f.pid) // as in bpftrace, -c limits the probes on functions only
-	opt.Dump, opt.DumpTo = dump, s.Out
-	obj, diags := compiler.Compile(file, opt)
-	s.render(diags, f.noWarnings)
-	if obj == nil {
-		return exitStatus(1)
+	// As in bpftrace, -c limits the probes on functions only.
+	r := &runner{streams: s, flags: f, name: scriptName(file.Name), file: file.Name, text: file.Text, params: args, pid: f.pid, limit: pid, child: c, dump: dump}
+	r.host = &console{runner: r}
+	obj, w, err := r.compile(file)
+	if err != nil {
+		return err
 	}
+	defer w.close()
 	if dump != nil {
 		return nil
 	}
-	if diags := checkExports(obj); diags.HasErrors() {
-		return diags
-	}
-	return s.runObject(f, w, obj, c, pid)
+	return s.runObject(r, w, obj)
 }
 
 // render prints diagnostics, warnings only when wanted.
@@ -189,201 +206,4 @@ func (s Streams) render(diags source.Diagnostics, noWarnings bool) {
 			d.Render(s.Err, s.Color)
 		}
 	}
-}
-
-// runObject loads, attaches and waits.
-func (s Streams) runObject(f *runFlags, w *workshop, obj *compiler.Object, c *child, pid int) (err error) {
-	began := time.Now()
-	out, closeOut, err := s.openOutput(f)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		// What could not be written has said so already; and who reads no more wants to hear nothing.
-		if e := closeOut(); errors.Is(e, unix.EPIPE) {
-			err = exitStatus(128 + int(unix.SIGPIPE))
-		} else if e != nil && !errors.Is(err, e) {
-			err = errors.Join(err, e)
-		}
-	}()
-	eng, err := engine.Load(obj, engine.Options{Features: w.features, BTF: w.rawID, Pid: pid})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, eng.Close()) }()
-	w.close() // what compiling opened is not needed any more
-
-	run := &session{streams: s, flags: f, obj: obj, eng: eng, out: out, began: began}
-	if err := run.setup(); err != nil {
-		return err
-	}
-	if run.follows, err = run.follow(); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, run.follows.close()) }()
-	addr, stop, err := run.listen()
-	if err != nil {
-		return err
-	}
-	defer stop()
-
-	ctx, cancel := interruptible()
-	defer cancel()
-	gone, unwatch, err := watchProcess(f.pid, c)
-	if err != nil {
-		return err
-	}
-	defer unwatch()
-	ctx, done := context.WithCancel(ctx)
-	defer done()
-	go func() {
-		select {
-		case <-gone:
-			done()
-		case <-ctx.Done():
-		}
-	}()
-	err = eng.Run(ctx, engine.Hooks{
-		Events: run.decoder, Lock: &run.printing, Exited: func() bool { return run.exited }, Stay: c != nil,
-		Idle: func() {
-			if out.idle(); out.err != nil {
-				done() // nobody reads what comes
-			}
-		},
-		Attached: func() {
-			run.attached(addr)
-			if f.dryRun {
-				done()
-			} else if c != nil {
-				c.release()
-			}
-		},
-	})
-	if err != nil {
-		return err
-	}
-	if err := run.finish(); err != nil {
-		return err
-	}
-	if run.status != 0 {
-		return exitStatus(run.status)
-	}
-	return nil
-}
-
-// interruptible is a context that the first SIGINT or SIGTERM ends; the second kills as usual. Meanwhile SIGPIPE is an
-// error of the write, so that a reader who leaves ends the script in order.
-func interruptible() (context.Context, func()) {
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	return ctx, func() {
-		stop()
-		signal.Stop(pipe)
-	}
-}
-
-// watchProcess closes the channel when the process of -p or the child of -c has ended; stop ends the watching.
-func watchProcess(pid int, c *child) (gone <-chan struct{}, stop func(), err error) {
-	if c != nil {
-		return c.done, func() {}, nil
-	}
-	ended := make(chan struct{})
-	if pid == 0 {
-		return ended, func() {}, nil
-	}
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
-	if err != nil {
-		return nil, nil, fmt.Errorf("watch process %d: %w", pid, err)
-	}
-	file := os.NewFile(uintptr(fd), "pidfd")
-	raw, err := file.SyscallConn()
-	if err != nil {
-		file.Close()
-		return nil, nil, fmt.Errorf("watch process %d: %w", pid, err)
-	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		err := raw.Read(func(fd uintptr) bool { // called again each time the descriptor becomes readable
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
-		})
-		if err == nil {
-			close(ended)
-		}
-	}()
-	return ended, func() {
-		file.Close()
-		<-stopped
-	}, nil
-}
-
-// output is a buffered writer with the flushing that -B asks for.
-type output struct {
-	w    io.Writer
-	buf  []byte
-	mode string
-	err  error
-}
-
-const fullBuffer = 64 << 10
-
-// Write implements io.Writer; an error of the writer below sticks.
-func (o *output) Write(p []byte) (int, error) {
-	o.buf = append(o.buf, p...)
-	if o.mode == "none" || len(o.buf) >= fullBuffer {
-		o.flush()
-	}
-	return len(p), o.err
-}
-
-func (o *output) flush() {
-	if len(o.buf) > 0 && o.err == nil {
-		_, o.err = o.w.Write(o.buf)
-	}
-	o.buf = o.buf[:0]
-}
-
-// idle is called when everything that happened was written: with -B line it shows now.
-func (o *output) idle() {
-	if o.mode != "full" {
-		o.flush()
-	}
-}
-
-func (s Streams) openOutput(f *runFlags) (*output, func() error, error) {
-	o := &output{w: s.Out, mode: f.buffering}
-	if f.output == "" {
-		return o, func() error { o.flush(); return o.err }, nil
-	}
-	file, err := os.Create(f.output)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open output: %w", err)
-	}
-	o.w = file
-	return o, func() error {
-		o.flush()
-		if err := file.Close(); o.err == nil {
-			o.err = err
-		}
-		return o.err
-	}, nil
-}
-
-// listenOn opens the address of the metrics.
-func listenOn(addr string) (net.Listener, error) {
-	if _, err := strconv.ParseUint(addr, 10, 16); err == nil {
-		addr = "127.0.0.1:" + addr
-	}
-	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, hinted{fmt.Errorf("the address %s for /metrics is in use", addr),
-			"choose another with --listen 127.0.0.1:PORT, or --listen off for none"}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen for /metrics: %w", err)
-	}
-	return l, nil
 }

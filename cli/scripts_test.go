@@ -51,6 +51,8 @@ func TestScriptsSee(t *testing.T) {
 		{"runqlat", "sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 0.001; done'", `(?s)sli runqueue .*\n  sleep +\d.*prompt `, nil},
 		{"execsnoop", "sh -c /bin/true", `(?m)^\d\d:\d\d:\d\d  \d+ +true +/bin/true$`, nil},
 		{"openerrors", "cat /no/such/file", `(?m)^\d+ +cat +2 /no/such/file$`, nil},
+		{"throttling", "true", `(?s)sli throttled .*unthrottled +95 % of throttled / 7d`, nil},
+		{"memory", "true", `(?s)sli headroom .*\n +2 +\d+(\.\d+)? %.*sli stalled .*\n +2 +\d+(\.\d+)? %`, nil},
 		{"gofunc", goBin, `sli call .* 100 events · 0 lost`, []string{goBin, "main.work"}},
 	} {
 		args := append([]string{"--listen", "off", "-c", c.command, scripts + c.script + ".slo"}, c.params...)

@@ -14,16 +14,19 @@ import (
 	"github.com/slopebpf/slope/runtime/export"
 )
 
-// session is one run of a script: what it prints, and the state that its events change. It is the events.Host.
+// session is one run of a script, or of one generation of it: what it prints, and the state that its events change. It is
+// the events.Host.
 type session struct {
 	streams Streams
 	flags   *runFlags
+	script  string // its name
 	obj     *compiler.Object
 	eng     *engine.Engine
-	out     *output
+	out     *output // its mutex guards format, too
 	began   time.Time
+	taken   chan error // what became of the attempt to take over
+	carried carried    // from the generations before
 
-	printing sync.Mutex // guards format and out
 	values   export.Values
 	follows  *objectives // nil without any
 	scalesMu sync.Mutex  // guards scales
@@ -31,7 +34,8 @@ type session struct {
 	format   export.Output
 	stacks   *stackReader
 	decoder  *events.Handler
-	start    time.Time // attached
+	start    time.Time            // attached
+	since    map[string]time.Time // when an indicator of a later generation began to count
 	exited   bool
 	status   int
 	err      error

@@ -214,17 +214,6 @@ func (sh *shell) drop(_ context.Context, args string) error {
 }
 
 func (sh *shell) pause(on bool) error {
-	exited := false
-	if p := sh.session.Program(); p != nil {
-		select {
-		case <-p.Exited():
-			exited = true
-		default:
-		}
-	}
-	if exited && !on { // resuming starts a new generation
-		sh.session.paused = true
-	}
 	swap, err := sh.session.Pause(on)
 	if err != nil {
 		return err
@@ -474,7 +463,7 @@ func (sh *shell) stats(context.Context, string) error {
 		}
 		fmt.Fprintf(&b, "%s   %s\n", name, costs(s, elapsed))
 	}
-	for _, l := range append(losses, sh.session.losses...) {
+	for _, l := range losses {
 		fmt.Fprintln(&b, lossText(l))
 	}
 	sh.printf("%s", b.String())

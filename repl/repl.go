@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -58,7 +59,7 @@ type Machine interface {
 type Swap struct {
 	Took   time.Duration
 	Gap    time.Duration // in which no generation saw events; 0 when there was none
-	Losses []export.Loss // of the generation that is gone, as far as the new one does not count on from them
+	Losses []export.Loss // of the last generation, when none follows
 }
 
 // Program is a generation that runs.
@@ -108,9 +109,12 @@ type shell struct {
 	session *Session
 	world   *world
 	quit    bool
+	left    bool
+	status  int         // of exit()
 	warned  bool        // a Ctrl-C on an empty line said how to leave
 	hangup  atomic.Bool // the terminal is gone
 	width   func() int
+	work    sync.Mutex // held while a line is obeyed
 }
 
 // Prompt is what stands before a line.
@@ -249,7 +253,36 @@ func (sh *shell) guarded(line string) {
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	sh.work.Lock()
+	defer sh.work.Unlock()
+	before := sh.session.Program()
 	sh.obey(ctx, line)
+	if p := sh.session.Program(); p != nil && p != before {
+		go sh.awaitExit(p)
+	}
+}
+
+// awaitExit takes the probes off when the script has called exit(), or has failed. What it counted stays.
+func (sh *shell) awaitExit(p Program) {
+	<-p.Exited()
+	sh.work.Lock()
+	defer sh.work.Unlock()
+	if sh.session.Program() != p || sh.left {
+		return
+	}
+	if err := p.Err(); err != nil {
+		sh.printf("the script has ended: %s\nenter something to go on; what it counted is kept\n", err)
+		return
+	}
+	if sh.session.paused {
+		return
+	}
+	if _, err := sh.session.Pause(true); err != nil {
+		sh.report(err)
+		return
+	}
+	sh.status, sh.session.exited = p.Status(), true
+	sh.printf("exit() was called: nothing is attached any more; :resume or the next entry goes on\n")
 }
 
 func (sh *shell) printf(format string, args ...any) {
@@ -258,6 +291,9 @@ func (sh *shell) printf(format string, args ...any) {
 
 // leave ends everything and prints what a script prints. From here on Ctrl-C kills.
 func (sh *shell) leave() (status int, err error) {
+	sh.work.Lock()
+	defer sh.work.Unlock()
+	sh.left = true
 	sh.ed.Close()
 	p := sh.session.Program()
 	if p == nil {
@@ -265,16 +301,12 @@ func (sh *shell) leave() (status int, err error) {
 	}
 	finish := func(w io.Writer) error {
 		sh.opt.Output.Attach(nil)
-		err := p.Finish(io.MultiWriter(w))
-		for _, l := range sh.session.losses {
-			fmt.Fprintf(w, "%s\n", lossText(l))
-		}
-		return err
+		return p.Finish(w)
 	}
 	if sh.hangup.Load() && sh.opt.SaveMaps != nil {
 		_, err = sh.opt.SaveMaps(finish)
 	} else {
 		err = finish(sh.opt.Out)
 	}
-	return p.Status(), errors.Join(err, sh.opt.Machine.Close())
+	return max(sh.status, p.Status()), errors.Join(err, sh.opt.Machine.Close())
 }

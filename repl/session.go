@@ -11,7 +11,6 @@ import (
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
-	"github.com/slopebpf/slope/runtime/export"
 )
 
 // Item is one thing that was entered.
@@ -37,7 +36,7 @@ type Session struct {
 	last    int // number of the last item
 	prog    Program
 	paused  bool
-	losses  []export.Loss // of generations that are gone
+	exited  bool // it is paused because the script called exit(): the next entry ends that
 
 	mu  sync.Mutex // guards obj
 	obj *compiler.Object
@@ -148,7 +147,7 @@ func (s *Session) change(items []*Item, file *source.File, fresh []*Item) (Swap,
 			}
 			swap, s.prog = w, p
 		}
-		s.commit(items, nil, swap)
+		s.commit(items, nil)
 		return swap, nil, nil
 	}
 	text := compose(items, file, fresh)
@@ -157,22 +156,23 @@ func (s *Session) change(items []*Item, file *source.File, fresh []*Item) (Swap,
 	if obj == nil {
 		return Swap{}, diags, nil
 	}
-	p, swap, err := s.machine.Start(obj, s.prog, s.paused)
+	quiet := s.paused && !(s.exited && len(fresh) > 0)
+	p, swap, err := s.machine.Start(obj, s.prog, quiet)
 	if err != nil {
 		if d, ok := err.(source.Diagnostics); ok {
 			return Swap{}, append(diags, text.home(d)...), nil
 		}
 		return Swap{}, diags, err
 	}
-	s.prog = p
+	s.prog, s.paused = p, quiet
+	s.exited = s.exited && quiet
 	text.noteBegins(obj)
-	s.commit(items, obj, swap)
+	s.commit(items, obj)
 	return swap, diags, nil
 }
 
-func (s *Session) commit(items []*Item, obj *compiler.Object, swap Swap) {
+func (s *Session) commit(items []*Item, obj *compiler.Object) {
 	s.items = items
-	s.losses = append(s.losses, swap.Losses...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.obj = obj

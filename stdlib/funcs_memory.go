@@ -60,6 +60,10 @@ func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int,
 	}
 	at := l.Type(c.Args[0])
 	kernel := at.Kind == types.Pointer && !at.User
+	switch l.Target().Hook.Kind { // a number there is an argument of a function of the kernel
+	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
+		kernel = at.Kind != types.Pointer || !at.User
+	}
 	n := b.ReadStr(dst, addr, size, t.Size, kernel)
 	l.When(b.Bin(ir.OpSLt, n, b.Const(0)), func() { l.Count(ir.LossReadFault, nil) })
 	if cut != nil {

@@ -2,8 +2,6 @@ package stdlib
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/types"
@@ -12,12 +10,12 @@ import (
 // Listed is a probe that exists on this machine.
 type Listed struct {
 	Name string
-	Args []string // "type name", when asked for
+	Args func() []string // "type name"; nil where there are none
 }
 
 // List calls f with every probe that matches a pattern such as "tracepoint:sched:*", "*read*" or "uprobe:/bin/sh:*",
 // until f returns false. An empty pattern matches every probe of the kernel.
-func (m *Machine) List(pattern string, args bool, f func(Listed) bool) error {
+func (m *Machine) List(pattern string, f func(Listed) bool) error {
 	kind, rest, typed := strings.Cut(pattern, ":")
 	row := m.Registry.Probe(kind)
 	if typed && row == nil && !wild(kind) {
@@ -28,7 +26,7 @@ func (m *Machine) List(pattern string, args bool, f func(Listed) bool) error {
 		if p.list == nil || typed && row != nil && row.Name != name || typed && row == nil && !match(kind, name) {
 			continue
 		}
-		for l, err := range p.list(m, &p.Probe, rest, args) {
+		for l, err := range p.list(m, &p.Probe, rest) {
 			if err != nil {
 				return err
 			}
@@ -42,12 +40,21 @@ func (m *Machine) List(pattern string, args bool, f func(Listed) bool) error {
 	return nil
 }
 
-// matchAnywhere matches a pattern without a probe type against a whole name.
+// matchAnywhere matches a pattern without a probe type against a name: all of it, or what follows one of its colons.
 func matchAnywhere(pattern, name string) bool {
-	if wild(pattern) {
-		return match(pattern, name)
+	if !wild(pattern) {
+		return strings.Contains(name, pattern)
 	}
-	return strings.Contains(name, pattern)
+	for {
+		if match(pattern, name) {
+			return true
+		}
+		_, rest, more := strings.Cut(name, ":")
+		if !more {
+			return false
+		}
+		name = rest
+	}
 }
 
 type listing = func(yield func(Listed, error) bool)
@@ -64,7 +71,7 @@ func fieldList(t *types.Type) []string {
 	return out
 }
 
-func listTracepoints(m *Machine, p *types.Probe, _ string, args bool) listing {
+func listTracepoints(m *Machine, p *types.Probe, _ string) listing {
 	return func(yield func(Listed, error) bool) {
 		fs, err := m.tracefs()
 		if err != nil {
@@ -83,12 +90,13 @@ func listTracepoints(m *Machine, p *types.Probe, _ string, args bool) listing {
 				return
 			}
 			for _, event := range events {
-				l := Listed{Name: p.Name + ":" + system + ":" + event}
-				if args {
-					if format, err := fs.Format(system, event); err == nil {
-						l.Args = fieldList(&types.Type{Kind: types.Struct, Layout: format.Fields})
+				l := Listed{Name: p.Name + ":" + system + ":" + event, Args: func() []string {
+					format, err := fs.Format(system, event)
+					if err != nil {
+						return nil
 					}
-				}
+					return fieldList(&types.Type{Kind: types.Struct, Layout: format.Fields})
+				}}
 				if !yield(l, nil) {
 					return
 				}
@@ -97,29 +105,23 @@ func listTracepoints(m *Machine, p *types.Probe, _ string, args bool) listing {
 	}
 }
 
-func listRawTracepoints(m *Machine, p *types.Probe, _ string, args bool) listing {
+func listRawTracepoints(m *Machine, p *types.Probe, _ string) listing {
 	return func(yield func(Listed, error) bool) {
 		ix, err := m.BTF()
 		if err != nil {
 			yield(Listed{}, err)
 			return
 		}
-		for _, event := range slices.Sorted(maps.Keys(m.rawEvents())) {
-			l := Listed{Name: p.Name + ":" + event}
-			if args {
-				if fields, err := ix.RawTracepointArgs(event); err == nil {
-					l.Args = fieldList(&types.Type{Kind: types.Struct, Layout: fields})
-				}
-			}
-			if !yield(l, nil) {
-				return
-			}
-		}
+		ix.EachRawTracepoint(func(event string, args func() types.Fields) bool {
+			return yield(Listed{Name: p.Name + ":" + event, Args: func() []string {
+				return fieldList(&types.Type{Kind: types.Struct, Layout: args()})
+			}}, nil)
+		})
 	}
 }
 
 // listFunctions lists the functions of the binary that the pattern names.
-func listFunctions(m *Machine, p *types.Probe, rest string, _ bool) listing {
+func listFunctions(m *Machine, p *types.Probe, rest string) listing {
 	return func(yield func(Listed, error) bool) {
 		binary, pattern, ok := strings.Cut(rest, ":")
 		if !ok || binary == "" || wild(binary) {

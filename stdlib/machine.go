@@ -26,6 +26,8 @@ type Machine struct {
 	index    *btf.Index
 	binaries map[string]*symbols.Binary
 	rawNames map[string]bool
+
+	kernelFuncs []string // sorted
 }
 
 // Close closes what was opened.

@@ -27,7 +27,7 @@ func Reference(w io.Writer) {
 		}
 	}
 	heading("Probes")
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), objectiveProbes()} {
+	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
 		for _, p := range rows {
 			forms := "Forms: `" + strings.Join(p.Forms, "`, `") + "`."
 			if len(p.Aliases) > 0 {

@@ -31,7 +31,7 @@ type Var struct {
 type Probe struct {
 	types.Probe
 	resolve func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error)
-	list    func(m *Machine, p *types.Probe, rest string, args bool) listing // nil: nothing to list
+	list    func(m *Machine, p *types.Probe, rest string) listing // nil: nothing to list
 }
 
 // Registry finds rows by name. It is both the checker's types.Universe and the lowering's ir.Library.
@@ -58,7 +58,7 @@ func New() *Registry {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)
 	}
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), objectiveProbes()} {
+	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
 		for i := range rows {
 			p := &rows[i]
 			r.probes[p.Name] = p

@@ -61,22 +61,28 @@ func scalarVar(name, text, example string, t *types.Type, low ir.VarLower) Var {
 	return Var{Var: types.Var{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}}, Type: always(t)}, VarLower: low}
 }
 
+// identifies gives a variable its role.
+func identifies(r types.Role, v Var) Var {
+	v.Role = r
+	return v
+}
+
 func variables() []Var {
 	return []Var{
-		scalarVar("pid", "Process ID (the kernel's tgid).", "tracepoint:raw_syscalls:sys_enter { @[pid] = count(); }", types.Uint32, half(ir.HelperPidTgid, true)),
-		scalarVar("tid", "Thread ID (the kernel's pid).", "tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", types.Uint32, half(ir.HelperPidTgid, false)),
+		identifies(types.ThreadRole, scalarVar("pid", "Process ID (the kernel's tgid).", "tracepoint:raw_syscalls:sys_enter { @[pid] = count(); }", types.Uint32, half(ir.HelperPidTgid, true))),
+		identifies(types.ThreadRole, scalarVar("tid", "Thread ID (the kernel's pid).", "tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", types.Uint32, half(ir.HelperPidTgid, false))),
 		scalarVar("uid", "User ID.", "tracepoint:raw_syscalls:sys_enter { @[uid] = count(); }", types.Uint32, half(ir.HelperUidGid, false)),
 		scalarVar("gid", "Group ID.", "tracepoint:raw_syscalls:sys_enter { @[gid] = count(); }", types.Uint32, half(ir.HelperUidGid, true)),
 		scalarVar("cpu", "Number of the CPU.", "tracepoint:raw_syscalls:sys_enter { @[cpu] = count(); }", types.Uint32, helper(ir.HelperCPU)),
-		scalarVar("nsecs", "Nanoseconds since boot, time asleep included; the same throughout one action.", "begin { printf(\"%llu\\n\", nsecs); }", types.Uint64, helper(ir.HelperKtimeBoot)),
-		scalarVar("elapsed", "Nanoseconds since the script started.", "interval:s:1 { printf(\"%llu\\n\", elapsed); }", types.Uint64,
+		identifies(types.MomentRole, scalarVar("nsecs", "Nanoseconds since boot, time asleep included; the same throughout one action.", "begin { printf(\"%llu\\n\", nsecs); }", types.Uint64, helper(ir.HelperKtimeBoot))),
+		identifies(types.MomentRole, scalarVar("elapsed", "Nanoseconds since the script started.", "interval:s:1 { printf(\"%llu\\n\", elapsed); }", types.Uint64,
 			ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
 				b := l.Builder()
 				return b.Bin(ir.OpSub, b.Help(ir.HelperKtimeBoot), b.Load(l.Global(ir.GlobalStart), 0, 8, false))
-			}}),
+			}})),
 		{
 			Var: types.Var{Doc: types.Doc{Name: "rand", Text: "A random 32-bit number.", Examples: []string{"interval:ms:100 { @ = lhist(rand % 100, 0, 100, 10); }"}},
-				Type: always(types.Uint32), Varies: true},
+				Type: always(types.Uint32), Varies: true, Role: types.MomentRole},
 			VarLower: helper(ir.HelperRandom),
 		},
 		{
@@ -129,9 +135,22 @@ func variables() []Var {
 					if !t.Return {
 						return nil, fmt.Errorf("retval does not exist in a %s probe", t.Probe.Name)
 					}
+					if t.Result != nil {
+						return t.Result, nil
+					}
 					return types.Uint64, nil
 				}},
-			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Word(wordAX) }},
+			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
+				t := l.Target()
+				if t.Result == nil {
+					return l.Word(wordAX)
+				}
+				v := l.Word(t.Word)
+				if t.Result.Kind == types.Int && t.Result.Size < 8 {
+					v = l.Builder().Ext(v, t.Result.Size, t.Result.Signed)
+				}
+				return v
+			}},
 		},
 		{
 			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads.",

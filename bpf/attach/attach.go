@@ -183,32 +183,5 @@ func CPUClock(prog *ebpf.Program, rate Sampling) (Link, error) {
 
 // Software runs a program of type PerfEvent on a software event (PERF_COUNT_SW_…) on every online CPU.
 func Software(prog *ebpf.Program, event uint64, rate Sampling) (Link, error) {
-	target := fmt.Sprintf("software event %d", event)
-	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Config: event, Sample: rate.Period}
-	switch {
-	case rate.Freq > 0 && rate.Period == 0:
-		attr.Sample, attr.Bits = rate.Freq, unix.PerfBitFreq
-	case rate.Freq > 0 || rate.Period == 0:
-		return nil, &Error{target, errors.New("give either a period or a frequency")}
-	}
-	online, err := os.ReadFile("/sys/devices/system/cpu/online")
-	if err != nil {
-		return nil, &Error{target, err}
-	}
-	l := &links{}
-	for _, cpu := range sys.ParseCPUList(string(online)) {
-		a := attr
-		err := l.perfEvent(prog, &a, -1, cpu, 0)
-		if errors.Is(err, unix.ENODEV) { // gone since
-			continue
-		}
-		if err != nil {
-			l.Close()
-			return nil, failed(target, fmt.Errorf("on CPU %d: %w", cpu, err))
-		}
-	}
-	if len(l.fds) == 0 {
-		return nil, &Error{target, errors.New("no CPU is online")}
-	}
-	return l, nil
+	return Counter(prog, unix.PERF_TYPE_SOFTWARE, event, rate, 0)
 }

@@ -239,6 +239,11 @@ func (ix *Index) RawTracepointTarget(event string) (id uint32, args types.Fields
 	if def.id == 0 {
 		return 0, nil, fmt.Errorf("find raw tracepoint %s: %w", event, ErrNotFound)
 	}
+	return ix.tracepointArgs(event, def, f)
+}
+
+// tracepointArgs reads the arguments of a raw tracepoint from its typedef and from a function that knows their names.
+func (ix *Index) tracepointArgs(event string, def, f record) (id uint32, args types.Fields, err error) {
 	r, ok := ix.strip(def.sizeType)
 	if ok && r.kind() == KindPtr {
 		r, ok = ix.strip(r.sizeType)

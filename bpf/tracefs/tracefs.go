@@ -29,6 +29,9 @@ var (
 // maxFormat bounds the size of a format file; the largest of a 6.18 kernel has 9 kB.
 const maxFormat = 1 << 20
 
+// maxList bounds the list of functions; a distribution's kernel has 60 000 of them, in 2 MB.
+const maxList = 64 << 20
+
 // FS is an open tracefs.
 type FS struct {
 	dir     int
@@ -109,7 +112,7 @@ func (fs *FS) Format(system, event string) (*Format, error) {
 	if !plain(system) || !plain(event) {
 		return nil, fmt.Errorf("read format of %q: %w", system+":"+event, ErrNotFound)
 	}
-	text, err := fs.read("events/" + system + "/" + event + "/format")
+	text, err := fs.read("events/" + system + "/" + event + "/format", maxFormat)
 	if err != nil {
 		return nil, fmt.Errorf("read format of %s:%s: %w", system, event, err)
 	}
@@ -138,14 +141,14 @@ func (fs *FS) openAt(path string, flags int) (int, error) {
 	}
 }
 
-func (fs *FS) read(path string) (string, error) {
+func (fs *FS) read(path string, limit int) (string, error) {
 	fd, err := fs.openAt(path, 0)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, 0, 4096)
-	for len(buf) < maxFormat {
+	for len(buf) < limit {
 		buf = slices.Grow(buf, 2048)
 		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
 		if err == unix.EINTR {
@@ -180,5 +183,21 @@ func (fs *FS) dirs(path string) ([]string, error) {
 		}
 	}
 	slices.Sort(out)
+	return out, nil
+}
+
+// Functions lists the functions of the kernel that can be traced, without those of modules; none where the kernel keeps no
+// list.
+func (fs *FS) Functions() ([]string, error) {
+	text, err := fs.read("available_filter_functions", maxList)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, line := range strings.Split(text, "\n") {
+		if name := strings.TrimSpace(line); name != "" && !strings.Contains(name, " ") && !strings.Contains(name, "\t") {
+			out = append(out, name)
+		}
+	}
 	return out, nil
 }

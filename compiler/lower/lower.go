@@ -214,7 +214,7 @@ func (l *lowerer) place() []*group {
 	for _, key := range order {
 		g := byHook[key]
 		sign := fmt.Sprint(g.typ, g.hooks[0].Kind, " ", signature[key])
-		alone := g.hooks[0].Kind == types.HookRaw || !attached(g.hooks[0].Kind)
+		alone := g.typ == ir.TPBTF || g.hooks[0].Kind == types.HookRaw || !attached(g.hooks[0].Kind)
 		if !alone && shared[sign] != nil {
 			shared[sign].hooks = append(shared[sign].hooks, g.hooks...)
 			continue
@@ -234,9 +234,11 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 		return ir.RawTracepoint
 	case types.HookTracepoint:
 		return ir.Tracepoint
-	case types.HookUprobe, types.HookUretprobe:
+	case types.HookUprobe, types.HookUretprobe, types.HookKprobe, types.HookKretprobe:
 		return ir.Uprobe
-	case types.HookProfile:
+	case types.HookFentry, types.HookFexit:
+		return ir.TPBTF
+	case types.HookProfile, types.HookPerf:
 		return ir.PerfEvent
 	}
 	return ir.RawTracepoint
@@ -252,7 +254,7 @@ func attached(k types.HookKind) bool {
 }
 
 func hookKey(h *types.Hook) string {
-	return fmt.Sprint(h.Kind, " ", h.Event, " ", h.State, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points)
+	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
 }
 
 // clauseNeeds tells what keeps targets from sharing code.
@@ -324,6 +326,8 @@ func hookName(h *types.Hook) string {
 		return "poll"
 	case types.HookAlert:
 		return "alert"
+	case types.HookPerf:
+		return "perf"
 	}
 	return h.Event[strings.IndexByte(h.Event, ':')+1:]
 }
@@ -348,6 +352,10 @@ func hookText(hooks []types.Hook) string {
 		}
 	case types.HookAlert:
 		text += ":" + h.Event + ":" + h.State
+	case types.HookPerf:
+		text = h.Event
+	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
+		text = map[types.HookKind]string{types.HookKprobe: "kprobe:", types.HookKretprobe: "kretprobe:", types.HookFentry: "fentry:", types.HookFexit: "fexit:"}[h.Kind] + h.Event
 	}
 	if len(hooks) > 1 {
 		text += fmt.Sprintf(" and %d more", len(hooks)-1)
@@ -410,7 +418,8 @@ func (f *fn) entry(e *entry) {
 // interval belong to nobody.
 func (f *fn) selectProcess() {
 	switch f.group.hooks[0].Kind {
-	case types.HookRaw, types.HookTracepoint, types.HookProfile:
+	case types.HookRaw, types.HookTracepoint, types.HookProfile, types.HookPerf, types.HookKprobe, types.HookKretprobe,
+		types.HookFentry, types.HookFexit:
 	default:
 		return
 	}

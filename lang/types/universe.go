@@ -128,6 +128,16 @@ func DefaultConfig() Config {
 	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384}
 }
 
+// Role says what a variable identifies, for lints.
+type Role uint8
+
+// The roles.
+const (
+	NoRole     Role = iota
+	ThreadRole      // a thread, or a process
+	MomentRole      // a moment, or chance
+)
+
 // Var is the row of a builtin variable. A Numbered one is written with a number: arg0, arg1.
 type Var struct {
 	Doc
@@ -135,6 +145,7 @@ type Var struct {
 	Args     bool                                  // reads the probe's arguments
 	Varies   bool                                  // differs at every use within one action
 	PerProbe bool                                  // differs from target to target: the probe's name
+	Role     Role                                  // what it identifies
 	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
 	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
@@ -177,6 +188,11 @@ const (
 	HookUretprobe  // Path and Points, function return
 	HookPoll       // Period and Path: the pattern of cgroups, "" for none
 	HookAlert      // Event: the objective, State: the state that it enters
+	HookPerf       // an event of the performance counters: Perf
+	HookKprobe     // Event: a function of the kernel, and Offset into it
+	HookKretprobe  // Event: a function of the kernel returns
+	HookFentry     // Event: a function of the kernel, and ID: its BTF id
+	HookFexit      // the same, when it returns
 )
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
@@ -188,6 +204,16 @@ type Hook struct {
 	Period time.Duration // interval, profile
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
+	Offset uint64 // into a function of the kernel
+	Perf   PerfEvent
+}
+
+// PerfEvent is an event of the kernel's or the processor's counters, or a watched address.
+type PerfEvent struct {
+	Type, Config uint64 // as perf_event_open takes them
+	Count        uint64 // the program runs at every so many
+	Address, Len uint64 // of a watched address; 0 otherwise
+	Mode         uint32 // of a watched address: HW_BREAKPOINT_R, _W, _X
 }
 
 // Point is one address in a binary.
@@ -218,10 +244,12 @@ type Target struct {
 	Hook    Hook
 	Args    *Type // struct, nil without fields
 	Form    ArgsForm
-	Return  bool // retval exists
-	Goid    int  // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
-	Syscall int  // system-call number for SyscallEnter and SyscallExit, -1 for all
-	Raw     *Raw // the raw tracepoint that serves the same event more cheaply, nil when none does
+	Return  bool  // retval exists
+	Result  *Type // of retval, where it is a word of the context; nil for a register
+	Word    int   // that word
+	Goid    int   // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
+	Syscall int   // system-call number for SyscallEnter and SyscallExit, -1 for all
+	Raw     *Raw  // the raw tracepoint that serves the same event more cheaply, nil when none does
 }
 
 // Raw is a cheaper way to serve a tracepoint.

@@ -71,7 +71,8 @@ type program struct {
 	fn      *ir.Func
 	code    int // index in obj.Code
 	prog    *ebpf.Program
-	burning string // the objective that gates it
+	spec    bpf.ProgSpec // without its code
+	burning string       // the objective that gates it
 
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
@@ -168,6 +169,7 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 	if err != nil {
 		return err
 	}
+	p.spec = spec
 	spec.Insns = code.Insns
 	prog, err := bpf.Load(spec)
 	if err != nil {
@@ -185,6 +187,14 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.RawTracepoint
 	case ir.TPBTF:
 		spec.Type, spec.AttachType = ebpf.Tracing, ebpf.AttachTraceRawTp
+		switch h := &f.Hooks[0]; h.Kind {
+		case types.HookFentry, types.HookFexit:
+			spec.AttachType, spec.AttachBTFID = ebpf.AttachTraceFEntry, uint32(h.ID)
+			if h.Kind == types.HookFexit {
+				spec.AttachType = ebpf.AttachTraceFExit
+			}
+			return spec, nil
+		}
 		id, err := e.opt.BTF(f.Hooks[0].Event)
 		if err != nil {
 			return spec, err
@@ -194,7 +204,8 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.TracePoint
 	case ir.Uprobe:
 		spec.Type = ebpf.Kprobe
-		if e.opt.Features.UprobeMulti() == nil {
+		user := f.Hooks[0].Kind == types.HookUprobe || f.Hooks[0].Kind == types.HookUretprobe
+		if user && e.opt.Features.UprobeMulti() == nil {
 			spec.AttachType = attach.UprobeMultiType
 		}
 	case ir.PerfEvent:
@@ -207,6 +218,10 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 func (e *Engine) explainLoad(p *program, err error) error {
 	var v *bpf.VerifierError
 	if !errors.As(err, &v) || v.Log == "" && v.Insn < 0 {
+		switch h := &p.fn.Hooks[0]; h.Kind {
+		case types.HookFentry, types.HookFexit:
+			err = fmt.Errorf("this kernel cannot run %s: its trampolines refuse it (by policy of the host, or because the function may not be traced): %w", p.fn.Hook, err)
+		}
 		return err
 	}
 	span := p.fn.Span
@@ -318,6 +333,15 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		return link, nil
 	case types.HookProfile:
 		return attach.CPUClock(prog, attach.Sampling{Period: uint64(h.Period)})
+	case types.HookPerf:
+		if ev := h.Perf; ev.Len > 0 {
+			return attach.Watchpoint(prog, attach.Watch{Address: ev.Address, Len: ev.Len, Mode: ev.Mode}, pid)
+		}
+		return attach.Counter(prog, uint32(h.Perf.Type), h.Perf.Config, attach.Sampling{Period: h.Perf.Count}, pid)
+	case types.HookKprobe, types.HookKretprobe:
+		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
+	case types.HookFentry, types.HookFexit:
+		return attach.Tracing(prog)
 	case types.HookUprobe, types.HookUretprobe:
 		points := make([]attach.Point, len(h.Points))
 		for i, pt := range h.Points {

@@ -117,14 +117,11 @@ func (s *Switch) plug(e *Engine, p *program, h *types.Hook) (attach.Link, error)
 		return nil, fmt.Errorf("attach: BUG: two programs on %s", key)
 	}
 	if o == nil {
-		spec, err := e.spec(p.fn)
+		d, err := bpf.NewDispatcher(p.spec, s.word)
 		if err != nil {
 			return nil, err
 		}
-		o = &port{}
-		if o.dispatcher, err = bpf.NewDispatcher(spec, s.word); err != nil {
-			return nil, err
-		}
+		o = &port{dispatcher: d}
 	}
 	err := o.dispatcher.Set(e.side, p.prog)
 	if err == nil && o.link == nil {
@@ -166,7 +163,7 @@ func (p *plug) Close() error {
 // portKey tells hooks apart across generations. A binary that was replaced under its name is another one: probes on the old
 // file see nothing of the new.
 func portKey(p *program, h *types.Hook) string {
-	key := fmt.Sprint(p.fn.Type, " ", h.Kind, " ", h.Event, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", p.burning)
+	key := fmt.Sprintf("%d %+v %s", p.fn.Type, *h, p.burning)
 	if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
 		if st, err := os.Stat(h.Path); err == nil {
 			if sys, ok := st.Sys().(*syscall.Stat_t); ok {

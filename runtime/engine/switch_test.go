@@ -340,6 +340,7 @@ func TestInherited(t *testing.T) {
 sli n { interval:s:100 { event(1 == 1); } } sli v { unit = seconds; interval:s:100 { observe(5); } } slo s = 99% of v <= 1s over 30d;
 interval:s:100 { @a++; @b["x"]++; @c++; @l = lhist(3, 0, 10, 1); }`
 	g.run(g.load(first))
+	bpftest.Eventually(t, 5*time.Second, "begin runs", func() bool { return g.records.n.Load() == 1 })
 	for _, c := range []struct {
 		what       string
 		old, new   string
@@ -370,10 +371,12 @@ interval:s:100 { @a++; @b["x"]++; @c++; @l = lhist(3, 0, 10, 1); }`
 				t.Errorf("%s: sli %s inherits: %t", c.what, l.SLI.Name, !want)
 			}
 		}
-		if got := g.records.n.Load() > before; got != c.begins {
-			t.Errorf("%s: begin ran: %t", c.what, got)
+		g.replace(first) // by now all records of the changed text are there
+		if want := before + 2; c.begins {
+			bpftest.Eventually(t, 5*time.Second, c.what+": begin runs, there and back", func() bool { return g.records.n.Load() == want })
+		} else if got := g.records.n.Load(); got != before {
+			t.Errorf("%s: begin ran", c.what)
 		}
-		g.replace(first)
 	}
 	g.end()
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // GateVersion is the version of GateReport's JSON. It grows when a field changes its meaning or goes.
-const GateVersion = 1
+const GateVersion = 2
 
 // GateReport is all that a gate's run tells, for machines: enough to compare two runs later.
 type GateReport struct {
@@ -49,7 +49,7 @@ type GateCommand struct {
 // 2^(i/2^schema) base units, as in a Prometheus native histogram. Sums are in observed units: nanoseconds, bytes.
 type GateIndicator struct {
 	Name    string       `json:"name"`
-	Kind    string       `json:"kind"` // distribution or ratio
+	Kind    string       `json:"kind"` // distribution, ratio, ratio of counters or gauge
 	Unit    string       `json:"unit,omitempty"`
 	PerBase uint64       `json:"observed_per_base_unit,omitempty"`
 	Schema  *int         `json:"schema,omitempty"`
@@ -88,12 +88,12 @@ type GateLoss struct {
 // NewGateIndicator takes over what an indicator recorded. scale is nil for a ratio.
 func NewGateIndicator(l *lower.SLILayout, series []agg.Series, scale *agg.Scale, u Unknown, open uint64, v Values) GateIndicator {
 	s := l.SLI
-	out := GateIndicator{Name: s.Name, Kind: "ratio", Unknown: u, Open: open, Series: []GateSeries{}}
+	out := GateIndicator{Name: s.Name, Kind: s.Kind.String(), Unknown: u, Open: open, Series: []GateSeries{}}
 	for _, label := range s.Labels {
 		out.Labels = append(out.Labels, label.Name)
 	}
 	if scale != nil {
-		out.Kind, out.Unit, out.PerBase, out.Schema = "distribution", s.Unit.String(), scale.Unit, &scale.Schema
+		out.Unit, out.PerBase, out.Schema = s.Unit.String(), scale.Unit, &scale.Schema
 	}
 	for _, one := range series {
 		row := GateSeries{Labels: LabelValues(l, one.Labels, v), Other: one.Other, Events: one.Words[lower.WordCount]}

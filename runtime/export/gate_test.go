@@ -61,15 +61,16 @@ func TestGateObjectives(t *testing.T) {
 		{"interrupted", []agg.Series{zone(1, 0, 5000)}, Unknown{}, GateOptions{Cut: true}, slo.Inconclusive, slo.Inconclusive, "zone=1", "the run was interrupted"},
 		{"interrupted and bad", []agg.Series{zone(1, 500, 5000)}, Unknown{}, GateOptions{Cut: true}, slo.Fail, slo.Fail, "zone=1", ""},
 		{"early", []agg.Series{zone(1, 500, 5000)}, Unknown{}, GateOptions{Early: true, Stopped: true}, slo.Fail, slo.Fail, "zone=1", ""},
-		{"stopped by another", []agg.Series{zone(1, 0, 5000)}, Unknown{}, GateOptions{Early: true, Stopped: true}, slo.Inconclusive, slo.Inconclusive, "zone=1", "the run was stopped early by another objective"},
+		{"passed early", []agg.Series{zone(1, 0, 5000)}, Unknown{}, GateOptions{Early: true, Stopped: true, Cut: true}, slo.Pass, slo.Pass, "zone=1", ""},
+		{"stopped by another", []agg.Series{zone(1, 0, 400)}, Unknown{}, GateOptions{Early: true, Stopped: true}, slo.Inconclusive, slo.Inconclusive, "zone=1", "the run was stopped early by another objective"},
 	} {
 		c.opt.Confidence, c.opt.Sentence = 0.95, func(o *check.SLO) string { return "99 %" }
 		got := NewGateObjectives(gateLayout(), c.series, c.unknown, c.opt)
 		if got[0].Result() != c.all || got[1].Result() != c.zones || got[1].Reason != c.reason || strings.Join(got[1].Groups[0].Labels, ",") != c.worst {
 			t.Errorf("%s: got %+v", c.name, got)
 		}
-		if early := FailsEarly(gateLayout(), c.series, c.unknown, c.opt); early && c.zones != slo.Fail {
-			t.Errorf("%s: fails early", c.name)
+		if early := GateEarly(gateLayout(), c.series, c.unknown, c.opt); early == slo.Fail && c.zones != slo.Fail || early == slo.Pass && c.zones == slo.Fail {
+			t.Errorf("%s: %s early", c.name, early)
 		}
 		for _, o := range got {
 			if o.Outcome != o.Result().String() || o.MinEvents != 299 {

@@ -139,7 +139,7 @@ func (m made) Write(out *dto.Metric) error {
 
 // Handler serves the metrics: as text, as OpenMetrics, or as protobuf, which alone carries native histograms, whichever
 // the client asks for; compressed if it likes.
-func Handler(c *Collector) http.Handler {
+func Handler(c prometheus.Gatherer) http.Handler {
 	return promhttp.HandlerFor(c, promhttp.HandlerOpts{EnableOpenMetrics: true, CoalesceGather: true,
 		ErrorHandling: promhttp.HTTPErrorOnError})
 }

@@ -54,6 +54,20 @@ func (e *Expiry) Keep(l *lower.SLILayout, series []agg.Series) []agg.Series {
 	return kept
 }
 
+// Succeed goes on with what is known of indicators, by their names, under the layouts of the script's next generation.
+func (e *Expiry) Succeed(before, now []*lower.SLILayout) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, b := range before {
+		for _, n := range now {
+			if n.SLI.Name == b.SLI.Name && e.seen[b] != nil {
+				e.seen[n] = e.seen[b]
+			}
+		}
+		delete(e.seen, b)
+	}
+}
+
 // changed is a number that differs when an event was counted: words only grow.
 func changed(l *lower.SLILayout, x agg.Series) uint64 {
 	n := x.Words[lower.WordCount]

@@ -1,5 +1,7 @@
 package export
 
+import "strconv"
+
 // State is the verdict on an objective.
 type State string
 
@@ -73,6 +75,9 @@ func (t *Text) appendSLO(dst []byte, r *SLOReport, names, sentence int) []byte {
 			text += ", "
 		}
 		text += l
+	}
+	if r.Coverage > 0 && r.Coverage < 1_000_000 {
+		text += " · " + strconv.FormatFloat(float64(r.Coverage/100)/100, 'f', 2, 64) + " % observed"
 	}
 	if columns(text) >= sentence { // too long for the column: a line of its own
 		dst = append(append(dst, shorten(text, screen-names-1)...), '\n')

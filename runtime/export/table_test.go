@@ -91,14 +91,14 @@ func TestSLOTable(t *testing.T) {
 	for i := range reports {
 		reports[i].Judge()
 	}
-	reports[0].Burn1h = 449
+	reports[0].Burn1h, reports[0].Coverage = 449, 123_456
 	reports[1].State, reports[1].Burn1h, reports[1].Burn6h = Page, 15_200, 5_850
 	reports[1].Uncertainty, reports[1].Lost = "99.71 % ± 0.02", 12
 	var out bytes.Buffer
 	NewText(TextOptions{Out: &out}).SLOs(reports)
 	fits(t, out.String())
 	want := `objective                            sli budget left     burn 1h     6h state
-fast      99.9 % of checkout <= 200 ms / 30d
+fast      99.9 % of checkout <= 200 ms / 30d · 12.34 % observed
                                  99.97 % ██████░░   75 %     0.4    0.0 ok
 works     99.95 % where code < 500 / 28d
                                  99.71 % ░░░░░░░░ -480 %    15.2    5.8 page

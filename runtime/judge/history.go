@@ -58,6 +58,14 @@ func (h *history) note(l *lower.SLILayout, series []agg.Series, at time.Time) {
 	h.of[l] = list
 }
 
+// carry takes over the snapshots of an indicator's generation before, whose counters go on.
+func (h *history) carry(l *lower.SLILayout, list []snapshot) {
+	if h.of == nil {
+		h.of = map[*lower.SLILayout][]snapshot{}
+	}
+	h.of[l] = list
+}
+
 // start is the beginning of the run, when nothing was counted.
 func (h *history) start(l *lower.SLILayout) snapshot { return snapshot{words: make([]uint64, l.Words)} }
 

@@ -61,18 +61,24 @@ type Options struct {
 	Incidents string // directory of incident reports, "" for none
 	Script    string // name of the script in reports and of the history's file
 	Clock     func() slo.Instant
+	Previous  *Judge // of the generation before, whose history goes on: see Continue; nil for none
 }
 
 // Judge follows the objectives of one run.
 type Judge struct {
 	opt     Options
 	slos    []*check.SLO
+	ticking sync.Mutex // held while it reads, judges and acts
 	mu      sync.Mutex // guards the tracker
 	tracker *slo.Tracker
 	store   *slo.Store
 	saved   time.Time
 	history history
 	open    map[int]*incident
+
+	resumed map[string]bool        // objectives that go on from the generation before
+	base    map[string]slo.Reading // what maps counted that were not kept
+	paused  bool
 }
 
 // New prepares the objectives and reads their history. notes say what became of the history that was found.
@@ -86,8 +92,12 @@ func New(opt Options) (j *Judge, notes []string, err error) {
 		objectives[i] = objective(o, opt.Object.Checked.File)
 	}
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if j.tracker, err = slo.NewTracker(objectives, slo.Options{BootID: strings.TrimSpace(string(boot))}); err != nil {
+	if j.tracker, err = slo.NewTracker(objectives, slo.Options{BootID: strings.TrimSpace(string(boot)), Pinned: opt.Previous != nil}); err != nil {
 		return nil, nil, err
+	}
+	if opt.Previous != nil {
+		notes, err := j.takeOver(opt.Previous)
+		return j, notes, err
 	}
 	if opt.State == "" {
 		return j, nil, nil
@@ -185,6 +195,8 @@ func (j *Judge) Run(ctx context.Context) {
 
 // Tick reads, judges, and does what follows.
 func (j *Judge) Tick() {
+	j.ticking.Lock()
+	defer j.ticking.Unlock()
 	changes, err := j.observe()
 	if err != nil {
 		j.opt.Listener.Trouble(err)
@@ -207,6 +219,9 @@ func (j *Judge) Tick() {
 
 // Finish judges a last time, writes the reports of incidents that are still open, and saves the history.
 func (j *Judge) Finish() error {
+	j.Pause(false)
+	j.ticking.Lock()
+	defer j.ticking.Unlock()
 	changes, err := j.observe()
 	if err != nil {
 		return err
@@ -244,6 +259,20 @@ func (j *Judge) save() {
 
 // observe reads all counters and hands them to the tracker.
 func (j *Judge) observe() ([]slo.Change, error) {
+	readings, err := j.read()
+	if err != nil {
+		return nil, err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.paused {
+		return nil, nil
+	}
+	return j.tracker.Observe(j.opt.Clock(), readings), nil
+}
+
+// read reads all counters.
+func (j *Judge) read() ([]slo.Reading, error) {
 	var readings []slo.Reading
 	for _, l := range j.opt.Object.Layout.SLIs {
 		series, err := j.series(l)
@@ -257,9 +286,7 @@ func (j *Judge) observe() ([]slo.Change, error) {
 		j.history.note(l, series, j.opt.Clock().Wall)
 		readings = append(readings, j.readings(l, series, missing)...)
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.tracker.Observe(j.opt.Clock(), readings), nil
+	return readings, nil
 }
 
 func (j *Judge) series(l *lower.SLILayout) ([]agg.Series, error) {
@@ -290,6 +317,10 @@ func (j *Judge) readings(l *lower.SLILayout, series []agg.Series, missing uint64
 		}
 		if len(out) == first && len(w.SLO.By) == 0 {
 			out = append(out, slo.Reading{Objective: w.SLO.Index, Lost: missing})
+		}
+		for i := first; i < len(out); i++ {
+			b := j.base[baseKey(w.SLO, out[i].Group)]
+			out[i].Bad, out[i].Total, out[i].Lost = out[i].Bad+b.Bad, out[i].Total+b.Total, out[i].Lost+b.Lost
 		}
 	}
 	return out

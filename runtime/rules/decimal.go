@@ -2,8 +2,14 @@ package rules
 
 import (
 	"math/big"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/prometheus/common/model"
 )
+
+const day = 24 * time.Hour
 
 // whole is the number of parts an objective is given in.
 const whole = 1_000_000_000
@@ -34,7 +40,31 @@ func decimal(r *big.Rat) string {
 	return new(big.Rat).Mul(r, new(big.Rat).SetInt(rest)).FloatString(places) + " / " + rest.String()
 }
 
-// percent writes parts per billion as a per cent.
-func percent(ppb uint64) string {
-	return decimal(new(big.Rat).Mul(parts(ppb), big.NewRat(100, 1))) + "%"
+// atom writes a number so that an operator may stand beside it.
+func atom(r *big.Rat) string {
+	s := decimal(r)
+	if strings.Contains(s, " ") {
+		return "(" + s + ")"
+	}
+	return s
+}
+
+// percent writes a part as a per cent, rounded where that takes more than nine digits.
+func percent(r *big.Rat) string {
+	r = new(big.Rat).Mul(r, big.NewRat(100, 1))
+	if s := decimal(r); !strings.Contains(s, " ") {
+		return s + "%"
+	}
+	return strings.TrimRight(r.FloatString(9), "0") + "%"
+}
+
+// duration writes a duration for PromQL: 28 days are 4w.
+func duration(d time.Duration) string { return model.Duration(d).String() }
+
+// written is a duration for people: in days where it is whole days.
+func written(d time.Duration) string {
+	if d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	return duration(d)
 }

@@ -1,133 +1,178 @@
 package rules
 
 import (
+	"math/big"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/export"
 )
 
-// shortest is the shortest window an objective can have: that of the shortest rate.
+// shortest is the shortest window an objective can have: a rate needs a few scrapes.
 const shortest = 5 * time.Minute
 
-// Objective is what rules need to know of one slo declaration.
+// Objective is a checked objective and what the metrics call it.
 type Objective struct {
-	Service string // for Sloth: what a script's objectives have in common
-	Name    string
-	SLI     string
-	Text    string // the sentence, as written
-	Runbook string
-	PPB     uint64 // the objective in parts per billion
-	Window  time.Duration
-	By      []string // labels as they are exported
-	Span    source.Span
+	*check.SLO
+	Service  string   // for Sloth: what a script's objectives have in common
+	Text     string   // the sentence, as written
+	Exported []string // names that the sli's labels have in the metrics
+	By       []string // those that the objective is kept by
 }
 
-// Read takes the objectives of a parsed script. Only declarations are looked at, not the bodies of probes.
-func Read(file *source.File, tree *syntax.File, service string) ([]Objective, source.Diagnostics) {
-	r := reader{file: file, slis: map[string]*syntax.SLI{}, service: service}
-	for _, item := range tree.Items {
-		if s, ok := item.(*syntax.SLI); ok && s.Name != nil {
-			r.slis[s.Name.Text] = s
+// Read takes the objectives of a parsed script. The bodies of probes are not checked.
+func Read(tree *syntax.File, universe types.Universe, service string) ([]Objective, source.Diagnostics) {
+	prog, diags := check.Declarations(tree, universe)
+	var out []Objective
+	for _, o := range prog.SLOs {
+		writable(tree.Source, o, &diags)
+		out = append(out, newObjective(tree.Source, o, service))
+	}
+	return out, diags.Sort()
+}
+
+func newObjective(file *source.File, o *check.SLO, service string) Objective {
+	out := Objective{SLO: o, Service: service}
+	var at syntax.Node = o.Node
+	if o.Parts != nil {
+		at = o.Node.Composite
+	} else {
+		at = o.Node.Sentence
+		var names []string
+		for _, l := range o.SLI.Labels {
+			names = append(names, l.Name)
+		}
+		out.Exported = export.LabelNames(names)
+	}
+	for _, by := range o.By {
+		if !slices.Contains(out.By, out.Exported[by]) {
+			out.By = append(out.By, out.Exported[by])
 		}
 	}
-	for _, item := range tree.Items {
-		if s, ok := item.(*syntax.SLO); ok && s.Name != nil {
-			r.slo(s)
-		}
-	}
-	return r.out, r.diags
+	out.Text = strings.Join(strings.Fields(file.Slice(at.Span())), " ")
+	return out
 }
 
-type reader struct {
-	file    *source.File
-	slis    map[string]*syntax.SLI
-	service string
-	out     []Objective
-	diags   source.Diagnostics
-}
-
-func (r *reader) errorf(n syntax.Node, format string, args ...any) {
-	r.diags.Errorf(r.file, n.Span(), format, args...)
-}
-
-func (r *reader) slo(n *syntax.SLO) {
-	s := n.Sentence
-	o := Objective{Service: r.service, Name: n.Name.Text, Span: n.Name.Span()}
+// writable reports a window that PromQL cannot write or a server cannot judge.
+func writable(file *source.File, o *check.SLO, diags *source.Diagnostics) {
+	w, name := o.Nominal(), o.Node.Name.Span()
 	switch {
-	case slices.ContainsFunc(r.out, func(x Objective) bool { return x.Name == o.Name }):
-		r.errorf(n.Name, "slo '%s' was already declared", o.Name)
-		return
-	case s == nil:
-		r.errorf(n, "composite objectives are not supported yet")
-		return
-	case s.Minutes:
-		r.errorf(s, "objectives over good minutes are not supported yet")
-		return
-	case s.Objective.PPB > whole:
-		r.errorf(s.Objective, "got an objective of %s, want at most 100%%", s.Objective.Raw)
-		return
-	case r.slis[s.SLI.Text] == nil:
-		r.errorf(s.SLI, "unknown sli '%s'", s.SLI.Text)
-		return
+	case w == 0:
+		diags.Errorf(file, name, "slo '%s' has no window: want one such as over 30d", o.Name)
+	case o.Parts != nil: // told of its parts
+	case w < shortest:
+		diags.Errorf(file, o.Node.Sentence.Window.Span(), "got a window of %s, rules need at least 5m", duration(w))
+	case w%time.Second != 0:
+		diags.Errorf(file, o.Node.Sentence.Window.Span(), "got a window of %s, rules need whole seconds", duration(w))
 	}
-	o.SLI, o.PPB = s.SLI.Text, s.Objective.PPB
-	span := s.Span()
-	o.Text = strings.Join(strings.Fields(r.file.Text[span.Start:span.End]), " ")
-	if !r.window(n, &o) {
-		return
-	}
-	sli := r.slis[o.SLI]
-	exported := exportedLabels(sli)
-	for _, by := range s.By {
-		at := slices.IndexFunc(sli.Labels, func(l *syntax.Name) bool { return l.Text == by.Text })
-		if at < 0 {
-			r.errorf(by, "unknown label '%s' of sli '%s'", by.Text, o.SLI)
-			return
-		}
-		if !slices.Contains(o.By, exported[at]) {
-			o.By = append(o.By, exported[at])
+	for _, b := range slices.Concat(o.Page, o.Ticket) {
+		if b.Short < time.Minute {
+			diags.Warnf(file, b.At, "a server that scrapes every 15 s or more sees too little in %s", duration(b.Short))
 		}
 	}
-	for _, p := range n.Props {
-		if text, ok := p.Value.(*syntax.String); ok && p.Name.Text == "runbook" {
-			o.Runbook = text.Value
-		}
-	}
-	r.out = append(r.out, o)
 }
 
-// window takes the window of an objective, which must be one that PromQL can write.
-func (r *reader) window(n *syntax.SLO, o *Objective) bool {
-	w := n.Sentence.Window
-	switch {
-	case w == nil:
-		r.errorf(n.Name, "slo '%s' has no window: want one such as over 30d", o.Name)
-	case w.Calendar != "":
-		r.errorf(w, "calendar windows are not supported yet")
-	case w.Length == nil:
-		r.errorf(w, "invalid window: want a duration such as 30d")
-	case w.Length.Unit != syntax.DurationUnit || w.Length.Value > uint64(10*365*24*time.Hour):
-		r.errorf(w, "invalid window: want a duration such as 30d")
-	case time.Duration(w.Length.Value) < shortest:
-		r.errorf(w, "got a window of %s, rules need at least 5m", w.Length.Raw)
-	case w.Length.Value%uint64(time.Millisecond) != 0:
-		r.errorf(w, "got a window of %s, rules need whole milliseconds", w.Length.Raw)
-	default:
-		o.Window = time.Duration(w.Length.Value)
-		return true
+// key is what the counters call an objective: no two scripts may have the same.
+func (o Objective) key() string { return o.indicator() + "-" + o.Name }
+
+// indicator is the name of the sli, empty for a composite.
+func (o Objective) indicator() string {
+	if o.SLI == nil {
+		return ""
 	}
-	return false
+	return o.SLI.Name
 }
 
-// exportedLabels are the names that an indicator's labels have in the metrics.
-func exportedLabels(s *syntax.SLI) []string {
-	labels := make([]string, len(s.Labels))
-	for i, l := range s.Labels {
-		labels[i] = l.Text
+// counted is the objectives whose counters the rules read: the objective itself, or its parts. A part is taken over all
+// label sets together.
+func (o Objective) counted() []Objective {
+	if o.Parts == nil {
+		return []Objective{o}
 	}
-	return export.LabelNames(labels)
+	var out []Objective
+	for _, p := range o.Parts {
+		out = append(out, Objective{SLO: p.SLO})
+	}
+	return out
 }
+
+// part is a part of a composite that has an error budget, and its weight.
+type part struct {
+	Objective
+	weight uint64
+}
+
+func (o Objective) burning() (out []part) {
+	for _, p := range o.Parts {
+		if p.SLO.PPB < whole {
+			out = append(out, part{Objective{SLO: p.SLO}, p.Weight})
+		}
+	}
+	return out
+}
+
+// budget is the part of events that may be bad. Of a composite it is the weighted mean of its parts' budgets: a burn rate
+// times this budget is a ratio that everything here can handle like one of events.
+func (o Objective) budget() *big.Rat {
+	if o.Parts == nil {
+		return parts(whole - o.PPB)
+	}
+	sum, weights := new(big.Rat), new(big.Rat)
+	for _, p := range o.burning() {
+		w := new(big.Rat).SetUint64(p.weight)
+		sum.Add(sum, new(big.Rat).Mul(w, p.budget()))
+		weights.Add(weights, w)
+	}
+	if weights.Sign() == 0 {
+		return weights
+	}
+	return sum.Quo(sum, weights)
+}
+
+// worst is the largest ratio that there can be: 1, of a composite that of the part with the least budget, alone.
+func (o Objective) worst() *big.Rat {
+	if o.Parts == nil {
+		return big.NewRat(1, 1)
+	}
+	worst := new(big.Rat)
+	for _, p := range o.burning() {
+		one := o.burn(func(x Objective) bool { return x.SLO == p.SLO })
+		if one.Cmp(worst) > 0 {
+			worst = one
+		}
+	}
+	return worst
+}
+
+// full is the ratio when all events are bad.
+func (o Objective) full() *big.Rat {
+	if o.Parts == nil {
+		return big.NewRat(1, 1)
+	}
+	return o.burn(func(Objective) bool { return true })
+}
+
+// burn is a composite's ratio when all events of the parts given are bad, and the others have none: their burn rate times
+// its budget.
+func (o Objective) burn(bad func(part Objective) bool) *big.Rat {
+	sum, weights := new(big.Rat), new(big.Rat)
+	for _, p := range o.burning() {
+		if bad(p.Objective) {
+			w := new(big.Rat).SetUint64(p.weight)
+			sum.Add(sum, new(big.Rat).Quo(w, p.budget()))
+			weights.Add(weights, w)
+		}
+	}
+	if weights.Sign() == 0 {
+		return weights
+	}
+	return sum.Mul(sum.Quo(sum, weights), o.budget())
+}
+
+// window is how long the objective's window is; of a calendar window, about.
+func (o Objective) window() time.Duration { return o.Nominal() }

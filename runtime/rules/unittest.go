@@ -3,129 +3,261 @@ package rules
 import (
 	"fmt"
 	"io"
+	"math/big"
 	"slices"
+	"strconv"
 	"time"
+
+	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/runtime/yaml"
 )
 
 // What a unit test injects: so many events a minute on each host, a part of the budget that a quiet label set spends
-// (less than any pace), and how long a service keeps its objective before it slows down.
+// (less than any sensible pace), and how long a service keeps its objective before it slows down.
 const (
 	perMinute = whole
 	calm      = 64
 	before    = time.Hour
 )
 
-// WriteTest writes a unit test of a rule file for promtool. In one part of it each objective's service slows down: the
-// alert must fire, and for the slow label set only. In the other the budget burns slowly and nothing may fire.
+// unit is a unit test being written.
+type unit struct {
+	yaml.Page
+	style Style
+	list  []Objective
+}
+
+// WriteTest writes a unit test of a rule file for promtool. Each objective's service slows down: the alert must fire, and
+// for the slow label set only, and for the composites that it is a part of. Few bad events must be held back and the lack
+// of any must be told, where the script asks for it. At last all budgets burn slowly, and nothing may fire.
 func WriteTest(w io.Writer, list []Objective, s Style, file string) error {
 	if err := Valid(list, s); err != nil {
 		return err
 	}
-	var p page
-	p.note(0, "Run it with promtool test rules. Written by slope rules --test; do not edit.")
-	p.line(0, "rule_files: [%s]", quote(file))
-	p.line(0, "evaluation_interval: 1m")
-	p.line(0, "tests:")
+	u := unit{style: s, list: list}
+	u.Note(0, "Run it with promtool test rules. Written by slope rules --test; do not edit.")
+	u.Line(0, "rule_files: [%s]", yaml.Quote(file))
+	u.Line(0, "evaluation_interval: 1m")
+	u.Line(0, "tests:")
 	for _, o := range list {
-		if pc, ok := firstPace(o); ok {
-			s.slowDown(&p, o, pc)
+		alarms := s.names(o).alarms(o)
+		if len(alarms) > 0 && len(alarms[0].paces) > 0 && alarms[0].paces[0].threshold(o).Cmp(o.full()) < 0 {
+			u.slowDown(o, alarms[0])
+			if o.MinEvents > 0 {
+				u.few(o)
+			}
 		} else {
-			p.note(1, "no alert of "+o.Name+" can fire: there is no slow-down to test")
+			u.Note(1, "no alert of "+o.Name+" can fire: there is no slow-down to test")
 		}
-		s.quiet(&p, o)
+		if o.NoData == check.AlertNoData {
+			u.nothing(o, alarms[len(alarms)-1].alert)
+		}
 	}
-	if _, err := w.Write(p.Bytes()); err != nil {
+	u.quiet()
+	if _, err := w.Write(u.Bytes()); err != nil {
 		return fmt.Errorf("write unit test: %w", err)
 	}
 	return nil
 }
 
-// firstPace is the first pace that can be reached: pages come first.
-func firstPace(o Objective) (pace, bool) {
-	for _, p := range paces() {
-		if p.never(o) == "" {
-			return p, true
+// slowDown is the part in which all events of two hosts become bad, and stay so until an alert's first pace is reached.
+func (u *unit) slowDown(o Objective, first alarm) {
+	u.test("a slow-down of " + u.style.names(o).key + " fires")
+	length := first.paces[0].takes(o)
+	events := uint64(perMinute)
+	for _, x := range u.list {
+		events = max(events, x.MinEvents)
+	}
+	all := strconv.FormatUint(events, 10)
+	for _, c := range o.counted() {
+		for _, host := range hosts(c) {
+			u.counters(c, "slow", host, fmt.Sprintf("0+%sx%d", all, (before+length)/time.Minute),
+				fmt.Sprintf("0+0x%d %s+%[2]sx%d", before/time.Minute, all, length/time.Minute-1))
+			if len(c.By) > 0 {
+				u.counters(c, "quiet", host, fmt.Sprintf("0+%sx%d", all, (before+length)/time.Minute),
+					fmt.Sprintf("0+%sx%d", spending(c), (before+length)/time.Minute))
+			}
 		}
 	}
-	return pace{}, false
-}
-
-// slowDown is the part in which all events of two hosts become bad, and stay so until the long window is full of them.
-func (s Style) slowDown(p *page, o Objective, pc pace) {
-	n := s.names(o)
-	length := pc.long + 10*time.Minute
-	p.test("a slow-down of " + n.key + " fires the " + pc.severity)
-	p.series(o, "slow", before+length, fmt.Sprintf("0+0x%d %d+%[2]dx%d", before/time.Minute, int64(perMinute), length/time.Minute))
-	if len(o.By) > 0 {
-		p.series(o, "quiet", before+length, spending(o, before+length))
-	}
-	p.line(2, "alert_rule_test:")
-	for _, sev := range severities() {
-		if sev.name != pc.severity {
+	u.silence(before, o)
+	u.alerts(before+length, first.alert)
+	for _, x := range u.list {
+		fed, of := u.fed(x, o), "" // of a composite's part, no labels are fed
+		if fed.Sign() == 0 {
 			continue
 		}
-		p.silence(before, sev.value)
-		p.line(3, "- eval_time: %s", duration(before+length))
-		p.line(4, "alertname: %s", sev.value)
-		p.line(4, "exp_alerts:")
-		p.line(5, "-")
-		labels := append(slices.Clone(n.labels), pair{n.severity, sev.name})
-		for _, by := range o.By {
-			labels = append(labels, pair{by, "slow"})
+		if x.SLO == o.SLO {
+			of = "slow"
 		}
-		p.pairs(6, "exp_labels", labels)
-		p.pairs(6, "exp_annotations", annotations(o, "100%", func(string) string { return "slow" }, func(s string) string { return s }))
+		for _, a := range u.style.names(x).alarms(x) {
+			if a.alert != first.alert || !slices.ContainsFunc(a.paces, func(p pace) bool { return p.reached(x, fed, length) }) {
+				continue
+			}
+			labels := slices.Clone(a.labels)
+			for _, by := range x.By {
+				if of != "" {
+					labels = append(labels, yaml.Pair{Name: by, Value: of})
+				}
+			}
+			u.fires(labels, u.style.names(x).annotations(x, "100%", func(string) string { return of }, plain))
+		}
 	}
 }
 
-// quiet is the part in which nothing fires.
-func (s Style) quiet(p *page, o Objective) {
+// fed is the ratio of an objective when all events of another one are bad, and of the others there are none: 0 when it
+// has nothing to do with it.
+func (u *unit) fed(x, bad Objective) *big.Rat {
+	is := func(p Objective) bool {
+		return slices.ContainsFunc(bad.counted(), func(c Objective) bool { return c.SLO == p.SLO })
+	}
+	if x.Parts == nil {
+		if is(x) {
+			return x.full()
+		}
+		return new(big.Rat)
+	}
+	return x.burn(is)
+}
+
+// takes is after how many bad minutes a pace is reached for sure: the short window is full of them, and of what the long
+// one sees, which may be less than its length, so many are bad that the ratio is well above the threshold.
+func (p pace) takes(o Objective) time.Duration {
+	least, _ := new(big.Rat).Quo(p.threshold(o), o.full()).Float64()
+	least = (1 + least) / 2
+	minutes := time.Duration(before.Minutes()*least/(1-least)) * time.Minute
+	return max(p.Short, min(p.Long, minutes)) + 10*time.Minute
+}
+
+// reached tells whether both windows of a pace are above its threshold, some minutes after all events became bad.
+func (p pace) reached(o Objective, ratio *big.Rat, minutes time.Duration) bool {
+	for _, w := range [...]time.Duration{p.Short, p.Long} {
+		part := big.NewRat(int64(min(minutes, w)), int64(min(before+minutes, w)))
+		if part.Mul(part, ratio).Cmp(p.threshold(o)) <= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// few is the part in which all events are bad, but half as many as an alert wants.
+func (u *unit) few(o Objective) {
+	u.test("few events of " + u.style.names(o).key + " fire nothing")
+	least := time.Minute // the longest short window has the most events
+	for _, p := range o.all() {
+		least = max(least, p.Short)
+	}
+	minutes := int((before + least) / time.Minute)
+	each := strconv.FormatFloat(float64(o.MinEvents)/2/float64(len(o.counted()))/least.Minutes(), 'g', -1, 64)
+	for _, c := range o.counted() {
+		grows := fmt.Sprintf("0+%sx%d", each, minutes)
+		u.counters(c, "slow", hosts(c)[0], grows, grows)
+	}
+	u.silence(before+least, o)
+}
+
+// quiet is the part in which no budget burns fast, so that nothing fires.
+func (u *unit) quiet() {
+	u.test("what is quiet fires nothing")
 	length := before + 10*time.Minute
-	p.test("a quiet " + s.names(o).key + " fires nothing")
-	p.series(o, "quiet", length, spending(o, length))
-	p.line(2, "alert_rule_test:")
-	for _, sev := range severities() {
-		p.silence(length, sev.value)
+	for _, o := range u.list {
+		if o.Parts != nil {
+			continue // its parts are in the list
+		}
+		for _, host := range hosts(o) {
+			u.counters(o, "quiet", host, fmt.Sprintf("0+%dx%d", int64(perMinute), length/time.Minute), fmt.Sprintf("0+%sx%d", spending(o), length/time.Minute))
+		}
+	}
+	u.silence(length, Objective{})
+}
+
+// nothing is the part in which events end, and another in which there never were any.
+func (u *unit) nothing(o Objective, alert string) {
+	end := before + 3*noDataAfter
+	for _, events := range []bool{true, false} {
+		if events {
+			u.test("when events end, " + u.style.names(o).key + " fires")
+			for _, c := range o.counted() {
+				u.counters(c, "quiet", "a:9090", fmt.Sprintf("0+1x%d %[1]d+0x%[2]d", before/time.Minute, (end-before)/time.Minute), fmt.Sprintf("0+0x%d", end/time.Minute))
+			}
+			u.silence(before, o)
+		} else {
+			u.test("without hosts, " + u.style.names(o).key + " fires")
+		}
+		u.alerts(end, alert)
+		for _, x := range u.list { // the others have no events either
+			if x.NoData == check.AlertNoData {
+				alarms := u.style.names(x).alarms(x)
+				u.fires(alarms[len(alarms)-1].labels, x.noDataAnnotations(plain))
+			}
+		}
 	}
 }
+
+func plain(s string) string { return s }
 
 // test begins one part.
-func (p *page) test(name string) {
-	p.line(1, "- name: %s", quote(name))
-	p.line(2, "interval: 1m")
-	p.line(2, "input_series:")
+func (u *unit) test(name string) {
+	u.Line(1, "- name: %s", yaml.Quote(name))
+	u.Line(2, "interval: 1m")
+	u.Line(2, "input_series:")
 }
 
-// silence wants that an alert does not fire.
-func (p *page) silence(at time.Duration, alert string) {
-	p.line(3, "- eval_time: %s", duration(at))
-	p.line(4, "alertname: %s", alert)
-	p.line(4, "exp_alerts: []")
+// silence wants that no alert of an objective fires; without a name, none at all.
+func (u *unit) silence(at time.Duration, o Objective) {
+	labels := []yaml.Pair{{Name: "alertstate", Value: "firing"}}
+	if o.SLO != nil {
+		labels = append(labels, u.style.names(o).labels...)
+	}
+	u.Line(2, "promql_expr_test:")
+	u.Line(3, "- expr: %s", yaml.Quote("ALERTS{"+matchers(labels)+"}"))
+	u.Line(4, "eval_time: %s", duration(at))
+	u.Line(4, "exp_samples: []")
 }
 
-// series are the two counters of a label set on two hosts.
-func (p *page) series(o Objective, value string, length time.Duration, missed string) {
-	for _, host := range []string{"a:9090", "b:9090"} {
-		labels := []pair{{"slo", o.Name}, {"sli", o.SLI}}
-		for _, by := range o.By {
-			labels = append(labels, pair{by, value})
-		}
-		if !slices.Contains(o.By, "instance") {
-			labels = append(labels, pair{"instance", host})
-		} else if host[0] != 'a' {
-			continue
-		}
-		for _, m := range [...]pair{
-			{"slope_slo_events_total", fmt.Sprintf("0+%dx%d", int64(perMinute), length/time.Minute+1)},
-			{"slope_slo_bad_events_total", missed},
-		} {
-			p.line(3, "- series: %s", quote(m.name+"{"+matchers(labels)+"}"))
-			p.line(4, "values: %s", quote(m.value))
-		}
+// alerts begins the list of the alerts of one name that must fire.
+func (u *unit) alerts(at time.Duration, alert string) {
+	u.Line(2, "alert_rule_test:")
+	u.Line(3, "- eval_time: %s", duration(at))
+	u.Line(4, "alertname: %s", alert)
+	u.Line(4, "exp_alerts:")
+}
+
+func (u *unit) fires(labels, annotations []yaml.Pair) {
+	u.Line(5, "-")
+	u.Pairs(6, "exp_labels", labels)
+	u.Pairs(6, "exp_annotations", annotations)
+}
+
+// hosts are those that an objective's counters are on: two, unless it is kept by host.
+func hosts(o Objective) []string {
+	if slices.Contains(o.By, "instance") {
+		return []string{"a:9090"}
+	}
+	return []string{"a:9090", "b:9090"}
+}
+
+// counters are the two counters of a label set on one host.
+func (u *unit) counters(o Objective, value, host, total, bad string) {
+	labels := o.own()
+	for _, by := range o.By {
+		labels = append(labels, yaml.Pair{Name: by, Value: value})
+	}
+	if !slices.Contains(o.By, "instance") {
+		labels = append(labels, yaml.Pair{Name: "instance", Value: host})
+	}
+	for _, m := range [...]yaml.Pair{{Name: totalMetric, Value: total}, {Name: badMetric, Value: bad}} {
+		u.Line(3, "- series: %s", yaml.Quote(m.Name+"{"+matchers(labels)+"}"))
+		u.Line(4, "values: %s", yaml.Quote(m.Value))
 	}
 }
 
-// spending are the bad events of a label set that keeps its objective.
-func spending(o Objective, length time.Duration) string {
-	return fmt.Sprintf("0+%dx%d", (whole-o.PPB)/calm, length/time.Minute+1)
+// spending is how many events a minute a label set that keeps its objective spoils: none of one that counts minutes,
+// since one bad event spoils a minute.
+func spending(o Objective) string {
+	if o.Minutes {
+		return "0"
+	}
+	n := new(big.Rat).Mul(o.budget(), big.NewRat(perMinute, calm))
+	f, _ := n.Float64()
+	return strconv.FormatUint(uint64(f), 10)
 }

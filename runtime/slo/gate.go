@@ -14,6 +14,12 @@ import (
 // FAIL is. Of several groups (an objective kept by labels) all must pass, which needs no correction, and one that fails
 // is enough, so the error that a FAIL may have is divided among them (Bonferroni).
 //
+// Events come in bursts, and a sample of bursts tells less than its number of events. Given how the events spread over the
+// seconds of the run (gate_spread.go), both bounds are those of the sample of independent events that varies as much.
+//
+// A run may be looked at while it goes (Early). Then half of either error is for all those looks together, the other
+// half for the end.
+//
 // This is where floating point enters the package; the observed numbers stay exact.
 
 // Outcome is what a gate decides.
@@ -39,6 +45,7 @@ type Counts struct {
 	Bad, Total uint64
 	Missing    uint64 // events that happened and are not in Total; nobody knows how many of them were bad
 	Doubtful   uint64 // events in Total that may be good or bad, whatever they were counted as
+	Spread     Spread // the zero value takes the events for independent
 }
 
 // most and least are the bad events at worst and at best, of all events.
@@ -61,25 +68,34 @@ type Decision struct {
 	AtLeast, AtMost float64
 }
 
-// Decide judges a sample against an objective of ppb good parts per billion. confidence is between 0 and 1; groups is
-// how many samples the objective is judged by, at least 1.
-func Decide(c Counts, ppb uint64, confidence float64, groups int) Decision {
+// Errors are the chances that a verdict may be wrong.
+type Errors struct{ Pass, Fail float64 }
+
+// ErrorsOf divides the error that a confidence leaves: that of FAIL among the groups that an objective is judged by, and
+// both in halves when the run is looked at while it goes.
+func ErrorsOf(confidence float64, groups int, early bool) Errors {
+	e := Errors{1 - confidence, (1 - confidence) / float64(max(groups, 1))}
+	if early {
+		e.Pass, e.Fail = e.Pass/2, e.Fail/2
+	}
+	return e
+}
+
+// Decide judges a sample against an objective of ppb good parts per billion.
+func Decide(c Counts, ppb uint64, e Errors) Decision {
 	if c.Total == 0 {
 		return Decision{AtMost: 1}
 	}
 	ppb = min(ppb, Billion)
 	limit := float64(Billion-ppb) / Billion
-	passError := 1 - confidence
-	failError := passError / float64(max(groups, 1))
-	d := Decision{
-		AtLeast: 1 - upperBound(c.most(), c.all(), passError),
-		AtMost:  1 - lowerBound(c.least(), c.all(), failError),
-	}
+	most, mostOf := c.Spread.atWorst(c.most(), c.all(), e.Pass)
+	least, leastOf := c.Spread.atBest(c.least(), c.all(), e.Fail)
+	d := Decision{AtLeast: 1 - upperBound(most, mostOf, e.Pass), AtMost: 1 - lowerBound(least, leastOf, e.Fail)}
 	// The verdict comes from the tails themselves, not from the bounds, which are searched for and rounded.
 	switch goal := float64(ppb) / Billion; {
-	case limit >= 1 || lowerTail(c.most(), c.all(), limit) <= passError:
+	case limit >= 1 || mostOf > 0 && lowerTail(most, mostOf, limit) <= e.Pass:
 		d.Outcome, d.AtLeast = Pass, max(d.AtLeast, goal)
-	case upperTail(c.least(), c.all(), limit) < failError:
+	case upperTail(least, leastOf, limit) < e.Fail:
 		d.Outcome, d.AtMost = Fail, min(d.AtMost, math.Nextafter(goal, 0))
 	}
 	return d
@@ -102,30 +118,37 @@ func MinEvents(ppb uint64, confidence float64) uint64 {
 	return max(n, 1)
 }
 
-// Early tells during a run whether a sample already fails, whenever and however often it is asked: with a chance of at
-// most 1-confidence does it ever say so of a service that meets the objective.
+// Early tells during a run what a sample already proves, whenever and however often it is asked. With a chance of at most
+// e.Fail does it ever say FAIL of a service that meets the objective, with at most e.Pass ever PASS of one that does not.
 //
-// It is the likelihood ratio of a Beta(1, (1-p)/p) mixture of rates against the limit p, a martingale at the limit,
-// which exceeds 1/error at any time with a chance of at most error (Ville). For a lower rate than p: while more than
-// the share p of the events is bad, one more bad event among as many makes the ratio larger, so "above 1/error with
-// more than p bad" can only become less likely when events get better.
-func Early(c Counts, ppb uint64, confidence float64, groups int) bool {
+// It is the likelihood ratio of a Beta(1, (1-p)/p) mixture of rates against a rate r: a martingale if r is the service's,
+// which exceeds 1/error at any time with a chance of at most error (Ville). The rates at which it does not are a
+// confidence sequence. Above the share of bad events the ratio grows with r, and below it falls. So when it is above
+// 1/error at the limit p, all rates that would make the verdict wrong are excluded as well: those above p when less than
+// the share p of the events is bad, those below when more is.
+func Early(c Counts, ppb uint64, e Errors) Outcome {
 	ppb = min(ppb, Billion)
-	bad, n := c.least(), c.all()
-	if bad == 0 {
-		return false
-	}
-	if ppb == Billion {
-		return true
+	if c.Total == 0 {
+		return Inconclusive
 	}
 	p := float64(Billion-ppb) / Billion
-	if ppb == 0 || float64(bad) <= p*float64(n) {
-		return false
+	bad, n := c.Spread.atBest(c.least(), c.all(), e.Fail)
+	switch {
+	case ppb == Billion && bad > 0:
+		return Fail
+	case ppb == Billion || ppb == 0:
+		return Inconclusive
+	case float64(bad) > p*float64(n) && logMixture(bad, n, p) >= -math.Log(e.Fail):
+		return Fail
 	}
-	return logMixture(bad, n, p) >= math.Log(float64(max(groups, 1))/(1-confidence))
+	bad, n = c.Spread.atWorst(c.most(), c.all(), e.Pass)
+	if float64(bad) < p*float64(n) && logMixture(bad, n, p) >= -math.Log(e.Pass) {
+		return Pass
+	}
+	return Inconclusive
 }
 
-// logMixture is the logarithm of the ratio of Early.
+// logMixture is the logarithm of the ratio of Early at the limit.
 func logMixture(bad, n uint64, p float64) float64 {
 	s, f, b := float64(bad), float64(n-bad), (1-p)/p
 	return logBeta(1+s, b+f) - logBeta(1, b) - s*math.Log(p) - f*math.Log1p(-p)

@@ -104,7 +104,7 @@ func TestMinEvents(t *testing.T) {
 			if got := MinEvents(c.ppb, conf); got != want {
 				t.Errorf("MinEvents(%d, %v) = %d, want %d", c.ppb, conf, got, want)
 			}
-			if Decide(Counts{Total: want}, c.ppb, conf, 1).Outcome != Pass || Decide(Counts{Total: want - 1}, c.ppb, conf, 1).Outcome != Inconclusive {
+			if Decide(Counts{Total: want}, c.ppb, ErrorsOf(conf, 1, false)).Outcome != Pass || Decide(Counts{Total: want - 1}, c.ppb, ErrorsOf(conf, 1, false)).Outcome != Inconclusive {
 				t.Errorf("the verdict on %d events at %d, %v does not turn at the known size", want, c.ppb, conf)
 			}
 		}
@@ -137,7 +137,7 @@ func TestDecideEdges(t *testing.T) {
 		{Counts{Total: 1000, Bad: 30, Missing: 2000}, 990_000_000, Inconclusive},
 		{Counts{Total: 1000, Bad: 30, Doubtful: 25}, 990_000_000, Inconclusive},
 	} {
-		d := Decide(c.c, c.ppb, 0.95, 1)
+		d := Decide(c.c, c.ppb, ErrorsOf(0.95, 1, false))
 		if d.Outcome != c.want || d.AtLeast > d.AtMost {
 			t.Errorf("Decide(%+v, %d) = %+v, want %s", c.c, c.ppb, d, c.want)
 		}
@@ -154,24 +154,24 @@ func TestDecideMonotone(t *testing.T) {
 		c := Counts{Total: 1 + rng.Uint64N(5000), Missing: rng.Uint64N(3) * rng.Uint64N(20), Doubtful: rng.Uint64N(3) * rng.Uint64N(20)}
 		c.Bad = rng.Uint64N(1 + c.Total/20)
 		ppb := []uint64{900_000_000, 990_000_000, 999_000_000}[rng.IntN(3)]
-		d := Decide(c, ppb, 0.95, 1)
+		d := Decide(c, ppb, ErrorsOf(0.95, 1, false))
 		limit := float64(Billion-ppb) / Billion
 		if d.Outcome == Pass && 1-d.AtLeast > limit*(1+1e-12) || d.Outcome == Fail && 1-d.AtMost <= limit {
 			t.Fatalf("%+v at %d: %+v contradicts itself", c, ppb, d)
 		}
 		worse := c
 		worse.Bad = min(worse.Bad+1, worse.Total)
-		if w := Decide(worse, ppb, 0.95, 1); d.Outcome.Worse(w.Outcome) || w.AtLeast > d.AtLeast {
+		if w := Decide(worse, ppb, ErrorsOf(0.95, 1, false)); d.Outcome.Worse(w.Outcome) || w.AtLeast > d.AtLeast {
 			t.Fatalf("%+v: %+v, with one more bad event %+v", c, d, w)
 		}
 		unknown := c
 		unknown.Missing, unknown.Doubtful = unknown.Missing+rng.Uint64N(9), unknown.Doubtful+rng.Uint64N(9)
-		for _, w := range []Decision{Decide(unknown, ppb, 0.95, 1), Decide(c, ppb, 0.99, 1)} {
+		for _, w := range []Decision{Decide(unknown, ppb, ErrorsOf(0.95, 1, false)), Decide(c, ppb, ErrorsOf(0.99, 1, false))} {
 			if w.Outcome != d.Outcome && w.Outcome != Inconclusive || w.AtLeast > d.AtLeast || w.AtMost < d.AtMost {
 				t.Fatalf("%+v: %+v, knowing less %+v", c, d, w)
 			}
 		}
-		if w := Decide(c, ppb, 0.95, 8); w.Outcome == Fail && d.Outcome != Fail || w.AtLeast != d.AtLeast || w.AtMost < d.AtMost {
+		if w := Decide(c, ppb, ErrorsOf(0.95, 8, false)); w.Outcome == Fail && d.Outcome != Fail || w.AtLeast != d.AtLeast || w.AtMost < d.AtMost {
 			t.Fatalf("%+v: %+v, as one of 8 groups %+v", c, d, w)
 		}
 	}
@@ -184,7 +184,7 @@ func TestErrorRates(t *testing.T) {
 		for _, n := range []uint64{50, 149, 400, 3000} {
 			pass, fail := 0.0, 0.0
 			for k := range n + 1 {
-				switch Decide(Counts{Bad: k, Total: n}, ppb, conf, 1).Outcome {
+				switch Decide(Counts{Bad: k, Total: n}, ppb, ErrorsOf(conf, 1, false)).Outcome {
 				case Pass: // wrong just above the limit
 					pass += chance(k, n, limit)
 				case Fail:
@@ -223,7 +223,7 @@ func TestSimulation(t *testing.T) {
 		for _, factor := range []float64{0.25, 0.5, 0.9, 1, 1.1, 1.5, 2, 3} {
 			var got [3]int
 			for range runs {
-				got[Decide(Counts{Bad: sample(rng, n, factor*limit), Total: n}, ppb, conf, 1).Outcome]++
+				got[Decide(Counts{Bad: sample(rng, n, factor*limit), Total: n}, ppb, ErrorsOf(conf, 1, false)).Outcome]++
 			}
 			if factor <= 1 && got[Fail] > allowed || factor > 1 && got[Pass] > allowed {
 				t.Errorf("n %d at %v of the limit: %d PASS, %d FAIL of %d, allowed %d wrong", n, factor, got[Pass], got[Fail], runs, allowed)
@@ -237,7 +237,7 @@ func TestSimulation(t *testing.T) {
 	wrong := 0
 	for range runs {
 		for range 20 {
-			if Decide(Counts{Bad: sample(rng, 1000, limit), Total: 1000}, ppb, conf, 20).Outcome == Fail {
+			if Decide(Counts{Bad: sample(rng, 1000, limit), Total: 1000}, ppb, ErrorsOf(conf, 20, false)).Outcome == Fail {
 				wrong++
 				break
 			}

@@ -1,0 +1,366 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/runtime/export"
+)
+
+// runner runs one script, through all generations of its text. A generation is a session; the one that counts is current.
+type runner struct {
+	streams Streams
+	flags   *runFlags
+	name    string // of the script, in reports and of its history
+	file    string // as diagnostics name it
+	text    string // of the first generation
+	params  []string
+	pid     int // of -p
+	limit   int // the process whose functions are probed: of -p or -c
+	child   *child
+	dump    []string
+	host    host
+	began   time.Time
+	expiry  *export.Expiry // nil: no label set is left out
+	out     *output
+	board   *engine.Switch // nil: the script is not replaced
+
+	current atomic.Pointer[session]
+	next    atomic.Pointer[session] // waits to take over
+	reading sync.RWMutex            // held for reading by scrapes, so that they see one generation
+	ended   chan struct{}           // closed when no generation runs any more
+	closing sync.WaitGroup          // of generations that were replaced
+}
+
+// host is whom a runner tells what happens. Its calls come from the goroutines of run and of replace.
+type host interface {
+	diagnose(diags source.Diagnostics)
+	attached(n *session)
+	idle()
+	reloaded(n *session, took time.Duration)
+}
+
+// newText is a text that shall take the place of the one that runs; told gets what became of it.
+type newText struct {
+	text string
+	told func(error)
+}
+
+// scriptName is the name of a script: its file's, without directory and ending.
+func scriptName(file string) string {
+	return strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+}
+
+// compile compiles a text. Errors in it have been told.
+func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error) {
+	w := newWorkshop(r.limit)
+	opt := w.options(r.params, r.pid)
+	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
+	obj, diags := compiler.Compile(file, opt)
+	r.host.diagnose(diags)
+	err := error(exitStatus(1))
+	if obj != nil && r.dump == nil {
+		if exports := checkExports(obj); exports.HasErrors() {
+			obj, err = nil, exports
+		}
+	}
+	if obj == nil {
+		w.close()
+		return nil, nil, err
+	}
+	return obj, w, nil
+}
+
+// load makes a generation, of which nothing is attached yet.
+func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*session, error) {
+	if _, err := r.flags.export.constant(obj.Checked.SLIs); err != nil {
+		return nil, err
+	}
+	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board, Progress: r.progress()}
+	if before != nil {
+		opt.Previous = before.eng
+	}
+	eng, err := engine.Load(obj, opt)
+	if err != nil {
+		return nil, err
+	}
+	n := &session{streams: r.streams, flags: r.flags, obj: obj, eng: eng, out: r.out, began: r.began, script: r.name, taken: make(chan error, 1)}
+	if err := n.setup(); err != nil {
+		return nil, errors.Join(err, eng.Close())
+	}
+	return n, nil
+}
+
+// run runs a loaded generation and those that replace it, until the script ends or ctx does. Nothing is attached any more
+// when it returns; the last generation is current, to be read and closed.
+func (r *runner) run(ctx context.Context, texts <-chan newText) error {
+	r.ended = make(chan struct{})
+	var reloading sync.WaitGroup
+	reloading.Go(func() { r.reloads(texts) })
+	var err error
+	for {
+		cur := r.current.Load()
+		err = cur.eng.Run(ctx, engine.Hooks{
+			Events: cur.decoder, Lock: &r.out.printing, Exited: func() bool { return cur.exited }, Stay: r.child != nil,
+			Idle: r.host.idle, Attached: func() { r.host.attached(cur) }, Next: func() *engine.Engine { return r.takeNext(cur) },
+		})
+		if cur.eng.Successor() == nil {
+			break
+		}
+		if err := r.tookOver(cur); err != nil {
+			r.current.Load().keep(err)
+		}
+	}
+	close(r.ended)
+	reloading.Wait()
+	if n := r.next.Swap(nil); n != nil {
+		n.taken <- errEnded
+	}
+	r.closing.Wait()
+	return err
+}
+
+// close closes the last generation and frees what all shared.
+func (r *runner) close() error {
+	var errs []error
+	if cur := r.current.Load(); cur != nil {
+		errs = append(errs, cur.close())
+	}
+	if r.board != nil {
+		errs = append(errs, r.board.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// errEnded tells that a script ended before its new text took over.
+var errEnded = errors.New("the script has ended")
+
+// reloads replaces the script by each text that comes.
+func (r *runner) reloads(texts <-chan newText) {
+	for {
+		select {
+		case <-r.ended:
+			return
+		case t := <-texts:
+			t.told(r.replace(t.text))
+		}
+	}
+}
+
+// replace compiles and attaches a text beside the one that runs, and lets it take over. On an error the old one runs on.
+func (r *runner) replace(text string) error {
+	r.closing.Wait() // its side of the switch has to be free
+	began := time.Now()
+	obj, w, err := r.compile(source.NewFile(r.file, text))
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	cur := r.current.Load()
+	n, err := r.load(obj, w, cur)
+	if err != nil {
+		return err
+	}
+	if err := n.eng.Prepare(); err != nil {
+		return errors.Join(err, n.close())
+	}
+	r.next.Store(n)
+	cur.eng.Nudge()
+	select {
+	case err = <-n.taken:
+	case <-r.ended:
+		if r.next.CompareAndSwap(n, nil) {
+			err = errEnded
+		} else {
+			err = <-n.taken
+		}
+	}
+	if err != nil {
+		return errors.Join(err, n.close())
+	}
+	r.host.reloaded(n, time.Since(began))
+	return nil
+}
+
+// takeNext is asked by the running generation for its successor. Objectives are handed over before the switch, since
+// that can fail: then the old generation goes on with them.
+func (r *runner) takeNext(cur *session) *engine.Engine {
+	n := r.next.Swap(nil)
+	if n == nil {
+		return nil
+	}
+	var err error
+	if n.follows, err = n.follow(cur); err != nil {
+		n.taken <- err
+		return nil
+	}
+	r.next.Store(n) // for tookOver
+	return n.eng
+}
+
+// tookOver finishes what takeNext began: the new generation runs, and the old one counts no more.
+func (r *runner) tookOver(old *session) error {
+	n := r.next.Swap(nil)
+	r.reading.Lock()
+	err := n.succeed(old)
+	if r.expiry != nil {
+		r.expiry.Succeed(old.obj.Layout.SLIs, n.obj.Layout.SLIs)
+	}
+	r.current.Store(n)
+	r.reading.Unlock()
+	n.taken <- nil
+	r.closing.Go(func() {
+		if err := old.close(); err != nil {
+			fmt.Fprintf(r.streams.Err, "slope: %s: %s\n", r.name, err)
+		}
+	})
+	return err
+}
+
+// progressAfter is how long attaching may take before it is shown.
+const progressAfter = 500 * time.Millisecond
+
+// progress shows on a terminal how far attaching is, where it takes long; nil where there is none to see it.
+func (r *runner) progress() func(done, total int) {
+	if !r.streams.ErrTerminal || r.flags.quiet {
+		return nil
+	}
+	began, shown := time.Now(), time.Time{}
+	return func(done, total int) {
+		now := time.Now()
+		switch {
+		case done == total && !shown.IsZero():
+			fmt.Fprint(r.streams.Err, "\r\x1b[K")
+		case done < total && now.Sub(began) > progressAfter && now.Sub(shown) > 100*time.Millisecond:
+			shown = now
+			fmt.Fprintf(r.streams.Err, "\rattaching %d of %d probes\x1b[K", done, total)
+		}
+	}
+}
+
+// runObject loads, attaches and waits.
+func (s Streams) runObject(r *runner, w *workshop, obj *compiler.Object) (err error) {
+	f := r.flags
+	r.began = time.Now()
+	out, closeOut, err := s.openOutput(f)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// What could not be written has said so already; and who reads no more wants to hear nothing.
+		if e := closeOut(); errors.Is(e, unix.EPIPE) {
+			err = exitStatus(128 + int(unix.SIGPIPE))
+		} else if e != nil && !errors.Is(err, e) {
+			err = errors.Join(err, e)
+		}
+	}()
+	r.out = out
+	if f.watch {
+		if r.board, err = engine.NewSwitch(); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	first, err := r.load(obj, w, nil)
+	if err != nil {
+		return err
+	}
+	r.current.Store(first)
+	w.close() // what compiling opened is not needed any more
+	if first.follows, err = first.follow(nil); err != nil {
+		return err
+	}
+	addr, stop, err := r.listen()
+	if err != nil {
+		return err
+	}
+	defer stop()
+
+	ctx, cancel := interruptible()
+	defer cancel()
+	gone, unwatch, err := watchProcess(f.pid, r.child)
+	if err != nil {
+		return err
+	}
+	defer unwatch()
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	go func() {
+		select {
+		case <-gone:
+			done()
+		case <-ctx.Done():
+		}
+	}()
+	r.host = &console{runner: r, addr: addr, done: done}
+	var texts chan newText
+	if f.watch {
+		texts = make(chan newText)
+		stop := r.watch(texts)
+		defer stop()
+	}
+	if err := r.run(ctx, texts); err != nil {
+		return err
+	}
+	last := r.current.Load()
+	if err := last.finish(); err != nil {
+		return err
+	}
+	if last.status != 0 {
+		return exitStatus(last.status)
+	}
+	return nil
+}
+
+// console is the host of a script that a person runs.
+type console struct {
+	*runner
+	addr  string
+	done  func() // ends the run
+	first bool   // was attached
+}
+
+func (t *console) diagnose(diags source.Diagnostics) { t.streams.render(diags, t.flags.noWarnings) }
+
+func (t *console) idle() {
+	if t.out.idle(); t.out.err != nil {
+		t.done() // nobody reads what comes
+	}
+}
+
+func (t *console) attached(n *session) {
+	if t.first {
+		n.follows.attached()
+		return
+	}
+	t.first = true
+	n.attached(t.addr)
+	if t.flags.dryRun {
+		t.done()
+	} else if t.child != nil {
+		t.child.release()
+	}
+}
+
+func (t *console) reloaded(n *session, took time.Duration) {
+	n.notice("reload", fmt.Sprintf("%s is reloaded in %s: %d probes", t.file, milliseconds(took), n.obj.Probes()))
+}
+
+// notice prints a line about the run.
+func (r *session) notice(kind, text string) {
+	r.out.printing.Lock()
+	defer r.out.printing.Unlock()
+	r.format.Notice(export.Notice{Kind: kind, Time: time.Now(), Text: text})
+	r.out.idle()
+}

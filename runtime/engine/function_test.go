@@ -1,0 +1,111 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/backend"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/agg"
+	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/stdlib"
+)
+
+// naps is how many short sleeps the tests make.
+const naps = 500
+
+// TestKernelFunctions counts the calls of a kernel function, their arguments and results, by every way there is. The
+// function sleeps as long as asked: mode 1 is relative time, clock 1 the monotonic one.
+func TestKernelFunctions(t *testing.T) {
+	for name, c := range map[string]struct{ script, keys string }{
+		"kprobe":    {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
+		"kretprobe": {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
+		"fentry":    {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
+		"fexit":     {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // the runtime's other threads sleep too
+			defer runtime.UnlockOSThread()
+			feat := &bpf.Features{}
+			bpftest.Require(t, feat.TestRun(), feat.RingBuf())
+			reg := stdlib.New()
+			machine := &stdlib.Machine{Registry: reg}
+			defer machine.Close()
+			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
+				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil}, CPUs: runtime.NumCPU(),
+				Params: []string{strconv.Itoa(unix.Gettid())}})
+			if diags.HasErrors() {
+				t.Fatal(diags)
+			}
+			e, err := engine.Load(obj, engine.Options{Features: feat})
+			if errors.Is(err, unix.EPERM) || errors.Is(err, bpf.ErrNotSupported) {
+				t.Skip(err) // not on every host; the kernel matrix has them
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			ctx, cancel := context.WithCancel(context.Background())
+			attached, ended := make(chan struct{}), make(chan error, 1)
+			go func() {
+				ended <- e.Run(ctx, engine.Hooks{Exited: func() bool { return false }, Attached: func() { close(attached) }, Stay: true})
+			}()
+			select {
+			case <-attached:
+			case err := <-ended:
+				cancel()
+				t.Fatal(err)
+			}
+			for range naps {
+				ts := unix.Timespec{Nsec: 1}
+				if err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil); err != nil && !errors.Is(err, unix.EINTR) {
+					t.Fatal(err)
+				}
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			seen := map[string]uint64{}
+			for _, m := range obj.IR.Maps {
+				if m.Name != "@n" {
+					continue
+				}
+				s, err := agg.Read(m, func(f func(key, value []byte) error) error { return e.Read(m, f) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, row := range s.Rows {
+					seen[fmt.Sprint(agg.Number(row.Key))] += row.Words[0]
+				}
+			}
+			total := uint64(0)
+			for _, n := range seen {
+				total += n // a signal of the runtime may end a sleep with another result
+			}
+			if total != naps || seen[c.keys] < naps*9/10 {
+				t.Errorf("%s: counted %v, want %d of %s", c.script, seen, naps, c.keys)
+			}
+		})
+	}
+	var diags source.Diagnostics
+	reg := stdlib.New()
+	machine := &stdlib.Machine{Registry: reg}
+	defer machine.Close()
+	_, diags = compiler.Compile(source.NewFile("f.slo", "kprobe:hrtimer_nanoslee { @ = count(); }"), compiler.Options{Universe: reg, Library: reg,
+		Resolver: machine, Config: types.DefaultConfig(), CPUs: 1})
+	if text := fmt.Sprint(diags); !strings.Contains(text, "the kernel has no function 'hrtimer_nanoslee'") {
+		t.Errorf("an unknown function: %s", text)
+	}
+}

@@ -1,0 +1,173 @@
+package stdlib
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// functionProbes are on functions of the kernel. Where the kernel has no kprobes, a trampoline serves the whole function.
+func functionProbes() []Probe {
+	row := func(name, text, example string, kind types.HookKind, aliases []string, forms ...string) Probe {
+		return Probe{
+			Probe: types.Probe{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}, Since: "kernel functions"}, Aliases: aliases, Forms: forms},
+			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+				return functionProbe(m, p, kind, parts)
+			},
+			list: listKernelFunctions,
+		}
+	}
+	return []Probe{
+		row("kprobe", "A function of the kernel is called, or an instruction of it is reached; its arguments are arg0, arg1 and so on.", "kprobe:do_nanosleep { @[comm] = count(); }",
+			types.HookKprobe, []string{"k"}, "kprobe:function", "kprobe:function+offset", "kprobe:module:function"),
+		row("kretprobe", "A function of the kernel returns; retval is what it returns.", "kretprobe:do_nanosleep { @[retval] = count(); }",
+			types.HookKretprobe, []string{"kr"}, "kretprobe:function", "kretprobe:module:function"),
+		row("fentry", "A function of the kernel is called: args.name, with the kernel's types. Cheaper than kprobe.", "fentry:do_nanosleep { @[args.mode] = count(); }",
+			types.HookFentry, []string{"f", "kfunc"}, "fentry:function", "fentry:module:function"),
+		row("fexit", "A function of the kernel returns: args.name and retval, with the kernel's types.", "fexit:do_nanosleep { @[retval] = count(); }",
+			types.HookFexit, []string{"fr", "kretfunc"}, "fexit:function", "fexit:module:function"),
+	}
+}
+
+func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []string) ([]*types.Target, error) {
+	if len(parts) != 2 && len(parts) != 3 || parts[len(parts)-1] == "" {
+		return nil, wrong(-1, "write: "+p.Forms[0], "a %s has a function, got %d part(s)", p.Name, len(parts)-1)
+	}
+	last := len(parts) - 1
+	pattern, offset := parts[last], uint64(0)
+	if name, digits, ok := strings.Cut(pattern, "+"); ok {
+		n, err := strconv.ParseUint(digits, 0, 32)
+		if err != nil || kind != types.HookKprobe {
+			return nil, wrong(last, "write: kprobe:function+offset", "invalid function '%s' of a %s", pattern, p.Name)
+		}
+		pattern, offset = name, n
+	}
+	names := []string{pattern}
+	if wild(pattern) {
+		all, err := m.kernelFunctions()
+		if err != nil {
+			return nil, wrong(-1, "", "%s", err)
+		}
+		names = names[:0]
+		for _, f := range all {
+			if match(pattern, f) {
+				names = append(names, f)
+			}
+		}
+		if len(names) == 0 {
+			return nil, wrong(last, "", "no function of the kernel matches '%s'", pattern)
+		}
+	}
+	probed := kind == types.HookKprobe || kind == types.HookKretprobe
+	noKprobes := new(bpf.Features).Kprobe()
+	var out []*types.Target
+	for _, f := range names {
+		t := &types.Target{Probe: p, Name: p.Name + ":" + f, Goid: -1, Syscall: -1, Form: types.CArgs,
+			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: f, Offset: offset}}
+		if probed && noKprobes == nil {
+			if err := m.knownFunction(f, last); err != nil {
+				return nil, err
+			}
+			out = append(out, t)
+			continue
+		}
+		if probed && offset > 0 {
+			return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), noKprobes)
+		}
+		if err := m.trampoline(t, f, last); err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// trampoline makes a target of the function's entry or return, with the kernel's types.
+func (m *Machine) trampoline(t *types.Target, name string, part int) error {
+	ix, err := m.BTF()
+	if err != nil {
+		return wrong(-1, "", "%s", err)
+	}
+	id, args, result, err := ix.Func(name)
+	if err != nil {
+		return m.noFunction(name, part)
+	}
+	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: name, Layout: args}
+	t.Hook.ID = uint64(id)
+	t.Hook.Kind = types.HookFentry
+	if t.Return {
+		t.Hook.Kind, t.Word = types.HookFexit, len(args)
+		if t.Result = result; result.Kind == types.Void {
+			t.Result = types.Int64
+		}
+	}
+	return nil
+}
+
+// knownFunction says whether the kernel has a function, by its symbols.
+func (m *Machine) knownFunction(name string, part int) error {
+	all, err := m.kernelFunctions()
+	if err != nil {
+		return nil // the kernel will say
+	}
+	if _, found := slices.BinarySearch(all, name); found {
+		return nil
+	}
+	return m.noFunction(name, part)
+}
+
+func (m *Machine) noFunction(name string, part int) error {
+	all, err := m.kernelFunctions()
+	if err != nil {
+		all = nil
+	}
+	return wrong(part, closest(name, all), "the kernel has no function '%s'", name)
+}
+
+// kernelFunctions are the functions of the kernel that can be probed, in order: those that it lists for tracing, else
+// those that its type information knows.
+func (m *Machine) kernelFunctions() ([]string, error) {
+	if m.kernelFuncs != nil {
+		return m.kernelFuncs, nil
+	}
+	var out []string
+	if fs, err := m.tracefs(); err == nil {
+		out, _ = fs.Functions()
+	}
+	if len(out) == 0 {
+		ix, err := m.BTF()
+		if err != nil {
+			return nil, err
+		}
+		ix.Each(btf.KindFunc, func(_ uint32, name string) bool {
+			out = append(out, name)
+			return true
+		})
+	}
+	slices.Sort(out)
+	m.kernelFuncs = slices.Compact(out)
+	return m.kernelFuncs, nil
+}
+
+// listKernelFunctions lists them where the kernel can probe them.
+func listKernelFunctions(m *Machine, p *types.Probe, _ string) listing {
+	return func(yield func(Listed, error) bool) {
+		if new(bpf.Features).Kprobe() != nil {
+			return
+		}
+		all, err := m.kernelFunctions()
+		if err != nil {
+			yield(Listed{}, err)
+			return
+		}
+		for _, f := range all {
+			if !yield(Listed{Name: p.Name + ":" + f}, nil) {
+				return
+			}
+		}
+	}
+}
