@@ -49,6 +49,8 @@ func isExpression(u types.Universe, line string) bool {
 			continue
 		case syntax.DeclWord, syntax.DirectiveLine:
 			return false
+		case syntax.Bad: // of a comment that is open
+			return !strings.HasPrefix(t.Text, "/*")
 		case syntax.AttachWord:
 			n := 0
 			for n < len(t.Text) && (t.Text[n] == '_' || t.Text[n] >= '0' && t.Text[n] <= '9' || t.Text[n]|0x20 >= 'a' && t.Text[n]|0x20 <= 'z') {
