@@ -114,7 +114,8 @@ type shell struct {
 	warned  bool        // a Ctrl-C on an empty line said how to leave
 	hangup  atomic.Bool // the terminal is gone
 	width   func() int
-	work    sync.Mutex // held while a line is obeyed
+	work    sync.Mutex                         // held while a line is obeyed
+	cancel  atomic.Pointer[context.CancelFunc] // ends what a line does
 }
 
 // Prompt is what stands before a line.
@@ -172,14 +173,28 @@ func (sh *shell) openEditor() error {
 // watchSignals ends the shell in order when the terminal or the system wants it to.
 func (sh *shell) watchSignals() (stop func()) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	done := make(chan struct{})
 	go func() {
-		select {
-		case s := <-signals:
-			sh.hangup.Store(s == syscall.SIGHUP)
-			sh.ed.Close() // reading a line then ends
-		case <-done:
+		for {
+			select {
+			case s := <-signals:
+				if s == os.Interrupt { // of a line that is being obeyed: it ends, and nothing else
+					if stop := sh.cancel.Load(); stop != nil {
+						(*stop)()
+					}
+					continue
+				}
+				if s == syscall.SIGHUP {
+					sh.hangup.Store(true)
+				}
+				sh.ed.Close() // reading a line then ends
+				if stop := sh.cancel.Load(); stop != nil {
+					(*stop)()
+				}
+			case <-done:
+				return
+			}
 		}
 	}()
 	return func() {
@@ -251,8 +266,10 @@ func (sh *shell) guarded(line string) {
 			}
 		}
 	}()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	sh.cancel.Store(&stop)
+	defer sh.cancel.Store(nil)
 	sh.work.Lock()
 	defer sh.work.Unlock()
 	before := sh.session.Program()
@@ -294,6 +311,7 @@ func (sh *shell) leave() (status int, err error) {
 	sh.work.Lock()
 	defer sh.work.Unlock()
 	sh.left = true
+	signal.Reset(os.Interrupt)
 	sh.ed.Close()
 	p := sh.session.Program()
 	if p == nil {

@@ -38,6 +38,7 @@ func Standard(in, out *os.File) (t Terminal, release func()) {
 		raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 		if signals {
 			raw.Lflag |= unix.ISIG
+			raw.Cc[unix.VQUIT] = 0 // none: it would end the process
 		}
 		raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
 		if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
