@@ -374,6 +374,9 @@ func TestShellLeaving(t *testing.T) {
 			if status := s.Exit(); status != 0 || !maps.MatchString(s.Screen()) {
 				t.Errorf("status %d:\n%s", status, s.Screen())
 			}
+			if !s.Cooked() {
+				t.Error("the terminal is not as it was")
+			}
 		})
 	}
 	t.Run("the terminal is gone", func(t *testing.T) {

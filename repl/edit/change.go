@@ -179,10 +179,10 @@ func (e *Editor) suspend() {
 	}
 	e.screen.Raw(pasteOff)
 	e.screen.Drop()
-	if t.Restore() == nil {
+	if e.mode(t.Restore) == nil {
 		t.Suspend()
 	}
-	if err := t.MakeRaw(); err != nil {
+	if err := e.mode(t.MakeRaw); err != nil {
 		panic(err)
 	}
 	e.screen.Raw(pasteOn)

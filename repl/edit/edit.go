@@ -94,6 +94,9 @@ type Editor struct {
 	// settled is sent to when readline's goroutine has left the line that ReadLine returns.
 	settled chan struct{}
 
+	modes    sync.Mutex // guards the mode of the terminal
+	restored bool       // for good
+
 	mu     sync.Mutex // guards what follows
 	active bool       // a line is being read
 	queue  []string   // lines to print above the prompt
@@ -120,7 +123,7 @@ func New(o Options) (*Editor, error) {
 		FuncFilterInputRune: e.filter,
 		FuncGetWidth:        func() int { return endless },
 		FuncIsTerminal:      func() bool { return true },
-		FuncMakeRaw:         o.Terminal.MakeRaw, FuncExitRaw: o.Terminal.Idle,
+		FuncMakeRaw:         func() error { return e.mode(o.Terminal.MakeRaw) }, FuncExitRaw: func() error { return e.mode(o.Terminal.Idle) },
 		FuncOnWidthChanged: func(func()) {},
 	})
 	if err != nil {
@@ -160,12 +163,26 @@ func (e *Editor) Close() error {
 		e.keys.Close() // first: readline waits for its reader
 		e.ended.Wait()
 		e.screen.Mute()
-		err = errors.Join(e.rl.Close(), e.opt.Terminal.Restore())
+		err = e.rl.Close()
+		e.modes.Lock()
+		defer e.modes.Unlock()
+		e.restored = true
+		err = errors.Join(err, e.opt.Terminal.Restore())
 	})
 	return err
 }
 
-// bracketed asks the terminal to mark what is pasted, or not to any more.
+// mode changes the mode of the terminal, unless the editor is closed: then it stays as it was found.
+func (e *Editor) mode(set func() error) error {
+	e.modes.Lock()
+	defer e.modes.Unlock()
+	if e.restored {
+		return nil
+	}
+	return set()
+}
+
+// pasteOn asks the terminal to mark what is pasted; pasteOff ends that.
 const (
 	pasteOn  = "\x1b[?2004h"
 	pasteOff = "\x1b[?2004l"
@@ -187,16 +204,18 @@ func (e *Editor) ReadLine(prompt string) (string, error) {
 	e.mu.Unlock()
 	e.screen.Raw(pasteOn)
 	text, err := e.rl.Readline()
+	over := false
 	select {
 	case <-e.settled:
-	case <-e.keys.stop: // nothing is read any more
+		over = e.line.over
+	case <-e.keys.stop: // nothing is read any more, and readline may still touch the line
 	}
 	e.screen.Raw(pasteOff)
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.active = false
-	if !e.line.over { // the stream ended
+	if !over { // the stream ended
 		e.eof = true
 		e.screen.Leave()
 	}
@@ -206,6 +225,8 @@ func (e *Editor) ReadLine(prompt string) (string, error) {
 		return "", e.failed
 	case errors.Is(err, readline.ErrInterrupt):
 		return text, ErrInterrupt
+	case errors.Is(err, io.EOF) && e.keys.Lost() != nil:
+		return text, fmt.Errorf("read line: %w", e.keys.Lost())
 	case err != nil && !errors.Is(err, io.EOF):
 		return text, fmt.Errorf("read line: %w", err)
 	}

@@ -2,6 +2,7 @@ package edit
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -24,8 +25,19 @@ type Keys struct {
 	dec     Decoder
 	out     []byte
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	posted []rune
+	lost   error // why nothing more comes
+}
+
+// Lost is why nothing more comes, nil while it may or when the stream just ended.
+func (k *Keys) Lost() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if errors.Is(k.lost, io.EOF) {
+		return nil
+	}
+	return k.lost
 }
 
 // escapeTime is how long an escape character waits for the rest of its sequence.
@@ -157,6 +169,9 @@ func (k *Keys) more(done <-chan struct{}) error {
 	select {
 	case b, ok := <-k.raw:
 		if !ok {
+			k.mu.Lock()
+			k.lost = k.err
+			k.mu.Unlock()
 			return k.err
 		}
 		k.dec.Feed(b)

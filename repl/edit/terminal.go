@@ -77,10 +77,10 @@ func Standard(in, out *os.File) (t Terminal, release func()) {
 // Live shows a picture that is drawn anew at each tick, until a key ends it (q, Esc, Enter, Ctrl-C, Ctrl-D), ctx ends, or
 // frame says that nothing more comes. The last picture stays. What is printed meanwhile appears above it.
 func (e *Editor) Live(ctx context.Context, tick <-chan time.Time, frame func(width, height int) (rows []string, more bool)) error {
-	if err := e.opt.Terminal.MakeRaw(); err != nil {
+	if err := e.mode(e.opt.Terminal.MakeRaw); err != nil {
 		return err
 	}
-	defer e.opt.Terminal.Idle()
+	defer e.mode(e.opt.Terminal.Idle)
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/hinshun/vt10x"
+	"golang.org/x/sys/unix"
 )
 
 const deadline = 10 * time.Second
@@ -80,9 +81,6 @@ func (s *Terminal) Resize(cols, rows int) {
 		s.t.Error(err)
 	}
 }
-
-// Hangup takes the terminal away.
-func (s *Terminal) Hangup() { s.pty.Close() }
 
 // Screen is what is on the screen, without blanks at the ends of rows.
 func (s *Terminal) Screen() string {
@@ -221,4 +219,14 @@ func (x *Tmux) WaitCursor(col, row int) {
 		}
 	}
 	x.t.Errorf("cursor at %s, want %s:\n%s", got, want, x.Screen())
+}
+
+// Cooked tells whether the terminal echoes and edits lines by itself, as a shell wants it back.
+func (s *Terminal) Cooked() bool {
+	s.t.Helper()
+	mode, err := unix.IoctlGetTermios(int(s.pty.Fd()), unix.TCGETS)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return mode.Lflag&unix.ECHO != 0 && mode.Lflag&unix.ICANON != 0
 }
