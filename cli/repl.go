@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,13 @@ func (f *runFlags) shell() error {
 	stdin := os.Stdin
 	if !term.IsTerminal(int(stdin.Fd())) {
 		if st, err := stdin.Stat(); err == nil && (st.Mode().IsRegular() || st.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0) {
-			return ended(s.run(f, []string{"-"}))
+			text, err := io.ReadAll(stdin)
+			if err != nil {
+				return fmt.Errorf("read standard input: %w", err)
+			}
+			if s.In = bytes.NewReader(text); len(bytes.TrimSpace(text)) > 0 {
+				return ended(s.run(f, []string{"-"}))
+			}
 		}
 		return usagef("got no script: give a FILE, - for the standard input, -e 'program', or a terminal for the interactive shell")
 	}
