@@ -115,7 +115,8 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
-		root.AddCommand(newCheck(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newRules(s), newRun(s), newVersion(s), newVet(s))
+		root.AddCommand(newCheck(s), newCompare(s), newDashboard(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newOpenSLO(s), newRules(s),
+			newRun(s), newVersion(s), newVet(s))
 	}
 	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is
 		if accepts := c.Args; accepts != nil {

@@ -176,7 +176,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"-d", "nothing", "-e", "begin { }"}, 2, "unknown stage 'nothing'"},
 		{[]string{"-c", "/no/such/command", "-e", "begin { }"}, 1, "-c"},
 		{[]string{"-e", "begin { while (1) { } }"}, 1, "while loops are not supported by this version of slope"},
-		{[]string{"-e", "kprobe:vfs_read { }"}, 1, "invalid probe type: kprobe"},
+		{[]string{"-e", "lsm:file_open { }"}, 1, "invalid probe type: lsm"},
 	} {
 		r := slope(t, c.args...)
 		if r.status != c.status || !strings.Contains(r.err, c.want) {

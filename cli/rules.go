@@ -34,8 +34,9 @@ the service and not a host. Needs no privileges: only declarations are read, the
 
 The alerts are those of the script's page and ticket. Without them a page fires when 2 % of the budget burn in an hour or
 5 % in 6 hours, a ticket when 10 % burn in a day or in 3 days, as long as it goes on. Over 30 days these are burn rates of
-14.4, 6, 3 and 1. What cannot fire is left out. min_events holds an alert back while the short window has fewer events;
-samples, where minutes are counted. labels stand on every rule, runbook is an annotation of every alert.
+14.4, 6, 3 and 1. What cannot fire is left out. min_events holds an alert back while the short window has fewer events, or
+minutes where those are counted. Without it the long window must have 3 bad ones for a page, 2 for a ticket. labels stand
+on every rule, runbook is an annotation of every alert.
 
 nodata says what a window is in which hosts that export the objective count no event: ignore, nothing; good or bad, just
 that; alert, nothing, but an alert of its own fires once no host has counted an event for 20 minutes or none exports it.

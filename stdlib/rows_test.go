@@ -248,6 +248,8 @@ var elsewhere = map[string][]string{
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
 	"cli/list.go":                    {"pid"},
+	"runtime/dashboard/dashboard.go": {"bad", "good"},
+	"runtime/openslo/openslo.go":     {"bad"},
 	"runtime/flame/flame.go":         {"count"},
 	"cli/flame.go":                   {"pid"},
 	"cli/objectives.go":              {"alert"},

@@ -34,6 +34,14 @@ func Declarations(file *syntax.File, universe types.Universe) (*Program, source.
 		}
 	}
 	c.declareSLOs()
+	for _, s := range c.prog.SLIs {
+		if s.Kind == UnknownSLI {
+			continue // the body says so when it is checked
+		}
+		for _, o := range s.Objectives {
+			c.fitsKind(o, s)
+		}
+	}
 	return c.prog, c.diags.Sort()
 }
 

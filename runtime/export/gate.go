@@ -272,7 +272,10 @@ func (o *GateObjective) evidence(confidence float64) string {
 		return "no events"
 	}
 	text := "observed " + g.Observed + " % of " + Grouped(g.Total)
-	if o.Minutes {
+	switch {
+	case o.Minutes && g.Total == 1:
+		text += " minute"
+	case o.Minutes:
 		text += " minutes"
 	}
 	least, most := slo.BoundText(g.AtLeast, o.PPB, false)+" %", slo.BoundText(g.AtMost, o.PPB, true)+" %"

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -56,7 +55,10 @@ func NewGateComposite(o *check.SLO, judged []GateObjective, opt GateOptions) Gat
 		d := slo.Decide(p.whole, p.PPB, each)
 		c.AtLeast, c.AtMost = c.AtLeast+w*(1-d.AtMost), c.AtMost+w*(1-d.AtLeast)
 		if p.whole.Total == 0 {
-			silent = p.Name
+			silent = "no events of " + p.Name
+			if p.Minutes {
+				silent = "no minutes of " + p.Name
+			}
 		} else {
 			c.Observed += w * float64(min(p.whole.Bad, p.whole.Total)) / float64(p.whole.Total)
 		}
@@ -69,7 +71,7 @@ func NewGateComposite(o *check.SLO, judged []GateObjective, opt GateOptions) Gat
 	case outcomes[slo.Fail] == len(parts):
 		out.outcome = slo.Fail
 	case silent != "":
-		out.Reason = fmt.Sprintf("no events of %s", silent)
+		out.Reason = silent
 	case opt.Stopped:
 		out.Reason = "the run was stopped early by another objective"
 	case c.AtLeast > 1:

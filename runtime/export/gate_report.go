@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slopebpf/slope/compiler/lower"
+	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/slo"
 )
@@ -49,10 +50,11 @@ type GateCommand struct {
 // 2^(i/2^schema) base units, as in a Prometheus native histogram. Sums are in observed units: nanoseconds, bytes.
 type GateIndicator struct {
 	Name    string       `json:"name"`
-	Kind    string       `json:"kind"` // distribution, ratio, ratio of counters or gauge
+	Kind    string       `json:"kind"` // distribution, ratio, counters or gauge
 	Unit    string       `json:"unit,omitempty"`
 	PerBase uint64       `json:"observed_per_base_unit,omitempty"`
 	Schema  *int         `json:"schema,omitempty"`
+	Better  string       `json:"better,omitempty"` // lower or higher: which values are better, if that is known
 	Labels  []string     `json:"labels,omitempty"`
 	Open    uint64       `json:"open_spans"` // still running at the end; part of missing
 	Series  []GateSeries `json:"series"`
@@ -88,7 +90,7 @@ type GateLoss struct {
 // NewGateIndicator takes over what an indicator recorded. scale is nil for a ratio.
 func NewGateIndicator(l *lower.SLILayout, series []agg.Series, scale *agg.Scale, u Unknown, open uint64, v Values) GateIndicator {
 	s := l.SLI
-	out := GateIndicator{Name: s.Name, Kind: s.Kind.String(), Unknown: u, Open: open, Series: []GateSeries{}}
+	out := GateIndicator{Name: s.Name, Kind: s.Kind.String(), Better: better(s), Unknown: u, Open: open, Series: []GateSeries{}}
 	for _, label := range s.Labels {
 		out.Labels = append(out.Labels, label.Name)
 	}
@@ -111,6 +113,28 @@ func NewGateIndicator(l *lower.SLILayout, series []agg.Series, scale *agg.Scale,
 		out.Series = append(out.Series, row)
 	}
 	return out
+}
+
+// better tells which values of an indicator are better: as its objectives say, and of times the lower ones.
+func better(s *check.SLI) string {
+	said := map[string]bool{}
+	for _, o := range s.Objectives {
+		switch o.Op {
+		case "<", "<=":
+			said["lower"] = true
+		case ">", ">=":
+			said["higher"] = true
+		}
+	}
+	switch {
+	case said["lower"] && said["higher"] || !s.Kind.Valued():
+		return ""
+	case said["higher"]:
+		return "higher"
+	case said["lower"] || s.Unit == check.Seconds:
+		return "lower"
+	}
+	return ""
 }
 
 // NewGateLosses explains losses.

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +19,7 @@ func (n names) alarms(o Objective) (out []alarm) {
 	var every []pace
 	for _, severity := range severities() {
 		paces, _ := o.paces(severity)
-		if o.budget().Sign() == 0 || len(paces) == 0 {
+		if len(paces) == 0 {
 			continue
 		}
 		every = append(every, paces...)
@@ -60,8 +59,8 @@ func (n names) alarm(o Objective, name string, paces []pace, labels ...yaml.Pair
 	var arms []string
 	for _, p := range paces {
 		arm := n.exceeds(o, p, p.Short) + "\n  and\n  " + n.exceeds(o, p, p.Long)
-		if o.MinEvents > 0 {
-			arm += "\n  and\n  " + n.enough(o, p.Short)
+		if _, _, least := o.guard(p); least != "" {
+			arm += "\n  and\n  " + n.enough(o, p)
 		}
 		arms = append(arms, "(\n  "+arm+"\n)")
 	}
@@ -82,15 +81,22 @@ func (n names) bare(condition string) string {
 	return "max without (" + n.window + ") (" + condition + ")"
 }
 
-// enough is the condition that there are as many events as an alert wants. No events at all are no low traffic where that
-// is declared bad.
-func (n names) enough(o Objective, w time.Duration) string {
+// enough is the condition that there are as many events, or bad ones, as an alert wants. No events at all are no low
+// traffic where that is declared bad.
+func (n names) enough(o Objective, p pace) string {
+	bad, w, least := o.guard(p)
 	count := n.selects(n.count + duration(w))
-	c := count + " >= " + strconv.FormatUint(o.MinEvents, 10)
-	if o.NoData == check.BadNoData {
-		c = "(" + c + " or " + count + " == 0)"
+	if bad {
+		count = n.selects(n.bad + duration(w))
 	}
-	return c
+	c := count + " >= " + least
+	if o.NoData != check.BadNoData || o.Parts != nil {
+		return c
+	}
+	if bad { // all of none are bad
+		return "(" + c + " or " + n.bare(n.selects(n.error+duration(w))+" == 1") + ")"
+	}
+	return "(" + c + " or " + count + " == 0)"
 }
 
 // label is a label's value in an annotation.

@@ -58,7 +58,15 @@ func percent(r *big.Rat) string {
 	return strings.TrimRight(r.FloatString(9), "0") + "%"
 }
 
-// duration writes a duration for PromQL: 28 days are 4w.
+// Decimal writes a number exactly: as a decimal fraction, or as one divided by a whole number ("2.8 / 3").
+func Decimal(r *big.Rat) string { return decimal(r) }
+
+// Percent writes a part as a per cent, rounded where that takes more than nine digits.
+func Percent(r *big.Rat) string { return percent(r) }
+
+// Duration writes a duration for PromQL: 28 days are 4w.
+func Duration(d time.Duration) string { return duration(d) }
+
 func duration(d time.Duration) string { return model.Duration(d).String() }
 
 // written is a duration for people: in days where it is whole days.

@@ -118,9 +118,23 @@ func (o Objective) counters(format, metric string) string {
 	return strings.Join(out, " or ")
 }
 
-// events is how many events an objective had in a window: what counts may be extrapolated a little, as increase() does.
-func (n names) events(o Objective, w time.Duration) string {
-	return sum(n.by, "%s", o.counters("increase(%s["+duration(w)+"])", totalMetric))
+// grown is how much an objective's events, or its minutes, have grown in a window, or the bad ones of them: about, as
+// increase() extrapolates a little. Of a composite it is that of its parts.
+func (n names) grown(o Objective, bad bool, w time.Duration) string {
+	var out []string
+	for _, c := range o.counted() {
+		f, metric := "increase", totalMetric
+		switch {
+		case c.Minutes && bad:
+			f, metric = "sum_over_time", n.minute
+		case c.Minutes:
+			f, metric = "count_over_time", n.minute
+		case bad:
+			metric = badMetric
+		}
+		out = append(out, fmt.Sprintf("%s(%s[%s])", f, c.selects(metric), duration(w)))
+	}
+	return sum(n.by, "%s", strings.Join(out, " or "))
 }
 
 // noDataAfter is how long nothing must be counted until that is told, and how long it must stay so.
@@ -131,3 +145,9 @@ const noDataAfter = 10 * time.Minute
 func (o Objective) noData() string {
 	return "sum(" + o.counters("rate(%s["+duration(noDataAfter)+"])", totalMetric) + ") == 0\nor\nabsent(sum(" + o.counters("%s", totalMetric) + "))"
 }
+
+// TotalQuery and BadQuery are PromQL for all events of an objective on all hosts, and for the bad ones, as counters.
+func (o Objective) TotalQuery() string { return sum(nil, "%s", o.selects(totalMetric)) }
+
+// BadQuery is the other of TotalQuery.
+func (o Objective) BadQuery() string { return sum(nil, "%s", o.selects(badMetric)) }

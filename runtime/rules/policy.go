@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/slopebpf/slope/lang/check"
@@ -29,9 +30,13 @@ func (o Objective) paces(severity string) (out []pace, notes []string) {
 			continue
 		}
 		out = append(out, p)
+		if o.budget().Sign() == 0 {
+			notes = append(notes, fmt.Sprintf("%s for any bad event: %s", severity, p))
+			continue
+		}
 		notes = append(notes, fmt.Sprintf("%s at %s times the rate that spends the budget: %s", severity, decimal(p.factor()), p))
 	}
-	if len(burns) == 0 && o.budget().Sign() > 0 {
+	if len(burns) == 0 {
 		notes = append(notes, fmt.Sprintf("no %s: the script wants none, or none of the usual can fire within %s", severity, written(o.window())))
 	}
 	return out, notes
@@ -39,9 +44,6 @@ func (o Objective) paces(severity string) (out []pace, notes []string) {
 
 // all are the paces of every severity.
 func (o Objective) all() (out []pace) {
-	if o.budget().Sign() == 0 {
-		return nil
-	}
 	for _, s := range severities() {
 		some, _ := o.paces(s)
 		out = append(out, some...)
@@ -81,14 +83,29 @@ func (o Objective) windows() []time.Duration {
 	return slices.Compact(out)
 }
 
-// guarded are the short windows in which an alert wants enough events.
-func (o Objective) guarded() (out []time.Duration) {
-	if o.MinEvents == 0 {
-		return nil
+// guard is what keeps a pace from firing on few events: as many events as the script wants in the short window, otherwise
+// a few bad ones in the long window, as every host has it too. One bad event an hour is above most factors.
+func (o Objective) guard(p pace) (bad bool, w time.Duration, least string) {
+	switch {
+	case o.budget().Sign() == 0: // any bad event is too many
+		return true, p.Long, ""
+	case o.MinEvents > 0:
+		return false, p.Short, strconv.FormatUint(o.MinEvents, 10)
+	case p.severity == "page":
+		return true, p.Long, "2.5" // 3, but for rounding
 	}
+	return true, p.Long, "1.5"
+}
+
+// guarded are the windows in which an alert wants enough events, or bad ones.
+func (o Objective) guarded() (out []time.Duration, bad bool) {
 	for _, p := range o.all() {
-		out = append(out, p.Short)
+		var w time.Duration
+		least := ""
+		if bad, w, least = o.guard(p); least != "" {
+			out = append(out, w)
+		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return slices.Compact(out), bad
 }

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"math/big"
 	"time"
 
 	"github.com/slopebpf/slope/runtime/yaml"
@@ -49,7 +48,7 @@ func (n names) pyrra(o Objective) (out []group) {
 	add := func(record, expr string) {
 		generic.rules = append(generic.rules, rule{record: record, expr: expr, labels: n.all()})
 	}
-	add("pyrra_objective", "vector("+decimal(new(big.Rat).Sub(big.NewRat(1, 1), o.budget()))+")")
+	add("pyrra_objective", "vector("+decimal(o.Goal())+")")
 	add("pyrra_window", fmt.Sprintf("vector(%d)", o.window()/time.Second))
 	switch {
 	case o.Parts == nil:

@@ -134,6 +134,12 @@ func (o Objective) budget() *big.Rat {
 	return sum.Quo(sum, weights)
 }
 
+// Budget is the part of events that may be bad, and Goal the part that must be good.
+func (o Objective) Budget() *big.Rat { return o.budget() }
+
+// Goal is the other of Budget.
+func (o Objective) Goal() *big.Rat { return new(big.Rat).Sub(big.NewRat(1, 1), o.budget()) }
+
 // worst is the largest ratio that there can be: 1, of a composite that of the part with the least budget, alone.
 func (o Objective) worst() *big.Rat {
 	if o.Parts == nil {

@@ -18,7 +18,6 @@ package rules
 import (
 	"fmt"
 	"io"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +69,7 @@ type names struct {
 	part     string // of burn rates of a composite's parts, without the window
 	minute   string // of the verdicts of minutes
 	count    string // of numbers of events, without the window
+	bad      string // of numbers of bad events
 	days     string
 	group    string // in front of the names of groups
 	key      string // after them
@@ -97,7 +97,8 @@ func (s Style) names(o Objective) names {
 			n.by = append([]string{"slo"}, o.By...)
 		}
 		n.labels = []yaml.Pair{{Name: "slo", Value: o.Name}}
-		n.error, n.part, n.minute, n.count = "slope_slo_events:burnrate", "slope_slo_part:burnrate", "slope_slo_minutes:bad", "slope_slo_events:increase"
+		n.error, n.part, n.minute, n.count = "slope_slo_events:burnrate", "slope_slo_part:burnrate", "slope_slo_minutes:bad", "slope_slo_enough:increase"
+		n.bad = "slope_slo_enough_bad:increase"
 		if o.Minutes {
 			n.error = "slope_slo_minutes:burnrate"
 		}
@@ -111,7 +112,8 @@ func (s Style) names(o Objective) names {
 			n.by, n.labels, n.key = nil, n.labels[:1], o.Name
 		}
 	}
-	n.part, n.minute, n.count = n.prefix+"part_burn:ratio_rate", n.prefix+"bad_minute:bool", n.prefix+"events:increase"
+	n.part, n.minute = n.prefix+"part_burn:ratio_rate", n.prefix+"bad_minute:bool"
+	n.count, n.bad = n.prefix+"events:increase", n.prefix+"bad_events:increase"
 	return n
 }
 
@@ -223,7 +225,7 @@ func (s Style) groups(o Objective) []group {
 	n.ratios(o, &quick, &slow)
 	meta := group{name: n.group + "meta-recordings-" + n.key, rules: n.meta(o)}
 	if o.budget().Sign() == 0 {
-		meta.notes = []string{"an objective of 100% has no error budget, so nothing burns"}
+		meta.notes = []string{"an objective of 100% has no error budget, so there is no burn rate"}
 	}
 	alerts := group{name: n.group + "alerts-" + n.key}
 	for _, a := range n.alarms(o) {
@@ -266,9 +268,6 @@ func (o Objective) notes() (out []string) {
 }
 
 func (o Objective) alertNotes() (out []string) {
-	if o.budget().Sign() == 0 {
-		return []string{"an objective of 100% has no error budget that could burn"}
-	}
 	for _, severity := range severities() {
 		_, notes := o.paces(severity)
 		out = append(out, notes...)
@@ -283,6 +282,7 @@ func (n names) minutes(o Objective, name string) group {
 
 // ratios are the ratios of all windows, and what the alerts need besides them.
 func (n names) ratios(o Objective, quick, slow *group) {
+	guarded, bad := o.guarded()
 	for _, w := range o.windows() {
 		to := quick
 		if w >= day {
@@ -305,8 +305,12 @@ func (n names) ratios(o Objective, quick, slow *group) {
 			expr = n.composed(o, w)
 		}
 		to.rules = append(to.rules, rule{record: n.error + duration(w), labels: labels, expr: expr})
-		if slices.Contains(o.guarded(), w) {
-			to.rules = append(to.rules, rule{record: n.count + duration(w), labels: n.all(), expr: n.events(o, w)})
+		if slices.Contains(guarded, w) {
+			name := n.count
+			if bad {
+				name = n.bad
+			}
+			to.rules = append(to.rules, rule{record: name + duration(w), labels: n.all(), expr: n.grown(o, bad, w)})
 		}
 	}
 }
@@ -314,7 +318,7 @@ func (n names) ratios(o Objective, quick, slow *group) {
 // meta are the rules that say what the objective is, and how far its budget is used.
 func (n names) meta(o Objective) []rule {
 	out := []rule{
-		{record: n.prefix + "objective:ratio", expr: "vector(" + decimal(new(big.Rat).Sub(big.NewRat(1, 1), o.budget())) + ")", labels: n.all()},
+		{record: n.prefix + "objective:ratio", expr: "vector(" + decimal(o.Goal()) + ")", labels: n.all()},
 		{record: n.prefix + "error_budget:ratio", expr: "vector(" + decimal(o.budget()) + ")", labels: n.all()},
 		{record: n.days, expr: "vector(" + decimal(quotient(o.window(), day)) + ")", labels: n.all()},
 	}
@@ -326,7 +330,7 @@ func (n names) meta(o Objective) []rule {
 			rule{record: n.prefix + "period_error_budget_remaining:ratio", expr: "1 - " + n.selects(n.prefix+"period_burn_rate:ratio"), labels: n.all()})
 	}
 	if n.style == Sloth {
-		goal := strings.TrimSuffix(percent(new(big.Rat).Sub(big.NewRat(1, 1), o.budget())), "%")
+		goal := strings.TrimSuffix(percent(o.Goal()), "%")
 		out = append(out, rule{record: "sloth_slo_info", expr: "vector(1)", labels: n.all(yaml.Pair{Name: "sloth_mode", Value: "slope-rules"},
 			yaml.Pair{Name: "sloth_objective", Value: goal}, yaml.Pair{Name: "sloth_spec", Value: "slope"})})
 	}

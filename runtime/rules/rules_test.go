@@ -136,6 +136,7 @@ func TestUnitTestsFail(t *testing.T) {
 		{"fast", "SlopeErrorBudgetPage", "Other"},
 		{"fast", " > 0.0", " > 1 + 0.0"},
 		{"fast", "> 0.01344", "> -1"},
+		{"fast", " >= 2.5", " >= 0"},
 		{"rare", " >= 100", " >= 0"},
 		{"rare", " == 0\n", " == 1\n"},
 		{"rare", "absent(", "(0 * "},
@@ -245,7 +246,7 @@ func TestNumbers(t *testing.T) {
 		"99.999% of s over 90m;":    {"no ticket", "vector(0.0625)", "/ 0.00001'", "> 0.0000003\n"},
 		"99.9999999% of s over 7d;": {"vector(0.999999999)", "vector(0.000000001)", "> 0.00000000336\n"},
 		"90% of s over 30d;":        {"page at 6 times", "> 0.6\n"},
-		"100% of s over 30d;":       {"vector(1)", "vector(0)", "no error budget", "rules: []"},
+		"100% of s over 30d;":       {"vector(1)", "vector(0)", "no error budget", "page for any bad event: burn over 1h and 5m", "ratio_rate1h{slo=\"o\", sli=\"s\"} > 0\n"},
 		"0% of s over 1d;":          {"vector(0)", "no ticket: the script wants none, or none of the usual can fire within 1d"},
 		"90% of s over 30d { page = burn(14.4, 1h, 5m) || burn(1.25, 2h, 10m); ticket = none; }": {"no page for burn over 1h and 5m: 14.4 times the budget of 10% is no less than all events", "page at 1.25 times", "> 0.125\n", "no ticket"},
 	} {

@@ -43,9 +43,7 @@ func WriteTest(w io.Writer, list []Objective, s Style, file string) error {
 		alarms := s.names(o).alarms(o)
 		if len(alarms) > 0 && len(alarms[0].paces) > 0 && alarms[0].paces[0].threshold(o).Cmp(o.full()) < 0 {
 			u.slowDown(o, alarms[0])
-			if o.MinEvents > 0 {
-				u.few(o)
-			}
+			u.few(o)
 		} else {
 			u.Note(1, "no alert of "+o.Name+" can fire: there is no slow-down to test")
 		}
@@ -69,18 +67,21 @@ func (u *unit) slowDown(o Objective, first alarm) {
 		events = max(events, x.MinEvents)
 	}
 	all := strconv.FormatUint(events, 10)
+	machines := u.machines(o)
+	sets := 1
 	for _, c := range o.counted() {
-		for _, host := range hosts(c) {
+		for _, host := range machines {
 			u.counters(c, "slow", host, fmt.Sprintf("0+%sx%d", all, (before+length)/time.Minute),
 				fmt.Sprintf("0+0x%d %s+%[2]sx%d", before/time.Minute, all, length/time.Minute-1))
 			if len(c.By) > 0 {
+				sets = 2
 				u.counters(c, "quiet", host, fmt.Sprintf("0+%sx%d", all, (before+length)/time.Minute),
 					fmt.Sprintf("0+%sx%d", spending(c), (before+length)/time.Minute))
 			}
 		}
 	}
 	u.silence(before, o)
-	u.alerts(before+length, first.alert)
+	expected := 0
 	for _, x := range u.list {
 		fed, of := u.fed(x, o), "" // of a composite's part, no labels are fed
 		if fed.Sign() == 0 {
@@ -90,8 +91,13 @@ func (u *unit) slowDown(o Objective, first alarm) {
 			of = "slow"
 		}
 		for _, a := range u.style.names(x).alarms(x) {
-			if a.alert != first.alert || !slices.ContainsFunc(a.paces, func(p pace) bool { return p.reached(x, fed, length) }) {
+			if a.alert != first.alert || !slices.ContainsFunc(a.paces, func(p pace) bool {
+				return p.reached(x, fed, length) && u.enough(x, o, p, len(machines)*map[bool]int{true: 1, false: sets}[x.SLO == o.SLO], before+length)
+			}) {
 				continue
+			}
+			if expected++; expected == 1 {
+				u.alerts(before+length, first.alert)
 			}
 			labels := slices.Clone(a.labels)
 			for _, by := range x.By {
@@ -102,6 +108,35 @@ func (u *unit) slowDown(o Objective, first alarm) {
 			u.fires(labels, u.style.names(x).annotations(x, "100%", func(string) string { return of }, plain))
 		}
 	}
+}
+
+// machines are as many hosts as it takes for the minutes of an objective to be as many as its alerts want, at least two.
+func (u *unit) machines(o Objective) []string {
+	out := hosts(o)
+	if !slices.ContainsFunc(o.counted(), func(c Objective) bool { return c.Minutes }) {
+		return out
+	}
+	const most = 50
+	for p := o.all()[0]; len(out) < most && o.MinEvents > uint64(len(out))*uint64(p.Short/time.Minute-1); {
+		out = append(out, fmt.Sprintf("c%d:9090", len(out)))
+	}
+	return out
+}
+
+// enough tells whether an objective has as many events as a pace wants, when those of another one are fed: as many minutes
+// as there are, or events without end.
+func (u *unit) enough(x, fed Objective, p pace, series int, length time.Duration) bool {
+	minutes := 0
+	for _, c := range x.counted() {
+		switch {
+		case !slices.ContainsFunc(fed.counted(), func(f Objective) bool { return f.SLO == c.SLO }):
+		case !c.Minutes:
+			return true
+		default:
+			minutes += series * int(min(p.Short, length)/time.Minute)
+		}
+	}
+	return x.MinEvents <= uint64(minutes)
 }
 
 // fed is the ratio of an objective when all events of another one are bad, and of the others there are none: 0 when it
@@ -139,20 +174,27 @@ func (p pace) reached(o Objective, ratio *big.Rat, minutes time.Duration) bool {
 	return true
 }
 
-// few is the part in which all events are bad, but half as many as an alert wants.
+// few is the part in which there are half as many events as an alert wants, all of them bad; where it does not say so,
+// there are two, one of them bad.
 func (u *unit) few(o Objective) {
+	const at = 4 * time.Minute
+	if o.MinEvents == 1 || o.budget().Sign() == 0 {
+		return // one minute, or one bad event, would be enough
+	}
 	u.test("few events of " + u.style.names(o).key + " fire nothing")
-	least := time.Minute // the longest short window has the most events
-	for _, p := range o.all() {
-		least = max(least, p.Short)
+	total, bad := 2., 1.
+	if o.MinEvents > 0 {
+		total = float64(o.MinEvents) / 2 / float64(len(o.counted()))
+		bad = total
 	}
-	minutes := int((before + least) / time.Minute)
-	each := strconv.FormatFloat(float64(o.MinEvents)/2/float64(len(o.counted()))/least.Minutes(), 'g', -1, 64)
 	for _, c := range o.counted() {
-		grows := fmt.Sprintf("0+%sx%d", each, minutes)
-		u.counters(c, "slow", hosts(c)[0], grows, grows)
+		step := func(n float64) string { return "0x1 " + strconv.FormatFloat(n, 'g', -1, 64) + "x2" }
+		u.counters(c, "slow", hosts(c)[0], step(total), step(bad))
+		if o.MinEvents == 0 {
+			bad = 0 // of the first part only
+		}
 	}
-	u.silence(before+least, o)
+	u.silence(at, o)
 }
 
 // quiet is the part in which no budget burns fast, so that nothing fires.
