@@ -131,7 +131,7 @@ func (f *runFlags) check(args []string) error {
 	case f.watch && (f.given || len(args) > 0 && args[0] == "-"):
 		return usagef("--watch wants a script that is a file")
 	case !f.given && len(args) == 0:
-		return usagef("got no script: give a FILE, - for the standard input, or -e 'program' (the interactive shell is not part of this version)")
+		return f.shell()
 	}
 	return f.export.check(f.listen)
 }
