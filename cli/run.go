@@ -141,6 +141,9 @@ func (s Streams) run(f *runFlags, args []string) error {
 	if f.list {
 		return s.list(f, args)
 	}
+	if s.script != nil {
+		f.given = true
+	}
 	if err := f.check(args); err != nil {
 		return err
 	}
@@ -152,7 +155,10 @@ func (s Streams) run(f *runFlags, args []string) error {
 	if !f.given {
 		name, args = args[0], args[1:]
 	}
-	file, err := s.readScript(f.program, name)
+	file, err := s.script, error(nil)
+	if file == nil {
+		file, err = s.readScript(f.program, name)
+	}
 	if err != nil {
 		return err
 	}
