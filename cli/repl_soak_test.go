@@ -53,8 +53,11 @@ func press(s *ptytest.Terminal, r *rand.Rand, cols, rows *int) {
 // TestShellSoak types at random, resizes and prints for a while: the shell lives, does not grow, and its maps are right.
 func TestShellSoak(t *testing.T) {
 	length, lines := 4*time.Second, 2
-	if os.Getenv("SLOPE_SOAK") != "" {
+	if soak := os.Getenv("SLOPE_SOAK"); soak != "" {
 		length, lines = 10*time.Minute, 4
+		if d, err := time.ParseDuration(soak); err == nil {
+			length = d
+		}
 	}
 	s := shellOn(t, 100, 30)
 	s.Send("interval:ms:1 { @n = count(); @h = hist(nsecs); " + strings.Repeat(`printf("a line of output, %d\n", cpu); `, lines) + "}\r")
@@ -77,7 +80,7 @@ func TestShellSoak(t *testing.T) {
 	s.Send("\x1b[201~\x07\x03\x15x\x03")
 	s.Resize(120, 40)
 	s.Send("q\x15:drop 1\r")
-	s.WaitWrote("dropped in")
+	s.Wait("dropped in")
 	after, open := resources(t, s)
 	if after > memory+64 || open > files+8 {
 		t.Errorf("%d MiB and %d files, after a quarter of the time it was %d and %d", after, open, memory, files)

@@ -19,7 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const deadline = 10 * time.Second
+const (
+	deadline = 10 * time.Second
+	kept     = 32 << 20 // bytes of what was written, at least
+)
 
 // Terminal is a program on a virtual screen.
 type Terminal struct {
@@ -30,7 +33,7 @@ type Terminal struct {
 
 	mu  sync.Mutex
 	vt  vt10x.Terminal
-	raw strings.Builder
+	raw []byte
 }
 
 // Start runs a program. It is killed at the end of the test.
@@ -47,8 +50,8 @@ func Start(t *testing.T, cols, rows int, cmd *exec.Cmd) *Terminal {
 		for {
 			n, err := f.Read(b)
 			s.mu.Lock()
-			if s.raw.Len() < 64<<20 {
-				s.raw.Write(b[:n])
+			if s.raw = append(s.raw, b[:n]...); len(s.raw) > 2*kept {
+				s.raw = append([]byte(nil), s.raw[kept:]...)
 			}
 			s.vt.Write(b[:n])
 			s.mu.Unlock()
@@ -97,11 +100,11 @@ func trim(screen string) string {
 	return strings.TrimRight(strings.Join(out, "\n"), "\n")
 }
 
-// Wrote is everything that was ever written.
+// Wrote is what was written, of very much the end.
 func (s *Terminal) Wrote() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.raw.String()
+	return string(s.raw)
 }
 
 // Cursor is where the cursor is.
