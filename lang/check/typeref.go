@@ -141,7 +141,7 @@ func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
 		c.notYet(e, e.Keyword+" is")
 		return types.Bad
 	}
-	t := types.Bad
+	var t *types.Type
 	switch row, _ := c.builtinOf(e.Type); {
 	case e.X != nil:
 		t = c.quiet(e.X)
