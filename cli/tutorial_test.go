@@ -25,8 +25,16 @@ func TestFirstSteps(t *testing.T) {
 		}
 	}
 	var commands []string
-	for _, block := range regexp.MustCompile("(?s)```\n(.*?)```\n").FindAllStringSubmatch(text, -1) {
-		commands = append(commands, regexp.MustCompile(`(?m)^slope .*$`).FindAllString(block[1], -1)...)
+	fence := ""
+	for _, line := range strings.Split(text, "\n") {
+		switch {
+		case strings.HasPrefix(line, "```") && fence == "":
+			fence = line
+		case line == "```":
+			fence = ""
+		case fence == "```" && strings.HasPrefix(line, "slope "):
+			commands = append(commands, line)
+		}
 	}
 	if len(commands) < 10 {
 		t.Errorf("%d commands", len(commands))
