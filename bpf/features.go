@@ -127,6 +127,14 @@ func (f *Features) TaskBTF() error {
 // Loop tells about the helper bpf_loop (5.17).
 func (f *Features) Loop() error { return f.Helper(ebpf.RawTracepoint, asm.FnLoop) }
 
+// MayGoto tells about loops whose end the verifier does not know, which the kernel leaves when they take too long (6.9).
+func (f *Features) MayGoto() error {
+	return f.probe("loops without a known end (may_goto)", func() error {
+		return tryLoad(ProgSpec{Type: ebpf.RawTracepoint, Insns: asm.Instructions{
+			{OpCode: asm.OpCode(0xe5), Offset: 1}, {OpCode: asm.Ja.Op(asm.ImmSource), Offset: -2}}})
+	})
+}
+
 // AttachCookie tells about a value per attach point that the program can read (5.15).
 func (f *Features) AttachCookie() error { return f.Helper(ebpf.Kprobe, asm.FnGetAttachCookie) }
 

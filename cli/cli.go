@@ -30,6 +30,8 @@ type Streams struct {
 	Color    bool // diagnostics in colour
 	Terminal bool // Out is a terminal
 
+	script *source.File // what this program was built with, nil for slope itself
+
 	ErrTerminal bool // Err is one
 }
 
@@ -72,6 +74,9 @@ func Main(args []string, s Streams) int {
 		return childMain(args[1:], s)
 	}
 	root := newRoot(s, args)
+	if s.script = ownScript(); s.script != nil {
+		root = newScript(s)
+	}
 	root.SetArgs(args)
 	return s.report(root.Execute())
 }
@@ -115,7 +120,7 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
-		root.AddCommand(newCheck(s), newCompare(s), newDashboard(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newOpenSLO(s), newRules(s),
+		root.AddCommand(newBuild(s), newCheck(s), newCompare(s), newDashboard(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newOpenSLO(s), newRules(s),
 			newRun(s), newServe(s), newVersion(s), newVet(s))
 	}
 	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is

@@ -43,7 +43,7 @@ type runFlags struct {
 	maxOverhead string
 }
 
-// newRoot is the root command without its subcommands: bpftrace's command line, which runs a script.
+// newBpftrace is the root command without its subcommands: bpftrace's command line, which runs a script.
 func newBpftrace(s Streams) *cobra.Command {
 	return s.runCommand(&cobra.Command{
 		Use:     "slope [flags] FILE [params] | slope [flags] -e 'program' [params]",
@@ -146,7 +146,7 @@ func (f *runFlags) check(args []string) error {
 	case f.watch && (f.given || len(args) > 0 && args[0] == "-"):
 		return usagef("--watch wants a script that is a file")
 	case !f.given && len(args) == 0:
-		return usagef("got no script: give a FILE, - for the standard input, or -e 'program' (the interactive shell is not part of this version)")
+		return f.shell()
 	}
 	return f.export.check(f.listen)
 }
@@ -155,6 +155,9 @@ func (f *runFlags) check(args []string) error {
 func (s Streams) run(f *runFlags, args []string) error {
 	if f.list {
 		return s.list(f, args)
+	}
+	if s.script != nil {
+		f.given = true
 	}
 	if err := f.check(args); err != nil {
 		return err
@@ -167,7 +170,10 @@ func (s Streams) run(f *runFlags, args []string) error {
 	if !f.given {
 		name, args = args[0], args[1:]
 	}
-	file, err := s.readScript(f.program, name)
+	file, err := s.script, error(nil)
+	if file == nil {
+		file, err = s.readScript(f.program, name)
+	}
 	if err != nil {
 		return err
 	}

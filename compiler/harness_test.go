@@ -215,6 +215,7 @@ func interpret(p *ir.Program, w *world, ctxs [][]uint64, ring int) (*outcome, er
 // kernel is the machine the tests run on: pinned to one CPU and one thread.
 type kernel struct {
 	feats map[string]backend.Features
+	may   bool // may_goto
 	cpu   int
 	world *world
 }
@@ -249,6 +250,7 @@ func useCPU(t testing.TB, nth int) *kernel {
 	if f.SDiv() == nil {
 		k.feats["v4"] = backend.Features{AtomicFetch: true, SDiv: true, MovSX: true}
 	}
+	k.may = f.MayGoto() == nil
 	k.world = thisProcess(t, k)
 	return k
 }

@@ -23,6 +23,9 @@ type writer struct {
 	next  int
 	depth int
 	left  int  // how many more expressions a statement may have
+	loops int  // around the statement
+	used  int  // loops of the script, of at most so many
+	most  int
 	args  bool // the probe has arguments
 }
 
@@ -38,6 +41,9 @@ func (w *writer) pick(list ...string) string { return list[w.n(len(list))] }
 // script writes a whole script. The first clause gives every map its type and never runs.
 func script(seed uint64) string {
 	w := &writer{rng: rand.New(rand.NewPCG(seed, 3))}
+	if seed%4 == 0 {
+		w.most = 2
+	}
 	for range 1 + w.n(3) {
 		var ctx []string
 		for range 9 {
@@ -50,10 +56,10 @@ func script(seed uint64) string {
 		fmt.Fprintf(w, "// ctx: %s\n", strings.Join(ctx, " "))
 	}
 	w.WriteString("let @small = hash(2);\n")
-	w.WriteString(`begin { if (0) { @i0 = 0; @i1 = 0; @k0[0] = 0; @k1[0] = 0; @n["a"] = 0; @s[0] = ""; @t[0, "a"] = 0; @u = (1, "x"); @small[0] = 0; } }` + "\n")
+	w.WriteString(`begin { if (0) { @i0 = 0; @i1 = 0; @k0[0] = 0; @k1[0] = 0; @n["a"] = 0; @s[0] = ""; @t[0, "a"] = 0; @u = (1, "x"); @r = (a = 1, b = "x"); @small[0] = 0; } }` + "\n")
 	for range 1 + w.n(3) {
 		w.args = w.n(3) != 0
-		w.ints, w.strs = nil, nil
+		w.ints, w.strs, w.loops = nil, nil, 0
 		if !w.args {
 			w.WriteString(w.pick("begin", "end"))
 		} else {
@@ -84,8 +90,8 @@ func (w *writer) block(n int) {
 }
 
 func (w *writer) stmt() {
-	w.left = 60
-	switch n := w.n(24); {
+	w.left = 60 >> (3 * w.loops) // the verifier follows a loop turn by turn before 6.9
+	switch n := w.n(30); {
 	case n < 4:
 		e := w.expr(3)
 		w.next++
@@ -120,6 +126,32 @@ func (w *writer) stmt() {
 		fmt.Fprintf(w, "@b%d = %s;", a, w.agg(a))
 	case n == 18:
 		fmt.Fprintf(w, `printf("%%d %%s %%s\n", %s, %s, @u);`, w.expr(2), w.text(2))
+	case n == 24 && w.depth < 4 && w.loops < 2 && w.room():
+		w.next++
+		v := fmt.Sprintf("$i%d", w.next)
+		fmt.Fprintf(w, "for (%s : %s..%s) ", v, w.bound(), w.bound())
+		w.ints = append(w.ints, v)
+		w.loop()
+		w.ints = w.ints[:len(w.ints)-1]
+	case n == 25 && w.depth < 4 && w.loops < 2 && w.room():
+		w.next++
+		v := fmt.Sprintf("$w%d", w.next)
+		fmt.Fprintf(w, "%s = 0; while (%s++ < %d && %s) ", v, v, 1+w.n(5), w.cond(1))
+		w.loop()
+	case n == 26 && w.loops > 0:
+		fmt.Fprintf(w, "if (%s) { %s; }", w.cond(1), w.pick("break", "continue"))
+	case n == 27:
+		if w.n(2) == 0 {
+			fmt.Fprintf(w, "@r = (a = %s, b = %s);", w.expr(2), w.text(1))
+		} else {
+			fmt.Fprintf(w, "@r = (b = %s, a = %s);", w.text(1), w.expr(2))
+		}
+	case n == 28:
+		e := w.expr(2)
+		w.next++
+		v := fmt.Sprintf("$t%d", w.next)
+		fmt.Fprintf(w, "let %s : %s = %s;", v, w.pick("uint8", "int8", "uint16", "int32", "uint64"), "("+e+") + pid - pid")
+		w.ints = append(w.ints, v)
 	case n == 19 && w.depth > 1 && w.n(3) == 0:
 		w.WriteString("return;")
 	case w.depth < 4:
@@ -136,6 +168,29 @@ func (w *writer) stmt() {
 	default:
 		fmt.Fprintf(w, "print(%s);", w.expr(2))
 	}
+}
+
+// room tells whether the script may have one more loop.
+func (w *writer) room() bool {
+	w.used++
+	return w.used <= w.most
+}
+
+func (w *writer) loop() {
+	w.loops++
+	depth := w.depth
+	w.depth = 3 // no more ifs
+	w.block(1 + w.n(2))
+	w.depth = depth
+	w.loops--
+}
+
+// bound is an end of a range.
+func (w *writer) bound() string {
+	if w.n(2) == 0 {
+		return w.pick("0", "1", "2", "4", "7", "9")
+	}
+	return "(7 & (" + w.expr(1) + "))"
 }
 
 func (w *writer) agg(n int) string {
@@ -242,6 +297,16 @@ func (w *writer) expr(depth int) string {
 			return "(" + w.pick("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64") + ")(" + a + ")"
 		case 4:
 			return "(" + w.cond(depth-1) + w.pick(" && ", " || ") + w.cond(depth-1) + ")"
+		case 6:
+			return "(if (" + w.cond(depth-1) + ") { " + a + " } else { " + b + " })"
+		case 7:
+			if len(w.ints) > 0 {
+				return "({ " + w.pick(w.ints...) + " = " + a + "; " + b + " })"
+			}
+		case 8:
+			return "((" + w.pick("uint8[8]", "int8[8]", "int16[4]", "uint32[2]") + ")(uint64)(" + a + "))[" + w.pick("0", "1", "(3 & (uid() * 0 + "+b+"))") + "]"
+		case 9:
+			return "(" + w.text(1) + ")[" + w.pick("0", "2", "(15 & (uid() * 0 + "+b+"))") + "]"
 		case 5:
 			return "(" + w.gone() + " + " + b + ")"
 		}
@@ -257,7 +322,7 @@ func (w *writer) expr(depth int) string {
 	case n == 7:
 		return "(" + w.bump() + ")"
 	case n == 8:
-		return w.pick("pid", "tid", "uid()", "@u.0")
+		return w.pick("pid", "tid", "uid()", "@u.0", "@r.a")
 	}
 	return literals[w.n(len(literals))]
 }
@@ -277,7 +342,7 @@ func TestRandom(t *testing.T) {
 		}
 		return n
 	}
-	n, workers, soak := 60, 1, os.Getenv("SLOPE_SOAK") != ""
+	n, workers, soak := 30, 1, os.Getenv("SLOPE_SOAK") != ""
 	if testing.Short() {
 		n = 15
 	}
@@ -302,6 +367,7 @@ func TestRandom(t *testing.T) {
 			for seed := first + w; seed < first+n && time.Now().Before(end); seed += workers {
 				text := script(uint64(seed))
 				h := readHeader(t, text, k.world)
+				h.loops = true
 				if soak && seed/workers%4 != 0 {
 					h.only = seed / workers % 4
 				}

@@ -21,11 +21,28 @@ func text(t *types.Type, b []byte) string {
 		return fmt.Sprintf("%q", s)
 	case types.Tuple:
 		var parts []string
-		for _, e := range t.Elems {
-			parts = append(parts, text(e, b))
+		for i, e := range t.Elems {
+			name := ""
+			if t.Names != nil {
+				name = t.Names[i] + "="
+			}
+			parts = append(parts, name+text(e, b))
 			b = b[e.Memory():]
 		}
 		return "(" + strings.Join(parts, ", ") + ")"
+	case types.Array:
+		var parts []string
+		for i := range t.Len {
+			var word [8]byte
+			copy(word[:], b[i*t.Elem.Size:][:t.Elem.Size])
+			if t.Elem.Signed && word[t.Elem.Size-1]&0x80 != 0 {
+				for j := t.Elem.Size; j < 8; j++ {
+					word[j] = 0xff
+				}
+			}
+			parts = append(parts, text(t.Elem, word[:]))
+		}
+		return "[" + strings.Join(parts, ",") + "]"
 	case types.Bool:
 		return fmt.Sprint(le.Uint64(b) != 0)
 	case types.Aggregate:

@@ -112,7 +112,7 @@ func (fs *FS) Format(system, event string) (*Format, error) {
 	if !plain(system) || !plain(event) {
 		return nil, fmt.Errorf("read format of %q: %w", system+":"+event, ErrNotFound)
 	}
-	text, err := fs.read("events/" + system + "/" + event + "/format", maxFormat)
+	text, err := fs.read("events/"+system+"/"+event+"/format", maxFormat)
 	if err != nil {
 		return nil, fmt.Errorf("read format of %s:%s: %w", system, event, err)
 	}

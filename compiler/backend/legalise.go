@@ -51,7 +51,7 @@ func (l *legaliser) splitEdges() {
 		*to, *args = mid, nil
 	}
 	for _, b := range l.f.RPO() {
-		if t := &b.Term; t.Kind == ir.TermIf || t.Kind == ir.TermNullCheck {
+		if t := &b.Term; t.Kind == ir.TermIf || t.Kind == ir.TermNullCheck || t.Kind == ir.TermMayGoto {
 			split(&t.Then, &t.ThenArgs, t)
 			split(&t.Else, &t.ElseArgs, t)
 		}

@@ -179,6 +179,9 @@ func formatOp(ins *asm.Instruction, dst, src string) string {
 		}
 		return fmt.Sprintf("%s %s %d", wide(dst), sign, ins.Constant)
 	case asm.JumpClass, asm.Jump32Class:
+		if op == mayGoto {
+			return "may_goto"
+		}
 		switch op.JumpOp() {
 		case asm.Exit:
 			return "exit"

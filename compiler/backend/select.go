@@ -394,6 +394,9 @@ func (s *selector) term(b *ir.Block) {
 			return
 		}
 		s.branchIf(t.Cond, s.blocks[t.Then], s.blocks[t.Else])
+	case ir.TermMayGoto:
+		s.emit(inst{kind: branch, ins: asm.Instruction{OpCode: mayGoto}, dst: noReg, src: noReg})
+		s.cur.other, s.cur.next = s.blocks[t.Else], s.blocks[t.Then]
 	case ir.TermNullCheck:
 		s.branchImm(asm.JEq, s.reg(t.Cond), 0, s.blocks[t.Else], s.blocks[t.Then])
 	case ir.TermRet:

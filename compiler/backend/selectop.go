@@ -27,6 +27,9 @@ const (
 	unrolledZeroLimit = 1024 // bytes cleared without a loop
 )
 
+// mayGoto is BPF_JCOND (6.9), which cilium/ebpf has no name for.
+const mayGoto = asm.OpCode(0xe5)
+
 var helperNumbers = map[ir.Helper]int64{
 	ir.HelperKtimeBoot: 125,
 	ir.HelperKtimeMono: 5,
@@ -71,6 +74,11 @@ func (s *selector) inst(v *ir.Value) {
 		if !masked {
 			s.and(s.reg(v), v.Imm)
 		}
+	case ir.OpForget:
+		base, off := s.memory(v.Args[1], 0)
+		t := s.m.newReg()
+		s.loadMem(t, base, off, 8)
+		s.alu(asm.Add, s.copyOf(v), t)
 	case ir.OpIndex:
 		s.index(v)
 	case ir.OpLoad:

@@ -29,8 +29,11 @@ const (
 	errExists  = -17
 )
 
-// maxSteps bounds a run; the programs have no loops but those of hand-written IR.
-const maxSteps = 1 << 20
+// maxSteps bounds a run, maxTurns how often its loops go on that only the kernel's patience bounds.
+const (
+	maxSteps = 1 << 22
+	maxTurns = 1 << 16
+)
 
 const commSize = 16
 
@@ -102,6 +105,7 @@ type run struct {
 	vals  map[*ir.Value]value
 	open  map[*region]bool // reserved records
 	inst  *ir.Value
+	turns int // of loops whose end is not known
 }
 
 // fault ends a run from wherever it is; Run turns it into an error.
@@ -166,6 +170,10 @@ func (r *run) blocks() int64 {
 			if r.val(t.Cond).n == 0 {
 				to, args = t.Else, t.ElseArgs
 			}
+		case ir.TermMayGoto:
+			if r.turns++; r.turns > maxTurns {
+				to, args = t.Else, t.ElseArgs
+			}
 		case ir.TermNullCheck:
 			if r.val(t.Cond).reg == nil {
 				to, args = t.Else, t.ElseArgs
@@ -222,6 +230,8 @@ func (r *run) eval(v *ir.Value) value {
 		return num(ir.EvalBound(arg(0), v.Imm))
 	case ir.OpMask:
 		return num(arg(0) & v.Imm)
+	case ir.OpForget:
+		return num(arg(0) + int64(le.Uint64(r.read(v.Args[1], 0, 8))))
 	case ir.OpCtx:
 		return value{reg: r.ctx}
 	case ir.OpSlot:

@@ -83,6 +83,14 @@ func (b *Builder) If(cond *Value, then, els *Block) {
 	b.end(Term{Kind: TermIf, Cond: cond, Then: then, Else: els})
 }
 
+// MayGoto ends the block: it goes on with then, or with over when the kernel has no more patience.
+func (b *Builder) MayGoto(then, over *Block) {
+	b.end(Term{Kind: TermMayGoto, Then: then, Else: over})
+}
+
+// Values is how many values the function has so far.
+func (b *Builder) Values() int { return b.Func.nextValue }
+
 // Ret ends the block.
 func (b *Builder) Ret(v *Value) { b.end(Term{Kind: TermRet, Cond: v}) }
 
@@ -135,6 +143,9 @@ func (b *Builder) Mask(x *Value, mask int64) *Value {
 	v.Imm = mask
 	return b.emit(v)
 }
+
+// Forget is x, of which the kernel's verifier then knows nothing; zero points to 8 bytes that are zero.
+func (b *Builder) Forget(x, zero *Value) *Value { return b.emit(b.value(OpForget, x, zero)) }
 
 // Ctx is the context pointer.
 func (b *Builder) Ctx() *Value { return b.emit(b.value(OpCtx)) }

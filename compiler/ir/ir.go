@@ -126,11 +126,12 @@ const (
 	LossDivideByZero             // a division by zero gave 1
 	LossReadFault                // memory could not be read
 	LossNegative                 // a negative value was observed as 0
+	LossLoopLimit                // a loop was left before its end: it had more turns than the kernel allows
 	LossCounterReset             // a counter went back to 0; what it counted since the last look before is not known
 )
 
 func (l Loss) String() string {
-	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "counter_reset"}[l]
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "counter_reset"}[l]
 }
 
 // Counter is one word of Program.Health: how often something was lost, and where.
@@ -207,6 +208,7 @@ const (
 	TermJump                      // to Then(ThenArgs)
 	TermIf                        // Cond != 0: Then(ThenArgs), otherwise Else(ElseArgs)
 	TermNullCheck                 // Cond, an …OrNull pointer, is not null: Then, whose first instruction is NonNull(Cond); otherwise Else
+	TermMayGoto                   // Then; Else once the kernel has no more patience with the loop (6.9)
 	TermRet                       // Cond is the result
 )
 
@@ -224,7 +226,7 @@ func (t *Term) Successors() []*Block {
 	switch t.Kind {
 	case TermJump:
 		return []*Block{t.Then}
-	case TermIf, TermNullCheck:
+	case TermIf, TermNullCheck, TermMayGoto:
 		return []*Block{t.Then, t.Else}
 	}
 	return nil

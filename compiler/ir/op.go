@@ -45,8 +45,9 @@ const (
 	OpSLt
 	OpSLe
 
-	OpBound // x if x <= Imm (unsigned), otherwise Imm
-	OpMask  // x & Imm
+	OpBound  // x if x <= Imm (unsigned), otherwise Imm
+	OpMask   // x & Imm
+	OpForget // x, which the kernel's verifier then knows nothing of; p is memory that holds zero
 
 	OpCtx      // the context pointer
 	OpSlot     // the address of Slot
@@ -119,6 +120,7 @@ var opTable = [numOps]opInfo{
 	OpSLe:         {"sle", 2, Pure, Scalar},
 	OpBound:       {"bound", 1, Guard, Scalar},
 	OpMask:        {"mask", 1, Guard, Scalar},
+	OpForget:      {"forget", 2, Guard, Scalar},
 	OpCtx:         {"ctx", 0, Pure, Ctx},
 	OpSlot:        {"slot", 0, Pure, SlotPtr},
 	OpMapValue:    {"mapvalue", 0, Pure, MapValue},

@@ -329,6 +329,13 @@ func (ps *parser) inst(s string) error {
 		}
 		return ps.term(kind, strings.TrimSpace(w[0]), strings.TrimSuffix(strings.TrimSpace(w[1]), "else"), w[2])
 	}
+	if word == "maygoto" {
+		w := strings.Split(rest, "→")
+		if len(w) != 3 {
+			return fmt.Errorf("want maygoto → b else → b")
+		}
+		return ps.term(TermMayGoto, "", strings.TrimSuffix(strings.TrimSpace(w[1]), "else"), w[2])
+	}
 	v := &Value{Span: ps.span}
 	name, text, ok := strings.Cut(s, "=")
 	if ok && strings.HasPrefix(name, "v") {

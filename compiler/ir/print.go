@@ -124,6 +124,8 @@ func (t *Term) String() string {
 		return "→ " + target(t.Then, t.ThenArgs)
 	case TermIf:
 		return fmt.Sprintf("if v%d → %s else → %s", t.Cond.ID, target(t.Then, t.ThenArgs), target(t.Else, t.ElseArgs))
+	case TermMayGoto:
+		return fmt.Sprintf("maygoto → %s else → %s", target(t.Then, t.ThenArgs), target(t.Else, t.ElseArgs))
 	case TermNullCheck:
 		return fmt.Sprintf("nullcheck v%d → %s else → %s", t.Cond.ID, target(t.Then, t.ThenArgs), target(t.Else, t.ElseArgs))
 	case TermRet:

@@ -99,7 +99,7 @@ func (vf *verifier) term(b *Block) {
 	switch {
 	case t.Kind == TermNone:
 		vf.fail(t.Span, "b%d has no end", b.ID)
-	case t.Kind == TermJump && t.Cond != nil:
+	case (t.Kind == TermJump || t.Kind == TermMayGoto) && t.Cond != nil:
 		vf.fail(t.Span, "b%d: a jump has no condition", b.ID)
 	case (t.Kind == TermIf || t.Kind == TermRet) && class != Scalar:
 		vf.fail(t.Span, "b%d: got %s, want scalar", b.ID, class)
@@ -134,6 +134,10 @@ func operandClass(op Op, i int) Class {
 		return Void
 	case OpLoad, OpZero, OpBytes, OpCopy, OpOffset, OpMapLookup, OpMapUpdate, OpMapDelete, OpStack, OpHelper:
 		return Void
+	case OpForget:
+		if i > 0 {
+			return Void
+		}
 	case OpRingSubmit, OpRingDiscard:
 		return RingPtr
 	}
@@ -171,10 +175,11 @@ func (vf *verifier) inst(v *Value) {
 	vf.fieldsOf(v)
 }
 
-// mayLeak allows the one use of a pointer as a number: a kernel address that is stored, compared or read through.
+// mayLeak allows the one use of a pointer as a number: a kernel address that is stored, compared or read through. The
+// program's own memory is at kernel addresses too.
 func mayLeak(v *Value, i int, a *Value) bool {
 	read := (v.Op == OpRead || v.Op == OpReadStr) && i == 1
-	return a.Class == Ctx && read || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
+	return (a.Class == Ctx || a.Class == SlotPtr || a.Class == MapValue) && read || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
 }
 
 func (c Class) want() string {

@@ -52,6 +52,8 @@ func (vf *verifier) access(v *Value) {
 	switch v.Op {
 	case OpLoad, OpStore:
 		vf.inside(v, 0, int64(v.Off), int64(v.Width))
+	case OpForget:
+		vf.inside(v, 1, 0, 8)
 	case OpZero:
 		vf.inside(v, 0, int64(v.Off), v.Imm)
 	case OpBytes:

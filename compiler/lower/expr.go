@@ -42,6 +42,9 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 			return f.Un(ir.OpNot, f.scalar(e.X))
 		case "!":
 			return f.Bin(ir.OpEq, f.scalar(e.X), f.Const(0))
+		case "*":
+			pl, fld := f.placeOf(e)
+			return f.loadPlace(pl, f.info.Type(e), fld)
 		}
 	case *syntax.Binary:
 		return f.binary(e)
@@ -52,8 +55,15 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 	case *syntax.Call:
 		return f.call(e)
 	case *syntax.Cast:
-		t := f.info.Type(e)
-		return f.Ext(f.scalar(e.X), t.Size, t.Signed)
+		return f.castScalar(e)
+	case *syntax.Index:
+		return f.indexScalar(e)
+	case *syntax.Comptime:
+		return f.scalar(e.X)
+	case syntax.IfExpr:
+		return f.ifScalar(e.If)
+	case syntax.BlockExpr:
+		return f.blockScalar(e.Block)
 	}
 	bug("scalar %T", e)
 	return nil
@@ -98,6 +108,9 @@ func (f *fn) binary(e *syntax.Binary) *ir.Value {
 	}
 	x := f.scalar(e.L)
 	y := f.scalar(e.R)
+	if lt, rt := f.info.Type(e.L), f.info.Type(e.R); lt.Kind == types.Pointer || rt.Kind == types.Pointer {
+		return f.pointerArith(e.Op, f.number(x), f.number(y), lt, rt)
+	}
 	return f.arith(e.Op, x, y, f.info.Type(e).Signed && (e.Op == ">>" || e.Op == "<<" || f.info.Signed(e.L, e.R)))
 }
 
@@ -176,104 +189,87 @@ func (f *fn) divide(unsigned, withSign ir.Op, x, y *ir.Value, signed bool) *ir.V
 
 func (f *fn) ternary(e *syntax.Ternary) *ir.Value {
 	if e.Then == nil { // c ?: b evaluates c once
-		join, other := f.Block(ir.Scalar), f.Block()
 		c := f.scalar(e.Cond)
-		keep := f.Block()
-		f.If(c, keep, other)
-		f.SetBlock(keep)
-		f.Jump(join, c)
-		f.SetBlock(other)
-		cache := f.cache.save()
-		f.Jump(join, f.scalar(e.Else))
-		f.cache.restore(cache)
-		f.SetBlock(join)
-		return join.Params[0]
+		yes, no := f.Block(), f.Block()
+		f.If(c, yes, no)
+		return f.join(yes, no, f.cache.save(), func() *ir.Value { return c }, func() *ir.Value { return f.scalar(e.Else) })
 	}
-	yes, no, join := f.Block(), f.Block(), f.Block(ir.Scalar)
-	cache := f.cache.save()
-	f.cond(e.Cond, yes, no)
-	for _, side := range []struct {
-		block *ir.Block
-		value syntax.Expr
-	}{{yes, e.Then}, {no, e.Else}} {
-		f.SetBlock(side.block)
-		f.Jump(join, f.scalar(side.value))
-		f.cache.restore(cache)
-	}
-	f.SetBlock(join)
-	return join.Params[0]
+	return f.choose(e.Cond, func() *ir.Value { return f.scalar(e.Then) }, func() *ir.Value { return f.scalar(e.Else) })
 }
 
-// fieldScalar reads a scalar field of args, of a kernel struct, or of a tuple.
+func (f *fn) ifScalar(s *syntax.If) *ir.Value {
+	return f.choose(s.Cond, func() *ir.Value { return f.blockScalar(s.Then) }, func() *ir.Value {
+		if els, ok := s.Else.(*syntax.If); ok {
+			return f.ifScalar(els)
+		}
+		return f.blockScalar(s.Else.(*syntax.Block))
+	})
+}
+
+func (f *fn) blockScalar(b *syntax.Block) (v *ir.Value) {
+	f.scope(b, func() { v = f.scalar(b.Result) })
+	return v
+}
+
+// castScalar is (type)x for a scalar type.
+func (f *fn) castScalar(e *syntax.Cast) *ir.Value {
+	t, from := f.info.Type(e), f.info.Type(e.X)
+	if !from.Scalar() { // an array of as many bytes
+		return f.Ext(f.Load(f.memory(e.X, from, true), 0, 8, false), t.Size, t.Signed)
+	}
+	v := f.scalar(e.X)
+	switch {
+	case t.Kind == types.Bool:
+		return f.Bin(ir.OpNe, v, f.Const(0))
+	case t.Kind == types.Pointer:
+		if from.Kind == types.Pointer && from.Elem.Equal(t.Elem) {
+			return v
+		}
+		return f.number(v)
+	}
+	return f.Ext(f.number(v), t.Size, t.Signed)
+}
+
+// pointerStep is how far apart the things are that a pointer points to.
+func pointerStep(t *types.Type) int64 {
+	if t.Kind == types.Pointer && t.Elem.Size > 0 {
+		return int64(t.Elem.Size)
+	}
+	return 1
+}
+
+// scaled makes a distance in bytes of a number that is added to something of type t.
+func (f *fn) scaled(x *ir.Value, t *types.Type) *ir.Value {
+	if n := pointerStep(t); n != 1 {
+		return f.Bin(ir.OpMul, x, f.Const(n))
+	}
+	return x
+}
+
+// pointerArith is +  and - where pointers are involved.
+func (f *fn) pointerArith(op string, x, y *ir.Value, xt, yt *types.Type) *ir.Value {
+	switch {
+	case op == "+":
+		return f.Bin(ir.OpAdd, f.scaled(x, yt), f.scaled(y, xt))
+	case yt.Kind == types.Pointer:
+		return f.Bin(ir.OpSDiv, f.Bin(ir.OpSub, x, y), f.Const(pointerStep(xt)))
+	}
+	return f.Bin(ir.OpSub, x, f.scaled(y, xt))
+}
+
+// fieldScalar reads a scalar field of args, of a struct, or of a tuple.
 func (f *fn) fieldScalar(e *syntax.Field) *ir.Value {
 	if f.isArgs(e.X) {
 		return f.argScalar(e)
 	}
-	xt := f.info.Type(e.X)
-	if xt.Kind == types.Tuple {
-		p, off := f.tupleField(e)
-		return f.Load(p, off, 8, false)
-	}
-	base, fld := f.structField(e, xt)
-	return f.loadField(base, fld, xt)
+	pl, fld := f.fieldPlace(e)
+	return f.loadPlace(pl, f.info.Type(e), fld)
 }
 
 // isArgs tells whether e is the builtin that stands for the probe's arguments.
 func (f *fn) isArgs(e syntax.Expr) bool {
 	row := f.info.Vars[e]
 	return row != nil && row.Args && !row.Numbered && f.info.Type(e).Kind == types.Struct
-}
-
-// structField evaluates the pointer and finds the field.
-func (f *fn) structField(e *syntax.Field, xt *types.Type) (*ir.Value, types.Field) {
-	st := xt
-	if xt.Kind == types.Pointer {
-		st = xt.Elem
-	}
-	fld, ok := st.Field(e.Name.Text)
-	if !ok {
-		bug("field %s of %s", e.Name.Text, st)
-	}
-	if xt.Kind == types.Pointer {
-		return f.scalar(e.X), fld
-	}
-	// A struct inside a struct: go on from its address.
-	inner, ok := e.X.(*syntax.Field)
-	if !ok {
-		bug("struct value %T", e.X)
-	}
-	base, outer := f.structField(inner, f.info.Type(inner.X))
-	fld.Offset += outer.Offset
-	return base, fld
-}
-
-// loadField reads a scalar field through a pointer.
-func (f *fn) loadField(base *ir.Value, fld types.Field, owner *types.Type) *ir.Value {
-	size, signed := scalarSize(fld.Type)
-	if base.Class == ir.BTFPtr {
-		if fld.Type.Kind == types.Pointer && !fld.Type.User && fld.BitSize == 0 {
-			return f.LoadBTF(base, fld.Offset)
-		}
-		v := f.Load(base, fld.Offset, size, signed && fld.BitSize == 0)
-		return f.bitField(v, fld, size, signed)
-	}
-	user := owner.Kind == types.Pointer && owner.User
-	v := f.readAt(f.AddImm(base, int64(fld.Offset)), size, signed && fld.BitSize == 0, !user)
-	return f.bitField(v, fld, size, signed)
-}
-
-// bitField cuts a bit field out of its word.
-func (f *fn) bitField(v *ir.Value, fld types.Field, size int, signed bool) *ir.Value {
-	if fld.BitSize == 0 {
-		return v
-	}
-	up := int64(64 - fld.BitOff - fld.BitSize)
-	v = f.Bin(ir.OpShl, v, f.Const(up))
-	op := ir.OpShr
-	if signed {
-		op = ir.OpSar
-	}
-	return f.Bin(op, v, f.Const(int64(64-fld.BitSize)))
 }
 
 func scalarSize(t *types.Type) (size int, signed bool) {
@@ -303,7 +299,10 @@ func (f *fn) argScalar(e *syntax.Field) *ir.Value {
 	switch t.Form {
 	case types.RecordArgs:
 		v := f.Load(f.Ctx(), fld.Offset, size, signed && fld.BitSize == 0)
-		return f.bitField(v, fld, size, signed)
+		if fld.BitSize > 0 {
+			v = f.bitField(v, fld, signed)
+		}
+		return v
 	case types.WordArgs:
 		if fld.Type.Kind == types.Pointer && fld.Type.Elem.Kind == types.Struct {
 			return f.wordPointer(fld.Offset / 8)

@@ -387,17 +387,22 @@ type fn struct {
 	vars    map[*check.Local]*ir.Value
 	slots   map[*check.Local]*ir.Slot
 	kept    map[*check.Local]bool // scalars that live in their slot: see keepInMemory
+	fresh   []*check.Local        // those in vars, in the order they came
+	loops   []*loop               // around the current place
 	cache   keyCache
 	labels  map[string]operand // inside the conditions of an sli
 	traceID *ir.Slot           // nil without
-	plain   bool               // counters of the value being updated need no atomic instruction
+	extra   int                // instructions that the verifier follows more than once: see cost
+
+	turnsAround int64 // how often the plain loops around turn
+	plain       bool  // counters of the value being updated need no atomic instruction
 }
 
 // entry lowers one clause: the test for its system calls, its predicate, its body.
 func (f *fn) entry(e *entry) {
 	f.entryOf, f.info, f.sli = e, e.clause.Info, e.clause.SLI
 	f.vars, f.slots = map[*check.Local]*ir.Value{}, map[*check.Local]*ir.Slot{}
-	f.cache = keyCache{}
+	f.cache, f.fresh, f.turnsAround = keyCache{}, nil, 1
 	f.keepInMemory(e.clause.Probe)
 	f.end = f.Block()
 	f.Builder.Span = e.clause.Probe.Span()

@@ -39,6 +39,13 @@ func (c *keyCache) restore(saved []cachedKey) {
 	}
 }
 
+// forget forgets the values of all maps.
+func (c *keyCache) forget() {
+	for i := range c.entries {
+		c.entries[i].value = nil
+	}
+}
+
 // touch forgets the values of a map.
 func (c *keyCache) touch(m *ir.Map) {
 	if c.touched == nil {

@@ -1,8 +1,6 @@
 package lower
 
 import (
-	"strconv"
-
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -32,6 +30,9 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 	case *syntax.String:
 		f.text(e.Value, t, p, off, pad)
 	case *syntax.Tuple:
+		if len(e.Elems) == 0 {
+			f.Zero(p, off, t.Memory())
+		}
 		for i, x := range e.Elems {
 			f.into(x, t.Elems[i], p, off, pad)
 			off += t.Elems[i].Memory()
@@ -42,8 +43,21 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 		f.mapInto(e, t, p, off)
 	case *syntax.Ternary:
 		f.branch(e.Cond, func() { f.into(e.Then, t, p, off, pad) }, func() { f.into(e.Else, t, p, off, pad) })
+	case *syntax.Record:
+		f.recordInto(e, t, p, off, pad)
 	case *syntax.Field:
 		f.fieldInto(e, from, t, p, off, pad)
+	case *syntax.Index, *syntax.Unary:
+		pl, _ := f.placeOf(e)
+		f.copyPlace(pl, from, t, p, off, pad)
+	case *syntax.Cast:
+		f.castInto(e, from, t, p, off, pad)
+	case *syntax.Comptime:
+		f.into(e.X, t, p, off, pad)
+	case syntax.IfExpr:
+		f.ifInto(e.If, t, p, off, pad)
+	case syntax.BlockExpr:
+		f.scope(e.Block, func() { f.into(e.Block.Result, t, p, off, pad) })
 	case *syntax.Name:
 		if o, ok := f.labels[e.Text]; ok {
 			f.convert(p, off, t, o.v, o.typ)
@@ -104,18 +118,74 @@ func (f *fn) text(s string, t *types.Type, p *ir.Value, off int, pad bool) {
 	}
 }
 
+// recordInto writes a record; the fields may have another order in t.
+func (f *fn) recordInto(e *syntax.Record, t *types.Type, p *ir.Value, off int, pad bool) {
+	for i, x := range e.Elems {
+		name := e.Names[i].Text
+		f.into(x, t.Elems[t.Element(name)], p, off+elementOffset(t, name), pad)
+	}
+}
+
+func (f *fn) ifInto(s *syntax.If, t *types.Type, p *ir.Value, off int, pad bool) {
+	side := func(b *syntax.Block) { f.scope(b, func() { f.into(b.Result, t, p, off, pad) }) }
+	f.branch(s.Cond, func() { side(s.Then) }, func() {
+		if els, ok := s.Else.(*syntax.If); ok {
+			f.ifInto(els, t, p, off, pad)
+		} else {
+			side(s.Else.(*syntax.Block))
+		}
+	})
+}
+
+// castInto is (type)x for a type in memory.
+func (f *fn) castInto(e *syntax.Cast, from, t *types.Type, p *ir.Value, off int, pad bool) {
+	xt := f.info.Type(e.X)
+	switch {
+	case from.Kind == types.Array && xt.Kind == types.Int:
+		v := f.scalar(e.X)
+		switch from.Size {
+		case 1, 2, 4, 8:
+			v = f.Ext(v, from.Size, false)
+		default:
+			v = f.Bin(ir.OpAnd, v, f.Const(1<<(8*from.Size)-1))
+		}
+		f.Store(p, off, 8, v)
+	case from.Kind == types.String && xt.Scalar():
+		kernel := xt.Kind != types.Pointer || !xt.User
+		addr := f.number(f.scalar(e.X))
+		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
+			f.readString(addr, f.Const(int64(t.Size)), t, p, off, pad, kernel)
+		})
+	case from.Kind == types.String && xt.Kind == types.Array:
+		src := f.memory(e.X, xt, true)
+		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
+			f.readString(src, f.Const(int64(min(t.Size, xt.Size+1))), t, p, off, pad, true)
+		})
+	case from.Kind == types.Array && xt.Kind == types.String:
+		f.Copy(p, off, f.memory(e.X, xt, true), from.Memory())
+	default:
+		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) { f.into(e.X, t, p, off, pad) })
+	}
+}
+
 // convert copies a value in memory to another layout of the same kind.
 func (f *fn) convert(p *ir.Value, off int, t *types.Type, src *ir.Value, from *types.Type) {
 	switch {
-	case t.Kind == types.Tuple:
-		at := 0
+	case t.Kind == types.Tuple && len(t.Elems) > 0:
 		for i, e := range t.Elems {
+			j, at := i, 0
+			if t.Names != nil {
+				j = from.Element(t.Names[i])
+			}
+			for _, x := range from.Elems[:j] {
+				at += x.Memory()
+			}
 			if e.Scalar() {
 				f.Store(p, off, 8, f.Load(src, at, 8, false))
 			} else {
-				f.convert(p, off, e, f.Offset(src, int64(at)), from.Elems[i])
+				f.convert(p, off, e, f.Offset(src, int64(at)), from.Elems[j])
 			}
-			off, at = off+e.Memory(), at+from.Elems[i].Memory()
+			off += e.Memory()
 		}
 	case from.Memory() <= t.Memory():
 		f.Copy(p, off, src, from.Memory())
@@ -157,31 +227,8 @@ func (f *fn) mapInto(e *syntax.Map, t *types.Type, p *ir.Value, off int) {
 	f.cache.restore(cache)
 }
 
-// tupleField finds the memory of a tuple's field.
-func (f *fn) tupleField(e *syntax.Field) (*ir.Value, int) {
-	xt := f.info.Type(e.X)
-	n, err := strconv.Atoi(e.Name.Text)
-	if err != nil {
-		bug("tuple field %s", e.Name.Text)
-	}
-	off := 0
-	for i := 0; i < n; i++ {
-		off += xt.Elems[i].Memory()
-	}
-	if inner, ok := e.X.(*syntax.Field); ok && f.info.Type(inner.X).Kind == types.Tuple {
-		p, at := f.tupleField(inner)
-		return p, at + off
-	}
-	return f.memory(e.X, xt, true), off
-}
-
 // fieldInto copies a field that is not a scalar: a string of args or of a struct, or part of a tuple.
 func (f *fn) fieldInto(e *syntax.Field, from, t *types.Type, p *ir.Value, off int, pad bool) {
-	if f.info.Type(e.X).Kind == types.Tuple {
-		src, at := f.tupleField(e)
-		f.convert(p, off, t, f.Offset(src, int64(at)), from)
-		return
-	}
 	if f.isArgs(e.X) && f.target().Form == types.InputArgs {
 		text := func(at ir.Site) string { return at.Cgroup }
 		if f.target().Hook.Kind == types.HookAlert {
@@ -190,32 +237,8 @@ func (f *fn) fieldInto(e *syntax.Field, from, t *types.Type, p *ir.Value, off in
 		f.convert(p, off, t, f.input(&ir.Input{Size: from.Size, Text: text}), from)
 		return
 	}
-	f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
-		var addr *ir.Value
-		kernel := true
-		if f.isArgs(e.X) {
-			target := f.target()
-			fld, _ := target.Args.Field(e.Name.Text)
-			if target.Form != types.RecordArgs {
-				bug("string argument of form %d", target.Form)
-			}
-			addr = f.recordAddr(fld)
-		} else {
-			xt := f.info.Type(e.X)
-			base, fld := f.structField(e, xt)
-			addr = f.AddImm(base, int64(fld.Offset))
-			kernel = !(xt.Kind == types.Pointer && xt.User)
-		}
-		f.readString(addr, f.Const(int64(t.Size)), t, p, off, pad, kernel)
-	})
-}
-
-// recordAddr is the address of a string in a tracepoint's record.
-func (f *fn) recordAddr(fld types.Field) *ir.Value {
-	if !fld.DataLoc {
-		return f.Offset(f.Ctx(), int64(fld.Offset))
-	}
-	return f.Index(f.Ctx(), f.Mask(f.Load(f.Ctx(), fld.Offset, 4, false), 0xffff), 1)
+	pl, _ := f.fieldPlace(e)
+	f.copyPlace(pl, from, t, p, off, pad)
 }
 
 // readString copies a NUL-terminated string from an address.

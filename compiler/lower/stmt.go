@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"slices"
+
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/syntax"
@@ -8,13 +10,28 @@ import (
 )
 
 func (f *fn) block(b *syntax.Block) {
+	f.scope(b, func() {
+		if b.Result != nil {
+			f.effect(b.Result)
+		}
+	})
+}
+
+// scope lowers the statements of a block and then result; the variables of the block end with it.
+func (f *fn) scope(b *syntax.Block, result func()) {
+	outside := len(f.fresh)
 	for _, s := range b.Stmts {
 		f.stmt(s)
 	}
-	if b.Result != nil {
-		f.effect(b.Result)
+	result()
+	for _, l := range f.fresh[outside:] {
+		delete(f.vars, l)
 	}
+	f.fresh = f.fresh[:outside]
 }
+
+// drop ends a variable.
+func (f *fn) drop(l *check.Local) { delete(f.vars, l) }
 
 func (f *fn) stmt(s syntax.Stmt) {
 	f.Builder.Span = s.Span()
@@ -30,7 +47,11 @@ func (f *fn) stmt(s syntax.Stmt) {
 	case *syntax.If:
 		f.ifStmt(s)
 	case *syntax.Jump:
-		f.Jump(f.end)
+		f.jump(s)
+	case *syntax.Loop:
+		f.loopStmt(s)
+	case *syntax.For:
+		f.forStmt(s)
 	default:
 		bug("statement %T", s)
 	}
@@ -77,45 +98,64 @@ func (f *fn) ifStmt(s *syntax.If) {
 	f.branch(s.Cond, func() { f.block(s.Then) }, els)
 }
 
-// branch lowers both sides of a condition and joins scalar variables by block parameters.
+// branch lowers both sides of a condition.
 func (f *fn) branch(cond syntax.Expr, then, els func()) {
-	yes, no, join := f.Block(), f.Block(), f.Block()
+	f.choose(cond, func() *ir.Value { then(); return nil }, func() *ir.Value { els(); return nil })
+}
+
+// choose lowers both sides of a condition and joins scalar variables by block parameters; so it does with the values
+// of the sides, if they have any.
+func (f *fn) choose(cond syntax.Expr, then, els func() *ir.Value) *ir.Value {
+	yes, no := f.Block(), f.Block()
 	cache := f.cache.save() // what the condition finds is known on its true side only
 	f.cond(cond, yes, no)
-	before := f.copyVars()
+	return f.join(yes, no, cache, then, els)
+}
+
+// join lowers what follows a condition that has led to yes or no.
+func (f *fn) join(yes, no *ir.Block, cache []cachedKey, then, els func() *ir.Value) *ir.Value {
+	join := f.Block()
+	before, fresh := f.copyVars(), len(f.fresh)
 
 	f.SetBlock(yes)
-	then()
+	yesValue := then()
 	yesEnd, yesVars := f.Current(), f.vars
 	yesOpen := !f.Ended()
 
-	f.vars = before
+	f.vars, f.fresh = before, f.fresh[:fresh]
 	f.cache.restore(cache)
 	before = f.copyVars()
 	f.SetBlock(no)
-	els()
+	noValue := els()
 	noEnd, noVars := f.Current(), f.vars
 	noOpen := !f.Ended()
+	f.fresh = f.fresh[:fresh]
 	f.cache.restore(cache)
 
 	var yesArgs, noArgs []*ir.Value
-	f.vars = before
-	for _, v := range f.sortedVars(before) {
-		a, b := yesVars[v], noVars[v]
+	meet := func(a, b *ir.Value) *ir.Value {
 		switch {
 		case a == b || !noOpen:
-			f.vars[v] = a
+			return a
 		case !yesOpen:
-			f.vars[v] = b
-		default:
-			class := a.Class
-			if b.Class != class {
-				class = ir.Scalar
-			}
-			p := f.Param(join, class)
-			yesArgs, noArgs = append(yesArgs, a), append(noArgs, b)
-			f.vars[v] = p
+			return b
 		}
+		if a.Class != b.Class { // only one of them is a pointer that the kernel tracks
+			f.SetBlock(yesEnd)
+			a = f.number(a)
+			f.SetBlock(noEnd)
+			b = f.number(b)
+		}
+		yesArgs, noArgs = append(yesArgs, a), append(noArgs, b)
+		return f.Param(join, a.Class)
+	}
+	f.vars = before
+	for _, v := range f.sortedVars(before) {
+		f.vars[v] = meet(yesVars[v], noVars[v])
+	}
+	var value *ir.Value
+	if yesValue != nil && noValue != nil {
+		value = meet(yesValue, noValue)
 	}
 	if yesOpen {
 		f.SetBlock(yesEnd)
@@ -129,6 +169,7 @@ func (f *fn) branch(cond syntax.Expr, then, els func()) {
 	if !yesOpen && !noOpen {
 		f.Jump(f.end) // unreachable; the block must still end
 	}
+	return value
 }
 
 func (f *fn) copyVars() map[*check.Local]*ir.Value {
@@ -145,11 +186,7 @@ func (f *fn) sortedVars(vars map[*check.Local]*ir.Value) []*check.Local {
 	for v := range vars {
 		out = append(out, v)
 	}
-	for i := 1; i < len(out); i++ {
-		for j := i; j > 0 && out[j].Decl.Start < out[j-1].Decl.Start; j-- {
-			out[j], out[j-1] = out[j-1], out[j]
-		}
-	}
+	slices.SortFunc(out, func(a, b *check.Local) int { return a.ID - b.ID })
 	return out
 }
 
@@ -205,16 +242,15 @@ func (f *fn) let(s *syntax.Let) {
 		if l.Type.Scalar() {
 			f.setVariable(l, f.Const(0))
 		} else {
-			p := f.local(l)
-			f.Zero(p, 0, l.Type.Memory())
+			f.Zero(f.local(l), 0, l.Type.Memory())
 		}
 		return
 	}
 	f.setLocal(l, s.Value)
 }
 
-// keepInMemory finds the scalar variables that ++ or -- changes inside an operand that may not be evaluated (of &&, ||
-// and ?:). Such a variable has no single value where the paths meet again, so it lives in a slot.
+// keepInMemory finds the scalar variables that change inside an operand that may not be evaluated (of && and ||).
+// Such a variable has no single value where the paths meet again, so it lives in a slot.
 func (f *fn) keepInMemory(p *syntax.Probe) {
 	f.kept = map[*check.Local]bool{}
 	maybe := func(e syntax.Expr) {
@@ -222,10 +258,21 @@ func (f *fn) keepInMemory(p *syntax.Probe) {
 			return
 		}
 		syntax.Walk(e, func(n syntax.Node) bool {
-			if u, ok := n.(*syntax.Unary); ok && (u.Op == "++" || u.Op == "--") {
-				if v, ok := u.X.(*syntax.Var); ok {
-					f.kept[f.info.Locals[v]] = true
+			var target syntax.Expr
+			switch n := n.(type) {
+			case *syntax.Unary:
+				if n.Op == "++" || n.Op == "--" {
+					target = n.X
 				}
+			case *syntax.Assign:
+				target = n.Target
+			case *syntax.Let:
+				target = n.Name
+			case *syntax.For:
+				target = n.Var
+			}
+			if v, ok := target.(*syntax.Var); ok {
+				f.kept[f.info.Locals[v]] = true
 			}
 			return true
 		})
@@ -236,9 +283,6 @@ func (f *fn) keepInMemory(p *syntax.Probe) {
 			if n.Op == "&&" || n.Op == "||" {
 				maybe(n.R)
 			}
-		case *syntax.Ternary:
-			maybe(n.Then)
-			maybe(n.Else)
 		}
 		return true
 	})
@@ -256,9 +300,15 @@ func (f *fn) variable(l *check.Local) *ir.Value {
 }
 
 func (f *fn) setVariable(l *check.Local, v *ir.Value) {
+	if l.Declared && l.Type.Kind == types.Int && l.Type.Size < 8 {
+		v = f.Ext(v, l.Type.Size, l.Type.Signed)
+	}
 	if f.kept[l] {
-		f.Store(f.local(l), 0, 8, v)
+		f.Store(f.local(l), 0, 8, f.number(v))
 		return
+	}
+	if f.vars[l] == nil {
+		f.fresh = append(f.fresh, l)
 	}
 	f.vars[l] = v
 }
@@ -311,7 +361,7 @@ func (f *fn) assign(s *syntax.Assign) {
 			return
 		}
 		old := f.variable(l)
-		f.setVariable(l, f.compound(s, old, f.scalar(s.Value), l.Type))
+		f.setVariable(l, f.compound(s, f.number(old), f.scaled(f.scalar(s.Value), l.Type), l.Type))
 	case *syntax.Map:
 		f.assignMap(target, s)
 	default:
@@ -330,7 +380,7 @@ func (f *fn) assignMap(target *syntax.Map, s *syntax.Assign) {
 		return
 	}
 	op := s.Op[:len(s.Op)-1]
-	x := f.scalar(s.Value)
+	x := f.scaled(f.scalar(s.Value), m.Value)
 	switch op {
 	case "+":
 		f.addTo(m, target, x, false)
@@ -358,20 +408,19 @@ func (f *fn) compound(s *syntax.Assign, old, x *ir.Value, t *types.Type) *ir.Val
 
 // increment is ++ and --; wanted tells whether its value is used.
 func (f *fn) increment(e *syntax.Unary, wanted bool) *ir.Value {
-	step := f.Const(1)
+	step := f.Const(pointerStep(f.info.Type(e.X)))
 	if e.Op == "--" {
-		step = f.Const(-1)
+		step = f.Const(-step.Imm)
 	}
 	switch x := e.X.(type) {
 	case *syntax.Var:
 		l := f.info.Locals[x]
 		old := f.variable(l)
-		v := f.Bin(ir.OpAdd, old, step)
-		f.setVariable(l, v)
+		f.setVariable(l, f.Bin(ir.OpAdd, f.number(old), step))
 		if e.Postfix {
 			return old
 		}
-		return v
+		return f.variable(l)
 	case *syntax.Map:
 		old := f.addTo(f.l.maps[f.info.Maps[x]], x, step, wanted)
 		if !wanted || e.Postfix {

@@ -137,7 +137,7 @@ func dce(p *ir.Program, f *ir.Func) bool {
 		}
 		need(b.Term.Cond)
 		for _, v := range b.Insts {
-			if e := v.Effect(); e != ir.Pure && e != ir.Read {
+			if e := v.Effect(); e != ir.Pure && e != ir.Read && v.Op != ir.OpForget {
 				need(v)
 			}
 		}

@@ -37,6 +37,7 @@ type checker struct {
 	info   *Info
 	scope  *scope
 	labels map[string]*types.Type // names inside the conditions of an sli
+	loops  int                    // around the statement
 	locals map[localKey]*Local
 }
 
@@ -342,7 +343,7 @@ func (c *checker) walk() {
 func (c *checker) walkClause(cl *Clause) {
 	c.clause, c.target, c.info = cl, cl.Targets[0], newInfo()
 	cl.Info = c.info
-	c.scope = nil
+	c.scope, c.loops = nil, 0
 	if cl.Probe.Pred != nil {
 		c.condition(cl.Probe.Pred)
 	}

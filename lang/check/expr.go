@@ -60,36 +60,21 @@ func (c *checker) exprType(e syntax.Expr) *types.Type {
 	case *syntax.Cast:
 		return c.cast(e)
 	case *syntax.Tuple:
-		if len(e.Elems) == 0 {
-			c.notYet(e, "empty tuples are")
-			return types.Bad
-		}
-		elems := make([]*types.Type, len(e.Elems))
-		for i, x := range e.Elems {
-			elems[i] = c.value(x)
-			if elems[i].Kind == types.Invalid {
-				return types.Bad
-			}
-		}
-		return types.TupleOf(elems...)
+		return c.tuple(e)
 	case *syntax.Percent:
 		c.errorf(e, "percent literals are only allowed in objectives and properties")
 	case *syntax.Index:
-		c.expr(e.X)
-		for _, k := range e.Keys {
-			c.expr(k)
-		}
-		c.notYet(e, "indexing arrays and strings is")
+		return c.index(e)
 	case *syntax.TypeExpr:
-		c.notYet(e, e.Keyword+" is")
+		return c.typeExpr(e)
 	case *syntax.Comptime:
-		c.notYet(e, "comptime is")
+		return c.comptime(e)
 	case *syntax.Record:
-		c.notYet(e, "records are")
+		return c.record(e)
 	case syntax.IfExpr:
-		c.notYet(e.If, "if expressions are")
+		return c.ifValue(e.If)
 	case syntax.BlockExpr:
-		c.notYet(e.Block, "block expressions are")
+		return c.blockValue(e.Block)
 	}
 	return types.Bad
 }
@@ -206,6 +191,7 @@ func (c *checker) positional(e *syntax.Positional) *types.Type {
 
 func (c *checker) field(e *syntax.Field) *types.Type {
 	t := c.expr(e.X)
+	owner := t
 	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct {
 		t = t.Elem
 	}
@@ -213,6 +199,14 @@ func (c *checker) field(e *syntax.Field) *types.Type {
 	case types.Invalid:
 		return t
 	case types.Tuple:
+		if t.Names != nil {
+			if i := t.Element(e.Name.Text); i >= 0 {
+				return t.Elems[i]
+			}
+			d := c.errorf(e.Name, "unknown field '%s' of the record", e.Name.Text)
+			suggest(d, e.Name.Text, t.Names)
+			return types.Bad
+		}
 		n, err := strconv.Atoi(e.Name.Text)
 		if err != nil || n >= len(t.Elems) {
 			c.errorf(e.Name, "invalid tuple field '%s': the tuple has %d fields", e.Name.Text, len(t.Elems))
@@ -222,10 +216,10 @@ func (c *checker) field(e *syntax.Field) *types.Type {
 	case types.Struct:
 		f, ok := t.Field(e.Name.Text)
 		if !ok {
-			c.unknownField(e, t)
+			c.unknownField(e.Name, t)
 			return types.Bad
 		}
-		return c.fieldType(f)
+		return c.through(owner, c.fieldType(f))
 	}
 	c.errorf(e, "cannot access field '%s' of type '%s'", e.Name.Text, t)
 	return types.Bad
@@ -243,17 +237,17 @@ func (c *checker) fieldType(f types.Field) *types.Type {
 	return types.StringOf(t.Len)
 }
 
-func (c *checker) unknownField(e *syntax.Field, t *types.Type) {
+func (c *checker) unknownField(name *syntax.Name, t *types.Type) {
 	var names []string
 	for _, f := range t.Layout.Fields() {
 		names = append(names, f.Name)
 	}
 	owner := t.String()
-	if c.target.Args == t {
+	if c.target != nil && c.target.Args == t {
 		owner = c.target.Name
 	}
-	d := c.errorf(e.Name, "unknown field '%s' of %s", e.Name.Text, owner)
-	suggest(d, e.Name.Text, names)
+	d := c.errorf(name, "unknown field '%s' of %s", name.Text, owner)
+	suggest(d, name.Text, names)
 	list := "fields: " + strings.Join(names, ", ")
 	if len(names) > 24 {
 		list = "fields: " + strings.Join(names[:24], ", ") + ", …"

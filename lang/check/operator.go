@@ -1,8 +1,6 @@
 package check
 
 import (
-	"strings"
-
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -26,14 +24,26 @@ func (c *checker) unary(e *syntax.Unary) *types.Type {
 	switch e.Op {
 	case "++", "--":
 		t := c.readTarget(e.X)
-		if t.Kind != types.Invalid && t.Kind != types.Int {
+		if t.Kind != types.Invalid && t.Kind != types.Int && t.Kind != types.Pointer {
 			c.errorf(e, "operator '%s' wants an integer, got '%s'", e.Op, t)
 			return types.Bad
 		}
 		return t
-	case "&", "*":
+	case "&":
 		c.expr(e.X)
 		c.notYet(e, "the operator "+e.Op+" is")
+		return types.Bad
+	case "*":
+		t := c.expr(e.X)
+		switch {
+		case t.Kind == types.Invalid:
+		case t.Kind != types.Pointer:
+			c.errorf(e, "cannot dereference a value of type '%s'", t)
+		case t.Elem.Size == 0:
+			c.errorf(e, "cannot dereference a pointer to '%s'", t.Elem)
+		default:
+			return c.through(t, t.Elem)
+		}
 		return types.Bad
 	}
 	t := c.expr(e.X)
@@ -107,8 +117,7 @@ func (c *checker) binary(e *syntax.Binary) *types.Type {
 		return c.compare(e, l, r)
 	}
 	if l.Kind == types.Pointer || r.Kind == types.Pointer {
-		c.notYet(e, "arithmetic on pointers is")
-		return types.Bad
+		return c.pointerArith(e, l, r)
 	}
 	if !l.Integer() || !r.Integer() {
 		c.errorf(e, "operator '%s' wants integers, got '%s' and '%s'", e.Op, l, r)
@@ -117,6 +126,28 @@ func (c *checker) binary(e *syntax.Binary) *types.Type {
 	t := c.arith(e.Op, l, r, e.L, e.R)
 	c.foldArith(e, t.Signed)
 	return t
+}
+
+// pointerArith types pointer + n, pointer - n and the distance of two pointers.
+func (c *checker) pointerArith(e *syntax.Binary, l, r *types.Type) *types.Type {
+	switch {
+	case e.Op == "+" && l.Kind == types.Pointer && r.Integer(), e.Op == "-" && l.Kind == types.Pointer && r.Integer():
+		return l
+	case e.Op == "+" && l.Integer() && r.Kind == types.Pointer:
+		return r
+	case e.Op == "-" && l.Kind == types.Pointer && l.Equal(r):
+		return types.Int64
+	}
+	c.errorf(e, "operator '%s' does not work on '%s' and '%s'", e.Op, l, r)
+	return types.Bad
+}
+
+// through is the type of what is read through a pointer: pointers in user memory point into it.
+func (c *checker) through(p, t *types.Type) *types.Type {
+	if p.User && t.Kind == types.Pointer && !t.User {
+		t = types.PointerTo(t.Elem, true)
+	}
+	return charsAreText(t)
 }
 
 // foldArith folds what cannot go wrong; division by zero stays for run time.
@@ -204,6 +235,7 @@ func (c *checker) compare(e *syntax.Binary, l, r *types.Type) *types.Type {
 		}
 	case l.Kind == types.Pointer && r.Kind == types.Pointer, l.Kind == types.Pointer && r.Integer(), l.Integer() && r.Kind == types.Pointer:
 	case l.Kind == types.Stack && l.Equal(r) && !order:
+	case l.Kind == types.Array && l.Equal(r) && !order:
 	case l.Kind == types.Tuple && r.Kind == types.Tuple && !order:
 		if u, ok := types.Unify(l, r); !ok || u == nil {
 			c.errorf(e, "cannot compare '%s' with '%s'", l, r)
@@ -252,60 +284,5 @@ func (c *checker) ternary(e *syntax.Ternary) *types.Type {
 		a = c.expr(e.Then)
 	}
 	b := c.expr(e.Else)
-	if a.Kind == types.Invalid || b.Kind == types.Invalid {
-		return types.Bad
-	}
-	t, ok := types.Unify(normalize(a), normalize(b))
-	if !ok {
-		c.errorf(e, "ternary operator must return the same type: got '%s' and '%s'", a, b)
-		return types.Bad
-	}
-	return t
-}
-
-func (c *checker) cast(e *syntax.Cast) *types.Type {
-	t := c.expr(e.X)
-	size, signed, ok := castType(e.Type)
-	if !ok {
-		c.notYet(e.Type, "casts to '"+c.file.Source.Slice(e.Type.Span())+"' are")
-		return types.Bad
-	}
-	if t.Kind == types.Invalid {
-		return t
-	}
-	if !t.Scalar() {
-		c.errorf(e, "cannot cast from '%s' to '%s'", t, types.IntOf(size, signed))
-		return types.Bad
-	}
-	to := types.IntOf(size, signed)
-	c.fold(e, e.X, nil, func(x, _ int64) int64 {
-		shift := uint(64 - 8*size)
-		if signed {
-			return x << shift >> shift
-		}
-		return int64(uint64(x) << shift >> shift)
-	})
-	return to
-}
-
-// castType resolves the integer types of the language.
-func castType(t *syntax.TypeRef) (size int, signed, ok bool) {
-	if t.Keyword != "" || len(t.Suffix) > 0 || t.Typeof != nil {
-		return 0, false, false
-	}
-	name := strings.TrimSuffix(t.Name, "_t")
-	signed = !strings.HasPrefix(name, "u")
-	switch strings.TrimPrefix(name, "u") {
-	case "int8":
-		size = 1
-	case "int16":
-		size = 2
-	case "int32":
-		size = 4
-	case "int64":
-		size = 8
-	default:
-		return 0, false, false
-	}
-	return size, signed, true
+	return c.either(e, "ternary operator", a, b)
 }

@@ -71,11 +71,13 @@ func newInfo() *Info {
 
 // Local is a $variable.
 type Local struct {
-	Name string
-	Type *types.Type
-	Decl *syntax.Var
-	read bool
-	open bool // declared without a value: the first assignment gives the type
+	ID       int // in the order of their first sight
+	Name     string
+	Type     *types.Type
+	Decl     *syntax.Var
+	Declared bool // with a type, which is kept: integers are cut to its width
+	read     bool
+	open     bool // declared without a value: the first assignment gives the type
 }
 
 // SLIKind is what an sli records.

@@ -7,7 +7,7 @@ import (
 
 // block types the statements of a block in a scope of its own and returns the type of its result.
 func (c *checker) block(b *syntax.Block) *types.Type {
-	c.scope = &scope{up: c.scope, vars: map[string]*Local{}}
+	c.enter()
 	for _, s := range b.Stmts {
 		c.stmt(s)
 	}
@@ -15,6 +15,17 @@ func (c *checker) block(b *syntax.Block) *types.Type {
 	if b.Result != nil {
 		t = c.statementExpr(b.Result)
 	}
+	c.leave()
+	return t
+}
+
+// enter begins a scope.
+func (c *checker) enter() {
+	c.scope = &scope{up: c.scope, vars: map[string]*Local{}}
+}
+
+// leave ends a scope and reports what nobody read.
+func (c *checker) leave() {
 	if c.final {
 		for _, v := range c.scope.vars {
 			if !v.read {
@@ -23,7 +34,6 @@ func (c *checker) block(b *syntax.Block) *types.Type {
 		}
 	}
 	c.scope = c.scope.up
-	return t
 }
 
 func (c *checker) stmt(s syntax.Stmt) {
@@ -41,9 +51,9 @@ func (c *checker) stmt(s syntax.Stmt) {
 	case *syntax.Jump:
 		c.jump(s)
 	case *syntax.Loop:
-		c.notYet(s, s.Keyword+" loops are")
+		c.loop(s)
 	case *syntax.For:
-		c.notYet(s, "for loops are")
+		c.forLoop(s)
 	case syntax.ImportStmt:
 		c.notYet(s.Import, "imports are")
 	}
@@ -60,9 +70,13 @@ func (c *checker) ifStmt(s *syntax.If) {
 func (c *checker) jump(s *syntax.Jump) {
 	switch {
 	case s.Keyword != "return":
-		c.errorf(s, "%s outside a loop", s.Keyword)
+		if c.loops == 0 {
+			c.errorf(s, "%s outside a loop", s.Keyword)
+		}
 	case s.Value != nil:
-		c.notYet(s.Value, "return values in probes are")
+		if t := c.expr(s.Value); t.Kind != types.Invalid && !t.Integer() {
+			c.errorf(s.Value, "a probe returns an integer, got '%s'", t)
+		}
 	}
 }
 
@@ -175,6 +189,10 @@ func (c *checker) compound(s *syntax.Assign) {
 	if target.Kind == types.Invalid || value.Kind == types.Invalid {
 		return
 	}
+	moves := target.Kind == types.Pointer && value.Integer() && (s.Op == "+=" || s.Op == "-=")
+	if moves {
+		return
+	}
 	if !target.Integer() || !value.Integer() {
 		c.errorf(s, "operator '%s' wants integers, got '%s' and '%s'", s.Op, target, value)
 		return
@@ -248,7 +266,9 @@ func storable(t *types.Type) bool {
 			}
 		}
 		return true
-	case types.Struct, types.Array, types.Void:
+	case types.Array:
+		return t.Size > 0 && t.Elem.Kind != types.Invalid
+	case types.Struct, types.Void:
 		return false
 	}
 	return true
@@ -258,6 +278,9 @@ func storable(t *types.Type) bool {
 func normalize(t *types.Type) *types.Type {
 	switch t.Kind {
 	case types.Int:
+		if t.Enum != nil {
+			return &types.Type{Kind: types.Int, Size: 8, Signed: t.Signed, Name: t.Name, Enum: t.Enum}
+		}
 		return types.IntOf(8, t.Signed)
 	case types.String:
 		return types.StringOf((t.Size + 7) &^ 7)
@@ -266,22 +289,19 @@ func normalize(t *types.Type) *types.Type {
 		for i, e := range t.Elems {
 			elems[i] = normalize(e)
 		}
-		return types.TupleOf(elems...)
+		return &types.Type{Kind: types.Tuple, Names: t.Names, Elems: elems}
 	}
 	return t
 }
 
 // let declares a variable.
 func (c *checker) let(s *syntax.Let) {
-	if s.Type != nil {
-		c.notYet(s, "typed declarations are")
+	if !c.free(s.Name) {
 		return
 	}
-	for sc := c.scope; sc != nil; sc = sc.up {
-		if sc.vars[s.Name.Text] != nil {
-			c.errorf(s.Name, "variable '$%s' was already declared. Variable shadowing is not allowed", s.Name.Text)
-			return
-		}
+	if s.Type != nil {
+		c.letTyped(s)
+		return
 	}
 	if s.Value == nil {
 		c.declareLocal(s.Name, types.Bad).open = true
@@ -299,7 +319,7 @@ func (c *checker) declareLocal(n *syntax.Var, t *types.Type) *Local {
 	key := localKey{c.clause, n}
 	l := c.locals[key]
 	if l == nil {
-		l = &Local{Name: n.Text, Type: normalize(t), Decl: n}
+		l = &Local{ID: len(c.locals), Name: n.Text, Type: normalize(t), Decl: n}
 		c.locals[key] = l
 		c.changed = true
 	}
@@ -307,6 +327,45 @@ func (c *checker) declareLocal(n *syntax.Var, t *types.Type) *Local {
 	c.info.Locals[n] = l
 	c.growLocal(l, n, t)
 	return l
+}
+
+// letTyped declares a variable of a type that the script gives.
+func (c *checker) letTyped(s *syntax.Let) {
+	t := c.typeOf(s.Type)
+	value := types.Bad
+	if s.Value != nil {
+		value = c.expr(s.Value)
+	}
+	fixed := true
+	switch {
+	case t.Kind == types.String && t.Size == 0:
+		t, fixed = types.StringOf(8), false
+	case t.Kind != types.Invalid && !storable(t):
+		c.errorf(s.Type, "a variable cannot have the type '%s'", t)
+		t = types.Bad
+	case t.Kind == types.Tuple:
+		fixed = false
+	}
+	l := c.declareLocal(s.Name, types.Bad)
+	if l.Type.Kind == types.Invalid && t.Kind != types.Invalid {
+		l.Type, l.Declared, c.changed = t, fixed, true
+		if t.Kind == types.String {
+			l.Type = types.StringOf((t.Size + 7) &^ 7)
+		}
+	}
+	if s.Value != nil {
+		c.keepIn(l, s.Value, value)
+	}
+}
+
+// keepIn checks that a variable can take the value of an expression.
+func (c *checker) keepIn(l *Local, e syntax.Expr, t *types.Type) {
+	if v, ok := c.info.Consts[e]; ok && l.Declared && l.Type.Kind == types.Int && t.Kind == types.Int && c.final &&
+		(truncate(v, l.Type) != v || v < 0 && l.Type.Signed != t.Signed) {
+		c.errorf(e, "type mismatch for $%s: the value %d does not fit into '%s'", l.Name, v, l.Type)
+		return
+	}
+	c.growLocal(l, e, t)
 }
 
 func (c *checker) growLocal(l *Local, at syntax.Node, t *types.Type) {
@@ -318,6 +377,10 @@ func (c *checker) growLocal(l *Local, at syntax.Node, t *types.Type) {
 		return
 	}
 	u, ok := types.Unify(l.Type, normalize(t))
+	if ok && l.Declared {
+		ok = u.Kind == l.Type.Kind && (l.Type.Kind != types.Array || u.Equal(l.Type))
+		u = l.Type
+	}
 	if !ok {
 		c.errorf(at, "type mismatch for $%s: trying to assign value of type '%s' when variable already contains a value of type '%s'", l.Name, t, l.Type)
 		return
@@ -347,5 +410,9 @@ func (c *checker) assignVar(n *syntax.Var, at syntax.Node, t *types.Type) {
 		return
 	}
 	c.info.Locals[n] = l
+	if s, ok := at.(*syntax.Assign); ok && l.Declared {
+		c.keepIn(l, s.Value, t)
+		return
+	}
 	c.growLocal(l, at, t)
 }

@@ -8,6 +8,7 @@ package types
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -35,15 +36,29 @@ type Type struct {
 	Kind   Kind
 	Size   int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Struct or Array all of it
 	Signed bool
-	Elem   *Type   // Pointer, Array
-	Len    int     // Array
-	Elems  []*Type // Tuple
-	Name   string  // Struct, Enum-typed Int
-	Layout Layout  // Struct
-	User   bool    // Pointer (and its pointee) or Stack: lives in user space
-	Mode   string  // Stack: how it is printed; Len is how many frames are kept
-	Agg    *Agg    // Aggregate
+	Elem   *Type    // Pointer, Array
+	Len    int      // Array
+	Elems  []*Type  // Tuple
+	Names  []string // Tuple: the fields' names of a record, nil otherwise
+	Name   string   // Struct, Enum-typed Int
+	Enum   Enum     // Int: what its values are called, nil otherwise
+	Layout Layout   // Struct
+	User   bool     // Pointer (and its pointee) or Stack: lives in user space
+	Mode   string   // Stack: how it is printed; Len is how many frames are kept
+	Agg    *Agg     // Aggregate
 }
+
+// Enum gives the names of an enum's values; it may look them up late.
+type Enum interface {
+	// Lookup returns the name of a value, "" when it has none.
+	Lookup(v int64) string
+}
+
+// Enumerators is an Enum known in full.
+type Enumerators map[int64]string
+
+// Lookup implements Enum.
+func (e Enumerators) Lookup(v int64) string { return e[v] }
 
 // Layout gives the fields of a struct; it may look them up late.
 type Layout interface {
@@ -148,6 +163,29 @@ func StringOf(capacity int) *Type { return &Type{Kind: String, Size: capacity} }
 // TupleOf is a tuple.
 func TupleOf(elems ...*Type) *Type { return &Type{Kind: Tuple, Elems: elems} }
 
+// RecordOf is a tuple whose elements have names.
+func RecordOf(names []string, elems []*Type) *Type {
+	return &Type{Kind: Tuple, Names: names, Elems: elems}
+}
+
+// ArrayOf is an array of n elements, which lie as close as in C.
+func ArrayOf(elem *Type, n int) *Type {
+	return &Type{Kind: Array, Elem: elem, Len: n, Size: n * elem.Size}
+}
+
+// Element returns the position of a record's field, -1 without one.
+func (t *Type) Element(name string) int {
+	for i, n := range t.Names {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// Char tells whether the type is what C keeps text in.
+func (t *Type) Char() bool { return t.Kind == Int && t.Size == 1 && t.Enum == nil }
+
 // PointerTo is a pointer into kernel or user memory.
 func PointerTo(elem *Type, user bool) *Type {
 	return &Type{Kind: Pointer, Size: 8, Elem: elem, User: user}
@@ -184,7 +222,7 @@ func (t *Type) Memory() int {
 		for _, e := range t.Elems {
 			n += e.Memory()
 		}
-		return n
+		return max(n, 8) // the kernel has no values of no bytes
 	case Aggregate:
 		return 8 * t.Agg.Words
 	case Void, Invalid:
@@ -215,6 +253,7 @@ func (t *Type) Equal(o *Type) bool {
 				return false
 			}
 		}
+		return slices.Equal(t.Names, o.Names)
 	case Struct:
 		return t.Name == o.Name && t.Size == o.Size
 	case Pointer:
@@ -249,16 +288,22 @@ func Unify(a, b *Type) (t *Type, ok bool) {
 		}
 		return b, true
 	case a.Kind == Tuple:
-		if len(a.Elems) != len(b.Elems) {
+		if len(a.Elems) != len(b.Elems) || (a.Names == nil) != (b.Names == nil) {
 			return nil, false
 		}
 		out := make([]*Type, len(a.Elems))
 		for i := range a.Elems {
-			if out[i], ok = Unify(a.Elems[i], b.Elems[i]); !ok {
+			j := i
+			if a.Names != nil {
+				if j = b.Element(a.Names[i]); j < 0 {
+					return nil, false
+				}
+			}
+			if out[i], ok = Unify(a.Elems[i], b.Elems[j]); !ok {
 				return nil, false
 			}
 		}
-		return TupleOf(out...), true
+		return &Type{Kind: Tuple, Names: a.Names, Elems: out}, true
 	case a.Equal(b):
 		return a, true
 	case a.Kind == Pointer:
@@ -270,6 +315,11 @@ func Unify(a, b *Type) (t *Type, ok bool) {
 // promote is the integer promotion: the larger width; with different signs int64.
 func promote(a, b *Type) *Type {
 	switch {
+	case a.Name == b.Name && a.Enum != nil:
+		if a.Size >= b.Size {
+			return a
+		}
+		return b
 	case a.Signed == b.Signed:
 		return IntOf(max(a.Size, b.Size), a.Signed)
 	default:
@@ -302,6 +352,9 @@ func (t *Type) String() string {
 		names := make([]string, len(t.Elems))
 		for i, e := range t.Elems {
 			names[i] = e.String()
+			if t.Names != nil {
+				names[i] = t.Names[i] + "=" + names[i]
+			}
 		}
 		return "(" + strings.Join(names, ",") + ")"
 	case Struct:

@@ -35,6 +35,9 @@ func (v Values) AppendText(dst []byte, t *types.Type, raw []byte) []byte {
 	case types.Void, types.Invalid:
 		return append(dst, "null"...)
 	case types.Tuple:
+		if t.Names != nil {
+			return v.appendRecord(dst, t, raw)
+		}
 		dst = append(dst, '(')
 		dst = v.appendElems(dst, t, raw)
 		return append(dst, ')')
@@ -57,6 +60,11 @@ func (v Values) AppendText(dst []byte, t *types.Type, raw []byte) []byte {
 	case types.Bool:
 		return strconv.AppendBool(dst, agg.Number(raw) != 0)
 	case types.Int:
+		if t.Enum != nil {
+			if name := t.Enum.Lookup(int64(agg.Number(raw))); name != "" {
+				return append(dst, name...)
+			}
+		}
 		return appendInt(dst, agg.Number(raw), t.Signed)
 	case types.Pointer:
 		return strconv.AppendUint(append(dst, "0x"...), agg.Number(raw), 16)
@@ -79,6 +87,9 @@ func (v Values) AppendText(dst []byte, t *types.Type, raw []byte) []byte {
 func (v Values) AppendKey(dst []byte, t *types.Type, raw []byte) []byte {
 	switch t.Kind {
 	case types.Tuple:
+		if t.Names != nil {
+			return v.AppendText(dst, t, raw)
+		}
 		return v.appendElems(dst, t, raw)
 	case types.Stack:
 		return v.appendStack(dst, t, raw, 4)
@@ -103,6 +114,21 @@ func (v Values) appendElems(dst []byte, t *types.Type, raw []byte) []byte {
 		raw = raw[n:]
 	}
 	return dst
+}
+
+// appendRecord appends a record as a struct is printed.
+func (v Values) appendRecord(dst []byte, t *types.Type, raw []byte) []byte {
+	dst = append(dst, "{ "...)
+	for i, e := range t.Elems {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		n := min(e.Memory(), len(raw))
+		dst = append(append(append(dst, '.'), t.Names[i]...), " = "...)
+		dst = v.AppendText(dst, e, raw[:n])
+		raw = raw[n:]
+	}
+	return append(dst, " }"...)
 }
 
 func (v Values) appendStruct(dst []byte, t *types.Type, raw []byte) []byte {
@@ -219,6 +245,9 @@ func (v Values) AppendJSON(dst []byte, t *types.Type, raw []byte) []byte {
 	case types.Void, types.Invalid:
 		return append(dst, "null"...)
 	case types.Tuple:
+		if t.Names != nil {
+			return v.recordJSON(dst, t, raw)
+		}
 		dst = append(dst, '[')
 		for i, e := range t.Elems {
 			if i > 0 {
@@ -272,6 +301,20 @@ func (v Values) AppendJSON(dst []byte, t *types.Type, raw []byte) []byte {
 		return append(dst, '"')
 	}
 	return append(dst, "null"...)
+}
+
+func (v Values) recordJSON(dst []byte, t *types.Type, raw []byte) []byte {
+	dst = append(dst, '{')
+	for i, e := range t.Elems {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		n := min(e.Memory(), len(raw))
+		dst = append(appendQuoted(dst, t.Names[i]), ": "...)
+		dst = v.AppendJSON(dst, e, raw[:n])
+		raw = raw[n:]
+	}
+	return append(dst, '}')
 }
 
 func (v Values) structJSON(dst []byte, t *types.Type, raw []byte) []byte {

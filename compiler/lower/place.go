@@ -1,0 +1,274 @@
+package lower
+
+import (
+	"strconv"
+
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// space says what the base of a place is.
+type space uint8
+
+const (
+	inMemory space = iota // a pointer into a slot, a map's value or the context
+	inKernel              // an address
+	inUser                // an address
+	inBTF                 // a pointer that the kernel knows the type of: loads need no helper
+)
+
+// place is where a value lies: off bytes after p. Packed values lie as C has them, the others take 8 bytes.
+type place struct {
+	p      *ir.Value
+	off    int
+	space  space
+	packed bool
+}
+
+// at is a place further on.
+func (pl place) at(off int, packed bool) place {
+	pl.off += off
+	pl.packed = packed
+	return pl
+}
+
+// pointee is where a pointer points.
+func (f *fn) pointee(v *ir.Value, t *types.Type) place {
+	pl := place{p: v, packed: true, space: inKernel}
+	switch {
+	case v.Class == ir.BTFPtr:
+		pl.space = inBTF
+	case t.User:
+		pl.space = inUser
+	}
+	return pl
+}
+
+// placeOf finds where the value of an expression lies; what lies nowhere is built in memory. fld describes it when it
+// is a field of a struct.
+func (f *fn) placeOf(e syntax.Expr) (pl place, fld types.Field) {
+	switch e := e.(type) {
+	case *syntax.Field:
+		return f.fieldPlace(e)
+	case *syntax.Index:
+		return f.indexPlace(e, nil), fld
+	case *syntax.Unary:
+		if e.Op == "*" {
+			return f.pointee(f.scalar(e.X), f.info.Type(e.X)), fld
+		}
+	}
+	return place{p: f.memory(e, f.info.Type(e), true)}, fld
+}
+
+func (f *fn) fieldPlace(e *syntax.Field) (place, types.Field) {
+	if f.isArgs(e.X) {
+		return f.recordField(e)
+	}
+	xt := f.info.Type(e.X)
+	if xt.Kind == types.Tuple {
+		pl, _ := f.placeOf(e.X)
+		return pl.at(elementOffset(xt, e.Name.Text), false), types.Field{}
+	}
+	st, base := xt, place{}
+	if xt.Kind == types.Pointer {
+		st, base = xt.Elem, f.pointee(f.scalar(e.X), xt)
+	} else {
+		base, _ = f.placeOf(e.X)
+	}
+	fld, ok := st.Field(e.Name.Text)
+	if !ok {
+		bug("field %s of %s", e.Name.Text, st)
+	}
+	return base.at(fld.Offset, true), fld
+}
+
+// recordField is a field of a tracepoint's record that is not a scalar.
+func (f *fn) recordField(e *syntax.Field) (place, types.Field) {
+	t := f.target()
+	fld, _ := t.Args.Field(e.Name.Text)
+	switch {
+	case t.Form != types.RecordArgs:
+		bug("argument of form %d that is not a scalar", t.Form)
+	case fld.DataLoc:
+		return place{p: f.Index(f.Ctx(), f.Mask(f.Load(f.Ctx(), fld.Offset, 4, false), 0xffff), 1), packed: true}, fld
+	}
+	return place{p: f.Ctx(), off: fld.Offset, packed: true}, fld
+}
+
+// elementOffset is where a tuple's field lies.
+func elementOffset(t *types.Type, name string) int {
+	n, err := strconv.Atoi(name)
+	if t.Names != nil {
+		n, err = t.Element(name), nil
+	}
+	if err != nil || n < 0 {
+		bug("tuple field %s", name)
+	}
+	off := 0
+	for _, e := range t.Elems[:n] {
+		off += e.Memory()
+	}
+	return off
+}
+
+// indexPlace is x[i]; the index may have been evaluated. One out of bounds is that of the last element.
+func (f *fn) indexPlace(e *syntax.Index, i *ir.Value) place {
+	xt := f.info.Type(e.X)
+	n, constant := f.info.Consts[e.Keys[0]]
+	if xt.Kind == types.Tuple {
+		pl, _ := f.placeOf(e.X)
+		return pl.at(elementOffset(xt, strconv.FormatInt(n, 10)), false)
+	}
+	size := elementSize(xt)
+	var base place
+	if xt.Kind == types.Pointer {
+		base = f.pointee(f.scalar(e.X), xt)
+	} else {
+		base, _ = f.placeOf(e.X)
+	}
+	if constant {
+		return base.at(int(n)*size, true)
+	}
+	if i == nil {
+		i = f.scalar(e.Keys[0])
+	}
+	if base.space == inMemory {
+		bound := xt.Len
+		if xt.Kind == types.String {
+			bound = xt.Size
+		}
+		return place{p: f.Index(base.p, f.Bound(i, int64(bound-1)), int64(size)), off: base.off, packed: true}
+	}
+	base.p = f.Bin(ir.OpAdd, f.number(base.p), f.Bin(ir.OpMul, i, f.Const(int64(size))))
+	if base.space == inBTF {
+		base.space = inKernel
+	}
+	base.packed = true
+	return base
+}
+
+func elementSize(t *types.Type) int {
+	if t.Kind == types.String {
+		return 1
+	}
+	return t.Elem.Size
+}
+
+// indexScalar reads x[i]; what is out of bounds is 0.
+func (f *fn) indexScalar(e *syntax.Index) *ir.Value {
+	t := f.info.Type(e)
+	xt := f.info.Type(e.X)
+	limit := xt.Len
+	if xt.Kind == types.String {
+		limit = xt.Size
+	}
+	if f.isConst(e.Keys[0]) || xt.Kind == types.Pointer || xt.Kind == types.Tuple || limit == 0 {
+		return f.loadPlace(f.indexPlace(e, nil), t, types.Field{})
+	}
+	i := f.scalar(e.Keys[0])
+	inside, outside, join := f.Block(), f.Block(), f.Block(ir.Scalar)
+	f.If(f.Bin(ir.OpULt, i, f.Const(int64(limit))), inside, outside)
+	f.SetBlock(inside)
+	f.Jump(join, f.number(f.loadPlace(f.indexPlace(e, i), t, types.Field{})))
+	f.SetBlock(outside)
+	f.Jump(join, f.Const(0))
+	f.SetBlock(join)
+	return join.Params[0]
+}
+
+func (f *fn) isConst(e syntax.Expr) bool {
+	_, ok := f.info.Consts[e]
+	return ok
+}
+
+// loadPlace reads a scalar.
+func (f *fn) loadPlace(pl place, t *types.Type, fld types.Field) *ir.Value {
+	size, signed := 8, false
+	if pl.packed {
+		size, signed = scalarSize(t)
+	}
+	if fld.BitSize > 0 {
+		return f.bitField(f.loadWord(pl, fieldWord(fld, size), false, nil), fld, signed)
+	}
+	return f.loadWord(pl, size, signed, t)
+}
+
+func (f *fn) loadWord(pl place, size int, signed bool, t *types.Type) *ir.Value {
+	switch pl.space {
+	case inMemory:
+		return f.Load(pl.p, pl.off, size, signed)
+	case inBTF:
+		if t != nil && t.Kind == types.Pointer && !t.User && t.Elem.Kind == types.Struct {
+			return f.LoadBTF(pl.p, pl.off)
+		}
+		return f.Load(pl.p, pl.off, size, signed)
+	}
+	return f.readAt(f.AddImm(pl.p, int64(pl.off)), size, signed, pl.space == inKernel)
+}
+
+// fieldWord is how many bytes hold a bit field: of a packed one more than its type has.
+func fieldWord(fld types.Field, size int) int {
+	for fld.BitOff+fld.BitSize > 8*size && size < 8 {
+		size *= 2
+	}
+	return size
+}
+
+// bitField cuts a bit field out of its word.
+func (f *fn) bitField(v *ir.Value, fld types.Field, signed bool) *ir.Value {
+	v = f.Bin(ir.OpShl, v, f.Const(int64(64-fld.BitOff-fld.BitSize)))
+	op := ir.OpShr
+	if signed {
+		op = ir.OpSar
+	}
+	return f.Bin(op, v, f.Const(int64(64-fld.BitSize)))
+}
+
+// address is a place as the address of a read.
+func (f *fn) address(pl place) *ir.Value {
+	if pl.space == inMemory {
+		if pl.off == 0 {
+			return pl.p
+		}
+		return f.Offset(pl.p, int64(pl.off))
+	}
+	return f.AddImm(pl.p, int64(pl.off))
+}
+
+// copyPlace copies a value that is not a scalar to p+off, laid out as t.
+func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad bool) {
+	if pl.space == inMemory && !pl.packed {
+		src := pl.p
+		if pl.off != 0 {
+			src = f.Offset(pl.p, int64(pl.off))
+		}
+		f.convert(p, off, t, src, from)
+		return
+	}
+	if from.Kind == types.String {
+		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
+			f.readString(f.address(pl), f.Const(int64(t.Size)), t, p, off, pad, pl.space != inUser)
+		})
+		return
+	}
+	if rest := from.Memory(); rest != from.Size {
+		f.Zero(p, off+rest-8, 8)
+	}
+	dst := p
+	if off != 0 {
+		dst = f.Offset(p, int64(off))
+	}
+	f.Read(dst, f.address(pl), from.Size, pl.space != inUser)
+}
+
+// number makes a plain number of a pointer that the kernel tracks: only its bytes go through memory.
+func (f *fn) number(v *ir.Value) *ir.Value {
+	if v.Class != ir.BTFPtr {
+		return v
+	}
+	from, to := f.Addr(f.Slot("pointer", 8)), f.Addr(f.Slot("number", 8))
+	f.Store(from, 0, 8, v)
+	f.Read(to, from, 8, true)
+	return f.Load(to, 0, 8, false)
+}

@@ -1,0 +1,190 @@
+package check
+
+import (
+	"strings"
+
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// maxArray bounds the elements of an array that a script names: what is larger than the longest string is a mistake.
+const maxArray = 16384
+
+// typeOf is the type that a script names; what is wrong with it has been reported when it is types.Bad.
+func (c *checker) typeOf(ref *syntax.TypeRef) *types.Type {
+	t := c.baseType(ref)
+	if t.Kind == types.Invalid {
+		return t
+	}
+	suffix := ref.Suffix
+	if len(suffix) > 0 && !suffix[0].Pointer && (t.Kind == types.String || t.Kind == types.Buffer) && t.Size == 0 {
+		if suffix[0].Len < 0 || suffix[0].Len > maxArray {
+			c.errorf(ref, "got a string without a size, want string[1] to string[%d]", maxArray)
+			return types.Bad
+		}
+		t, suffix = types.StringOf(max(suffix[0].Len, 1)), suffix[1:]
+	}
+	for _, s := range suffix {
+		switch {
+		case s.Pointer:
+			t = types.PointerTo(t, c.userSpace())
+		case s.Len > maxArray:
+			c.errorf(ref, "got an array of %d elements, want at most %d", s.Len, maxArray)
+			return types.Bad
+		case t.Size == 0 || t.Kind == types.String || t.Kind == types.Tuple:
+			c.errorf(ref, "an array cannot have elements of type '%s'", t)
+			return types.Bad
+		default:
+			t = types.ArrayOf(t, s.Len)
+		}
+	}
+	return t
+}
+
+// userSpace tells in which address space the numbers of a probe are addresses.
+func (c *checker) userSpace() bool {
+	if c.target == nil {
+		return false
+	}
+	switch c.target.Hook.Kind {
+	case types.HookUprobe, types.HookUretprobe:
+		return true
+	}
+	return false
+}
+
+// baseType is the type before its suffixes. A string without a size has Size 0.
+func (c *checker) baseType(ref *syntax.TypeRef) *types.Type {
+	if ref.Typeof != nil {
+		return c.quiet(ref.Typeof)
+	}
+	if ref.Keyword == "" {
+		if t := builtinType(ref.Name); t != nil {
+			return t
+		}
+	}
+	if t, ok := c.namedType(ref.Keyword, ref.Name); ok {
+		return t
+	}
+	name := strings.TrimPrefix(ref.Keyword+" "+ref.Name, " ")
+	d := c.errorf(ref, "unknown type '%s'", name)
+	if ref.Keyword == "" {
+		suggest(d, ref.Name, builtinTypes())
+	}
+	if d.Hint == "" {
+		d.WithHint("neither the script nor the kernel's BTF defines it")
+	}
+	return types.Bad
+}
+
+// namedType finds a type of the script's C definitions, then of the kernel.
+func (c *checker) namedType(keyword, name string) (*types.Type, bool) {
+	if src, ok := c.opt.Resolver.(types.Source); ok {
+		return src.Named(keyword, name)
+	}
+	return nil, false
+}
+
+// quiet types an expression that is not evaluated.
+func (c *checker) quiet(e syntax.Expr) *types.Type { return c.expr(e) }
+
+// builtinType resolves the types of the language itself.
+func builtinType(name string) *types.Type {
+	switch name {
+	case "bool":
+		return types.Boolean
+	case "string":
+		return &types.Type{Kind: types.String}
+	case "void":
+		return types.None
+	}
+	stem := strings.TrimSuffix(name, "_t")
+	signed := !strings.HasPrefix(stem, "u")
+	switch strings.TrimPrefix(stem, "u") {
+	case "int8":
+		return types.IntOf(1, signed)
+	case "int16":
+		return types.IntOf(2, signed)
+	case "int32":
+		return types.IntOf(4, signed)
+	case "int64":
+		return types.IntOf(8, signed)
+	}
+	switch name {
+	case "char", "s8", "__s8":
+		return types.Int8
+	case "short", "s16", "__s16":
+		return types.Int16
+	case "int", "s32", "__s32":
+		return types.Int32
+	case "long", "s64", "__s64":
+		return types.Int64
+	case "u8", "__u8":
+		return types.Uint8
+	case "u16", "__u16":
+		return types.Uint16
+	case "unsigned", "u32", "__u32":
+		return types.Uint32
+	case "u64", "__u64", "size_t":
+		return types.Uint64
+	}
+	return nil
+}
+
+func builtinTypes() []string {
+	return []string{"bool", "string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+}
+
+// typeExpr is sizeof or offsetof: a number known now.
+func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
+	if e.Keyword == "typeinfo" || e.Keyword == "typeof" {
+		c.notYet(e, e.Keyword+" is")
+		return types.Bad
+	}
+	t := types.Bad
+	switch row, _ := c.builtinOf(e.Type); {
+	case e.X != nil:
+		t = c.quiet(e.X)
+	case row != nil: // sizeof(comm): it was read as the name of a type
+		x := &syntax.Name{Range: e.Type.Range, Text: e.Type.Name}
+		t = c.quiet(x)
+	default:
+		t = c.typeOf(e.Type)
+	}
+	if t.Kind == types.Invalid {
+		return t
+	}
+	size := int64(t.Size)
+	if t.Kind == types.Tuple {
+		size = int64(t.Memory())
+	}
+	if e.Keyword == "offsetof" {
+		if t.Kind == types.Pointer {
+			t = t.Elem
+		}
+		size = 0
+		for _, name := range e.Fields {
+			f, ok := t.Field(name.Text)
+			if !ok {
+				if t.Kind == types.Struct {
+					c.unknownField(name, t)
+				} else {
+					c.errorf(name, "'%s' has no fields", t)
+				}
+				return types.Bad
+			}
+			size += int64(f.Offset)
+			t = f.Type
+		}
+	}
+	c.info.Consts[e] = size
+	return types.Uint64
+}
+
+// builtinOf finds the builtin variable that a bare name stands for which no type has.
+func (c *checker) builtinOf(ref *syntax.TypeRef) (*types.Var, int) {
+	if ref == nil || ref.Keyword != "" || len(ref.Suffix) > 0 || ref.Typeof != nil || builtinType(ref.Name) != nil {
+		return nil, 0
+	}
+	return c.builtin(ref.Name)
+}
