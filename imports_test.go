@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"runtime/symbols":        {"lang/source"},
 	"runtime/poll":           {},
 	"runtime/supervisor":     {},
+	"runtime/governor":       {},
 	"runtime/flame":          {},
 	"runtime/judge":          {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/export", "runtime/slo"},
 	"runtime/rules":          {"lang", "runtime/export", "runtime/yaml"},

@@ -17,10 +17,12 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	prom "github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/runtime/export"
@@ -227,15 +229,15 @@ func listenOn(addr string) (net.Listener, error) {
 }
 
 // listen serves the metrics, when the script has indicators or it was asked for, and pushes them where it was asked for.
-func (r *runner) listen() (addr string, stop func(), err error) {
+func (r *runner) listen(keep *keeper) (addr string, stop func(), err error) {
 	f := &r.flags.export
-	script := r.current.Load().obj.Checked
-	labels, err := f.constant(script.SLIs)
+	checked := r.current.Load().obj.Checked
+	labels, err := f.constant(checked.SLIs)
 	if err != nil {
 		return "", nil, err
 	}
 	want := r.flags.listen
-	if want == "" && len(script.SLIs) > 0 {
+	if want == "" && len(checked.SLIs) > 0 {
 		want = defaultListen
 	}
 	listeners, err := f.listeners(want)
@@ -252,13 +254,26 @@ func (r *runner) listen() (addr string, stop func(), err error) {
 				fmt.Fprintf(r.streams.Err, "WARNING: push to %s failed: %v (told once; slope_push_failures_total counts)\n", url, err)
 			}
 		}}
-	e.gather = export.NewCollector(func() (*export.Scrape, error) {
+	script := export.NewCollector(func() (*export.Scrape, error) {
 		s, err := r.scrape()
 		if err == nil {
 			s.PushFailures = e.failures()
 		}
 		return s, err
 	}, labels...)
+	e.gather = script
+	if keep != nil {
+		own := ownMetrics(labels, keep)
+		e.gather = prom.GathererFunc(func() ([]*dto.MetricFamily, error) {
+			families, err := own()
+			if err != nil {
+				return nil, err
+			}
+			of, err := script.Gather()
+			merged, _ := export.Merge(families, of)
+			return merged, err
+		})
+	}
 	return e.run(listeners)
 }
 
@@ -276,6 +291,9 @@ func (r *runner) scrape() (*export.Scrape, error) {
 	s, err := r.current.Load().scrape()
 	if err != nil {
 		return nil, err
+	}
+	if r.partly && !bpf.StatsEnabled() {
+		s.Probes = nil // they are of a part of the time
 	}
 	if r.expiry != nil {
 		for i := range s.Indicators {

@@ -74,6 +74,13 @@ func (o *objectives) observe() {
 	}
 }
 
+// hold stops and resumes the observation where programs that an indicator needs are detached for a while.
+func (o *objectives) hold(on bool) {
+	if o != nil {
+		o.judge.Pause(on)
+	}
+}
+
 func (o *objectives) pause() {
 	o.stop()
 	o.done.Wait()

@@ -39,9 +39,11 @@ type runFlags struct {
 	incidents  string
 	watch      bool
 	export     exportFlags
+
+	maxOverhead string
 }
 
-// newRoot is the root command without its subcommands: bpftrace's command line, which runs a script.
+// newBpftrace is the root command without its subcommands: bpftrace's command line, which runs a script.
 func newBpftrace(s Streams) *cobra.Command {
 	return s.runCommand(&cobra.Command{
 		Use:     "slope [flags] FILE [params] | slope [flags] -e 'program' [params]",
@@ -75,7 +77,12 @@ take over at one instant: no event is lost and none is counted twice.
 What is kept: maps of the same name, type and size; an sli whose text, and the conditions of whose objectives, are the
 same, with its counters in the metrics; spans that run; the history of objectives by their name, as over a restart.
 begin runs again when its text is new or a map that it fills was not kept; end runs when the script ends. Programs run
-through a dispatcher, which costs them a few nanoseconds per event.`,
+through a dispatcher, which costs them a few nanoseconds per event.
+
+With --max-overhead the time that programs run is measured, as a part of the time of all CPUs. Where it is above the limit for
+some seconds, the dearest programs are detached: first those that no sli needs. They come back when there is room again, and
+are tried from time to time. Nothing is sampled, so counts are exact while a program is attached. It is told when one is detached and
+attached, and at the end for how long; an objective whose sli needs it takes that time as not observed, never as good.`,
 		Example: `  slope run checkout.slo
   slope run --watch --state /var/lib/slope checkout.slo
   slope run -f json -o out.json script.slo`,
@@ -108,10 +115,16 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	fl.StringVar(&f.state, "state", "", "keep the history of the objectives in this directory")
 	fl.StringVar(&f.incidents, "incidents", "", "write reports of burning objectives to this directory (default that of --state)")
 	fl.BoolVar(&f.watch, "watch", false, "replace the script while it runs when its file changes, or on SIGHUP")
+	fl.StringVar(&f.maxOverhead, "max-overhead", "", overheadHelp)
 	fl.BoolVar(&f.test, "test", false, "run test probes")
 	fl.StringVar(&f.listen, "listen", "", "serve /metrics on this address, or off (default "+defaultListen+" for scripts with an sli)")
 	f.export.add(fl)
 	return c
+}
+
+func (f *runFlags) overheadError() error {
+	_, err := parsePercent(f.maxOverhead)
+	return err
 }
 
 func (f *runFlags) check(args []string) error {
@@ -128,6 +141,8 @@ func (f *runFlags) check(args []string) error {
 		return usagef("invalid --every %s: want at least 1s", f.every)
 	case f.pid < 0:
 		return usagef("invalid process ID %d", f.pid)
+	case f.overheadError() != nil:
+		return f.overheadError()
 	case f.watch && (f.given || len(args) > 0 && args[0] == "-"):
 		return usagef("--watch wants a script that is a file")
 	case !f.given && len(args) == 0:

@@ -36,6 +36,8 @@ type runner struct {
 	out     *output
 	board   *engine.Switch // nil: the script is not replaced
 
+	partly bool // the kernel measures programs for a part of the time
+
 	current atomic.Pointer[session]
 	next    atomic.Pointer[session] // waits to take over
 	reading sync.RWMutex            // held for reading by scrapes, so that they see one generation
@@ -51,6 +53,7 @@ type host interface {
 	reloaded(n *session, took time.Duration)
 	format(o export.Output) export.Output // for what is no output of the script
 	trouble(err error)                    // that the script goes on with
+	governed(n *session, text string)     // something was done to keep to the limit
 }
 
 // compile compiles a text. Errors in it have been told.
@@ -292,7 +295,17 @@ func (s Streams) runObject(r *runner, w *workshop, obj *compiler.Object) (err er
 		return err
 	}
 	w.close() // what compiling opened is not needed any more
-	addr, stop, err := r.listen()
+	limit, err := parsePercent(f.maxOverhead)
+	if err != nil {
+		return err
+	}
+	keep, release, err := govern(limit, func() []*runner { return []*runner{r} })
+	if err != nil {
+		return err
+	}
+	defer release()
+	r.partly = keep != nil
+	addr, stop, err := r.listen(keep)
 	if err != nil {
 		return err
 	}
@@ -324,9 +337,13 @@ func (s Streams) runObject(r *runner, w *workshop, obj *compiler.Object) (err er
 	if err := r.run(ctx, texts); err != nil {
 		return err
 	}
+	release()
 	last := r.current.Load()
 	if err := last.finish(); err != nil {
 		return err
+	}
+	for _, line := range keep.summary(r.name) {
+		last.notice("governor", line)
 	}
 	if last.status != 0 {
 		return exitStatus(last.status)
@@ -356,6 +373,8 @@ func (t *console) idle() {
 		t.done() // nobody reads what comes
 	}
 }
+
+func (t *console) governed(n *session, text string) { n.notice("governor", text) }
 
 func (t *console) attached(n *session) {
 	if t.first {

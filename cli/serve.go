@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +36,8 @@ type serveFlags struct {
 	logFormat string
 	lifecycle bool
 	export    exportFlags
+
+	maxOverhead string
 }
 
 // newServe is "slope serve".
@@ -56,7 +60,7 @@ unique, and an sli has no label of that name. The same pages say how things are:
 The first two answer with each script's state, error and probes as JSON.
 
 What scripts print goes to the standard output, each line after the name of its script, or to a file each with --output-dir. The
-log goes to the standard error. On SIGTERM or SIGINT every script is detached, prints what a run prints at its end, and its
+log goes to the standard error. --max-overhead limits all scripts together, as described for run. On SIGTERM or SIGINT every script is detached, prints what a run prints at its end, and its
 history is saved; the exit status is 0.`,
 		Example: `  slope serve /etc/slope --state /var/lib/slope
   slope serve checkout.slo network.slo --listen :9435 --log-format json
@@ -71,6 +75,7 @@ history is saved; the exit status is 0.`,
 	fl.StringVarP(&f.format, "format", "f", "text", "output format: text, or json with --output-dir")
 	fl.StringVar(&f.logFormat, "log-format", "text", "format of the log: text or json")
 	fl.BoolVar(&f.lifecycle, "web.enable-lifecycle", false, "allow a POST to /-/reload")
+	fl.StringVar(&f.maxOverhead, "max-overhead", "", overheadHelp)
 	f.export.add(fl)
 	return c
 }
@@ -85,6 +90,9 @@ func (f *serveFlags) check(args []string) error {
 		return usagef("-f json wants --output-dir: lines of several scripts would be mixed")
 	case f.logFormat != "text" && f.logFormat != "json":
 		return usagef("invalid log format '%s': want text or json", f.logFormat)
+	}
+	if _, err := parsePercent(f.maxOverhead); err != nil {
+		return err
 	}
 	for _, l := range f.export.labels {
 		if strings.HasPrefix(l, "script=") {
@@ -112,6 +120,7 @@ type server struct {
 	log     *slog.Logger
 	scripts *supervisor.Supervisor
 	sink    sync.Mutex // one line of the standard output at a time
+	keep    *keeper    // nil: no limit
 
 	mu      sync.Mutex
 	runners map[string]*runner // those with numbers, by script
@@ -150,6 +159,16 @@ func (v *server) serve() error {
 	if err != nil {
 		return err
 	}
+	limit, err := parsePercent(v.flags.maxOverhead)
+	if err != nil {
+		return err
+	}
+	var release func()
+	if v.keep, release, err = govern(limit, v.attachedScripts); err != nil {
+		closeAll(listeners)
+		return err
+	}
+	defer release()
 	e := &exporter{flags: &v.flags.export, start: time.Now(), handlers: v.pages(), logger: v.log,
 		pushed: func(url string, err error) {
 			v.log.Warn("push failed (told once; slope_push_failures_total counts)", "url", url, "err", err)
@@ -219,6 +238,7 @@ func (v *server) run(ctx context.Context, sc *supervisor.Script, text string) (e
 		return err
 	}
 	defer w.close()
+	r.partly = v.keep != nil
 	out, closeOut, err := v.output(sc.Name)
 	if err != nil {
 		return err
@@ -247,6 +267,9 @@ func (v *server) run(ctx context.Context, sc *supervisor.Script, text string) (e
 	if err := last.finish(); err != nil {
 		return err
 	}
+	for _, line := range v.keep.summary(sc.Name) {
+		host.governed(last, line)
+	}
 	if ctx.Err() != nil {
 		kept = true // the last push still wants its numbers
 		v.mu.Lock()
@@ -267,6 +290,17 @@ func (v *server) publish(r *runner, on bool) {
 	} else if v.runners[r.name] == r {
 		delete(v.runners, r.name)
 	}
+}
+
+// attachedScripts are the scripts with numbers.
+func (v *server) attachedScripts() []*runner {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []*runner
+	for _, name := range slices.Sorted(maps.Keys(v.runners)) {
+		out = append(out, v.runners[name])
+	}
+	return out
 }
 
 // output is where a script prints.
@@ -331,6 +365,8 @@ func (h *served) format(o export.Output) export.Output { return &logged{o, h.log
 
 // trouble is an error that the script goes on with.
 func (h *served) trouble(err error) { h.log.Error("trouble", "err", err) }
+
+func (h *served) governed(_ *session, text string) { h.log.Warn(text, "kind", "governor") }
 
 // logged is an output whose messages go to the log.
 type logged struct {

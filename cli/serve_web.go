@@ -55,26 +55,19 @@ func (v *server) tell(w http.ResponseWriter, healthy bool) {
 
 // gatherer makes the metrics of all scripts, and of serving them.
 func (v *server) gatherer(e *exporter) prom.Gatherer {
-	own := prom.NewPedanticRegistry()
-	own.MustRegister(&fleetMetrics{v, e})
 	labels, _ := v.flags.export.constant(nil) // checked before
-	constant := make([]*dto.LabelPair, len(labels))
-	for i := range labels {
-		constant[i] = &dto.LabelPair{Name: &labels[i].Name, Value: &labels[i].Value}
+	collectors := []prom.Collector{&fleetMetrics{v, e}}
+	if v.keep != nil {
+		collectors = append(collectors, v.keep)
 	}
+	own := ownMetrics(labels, collectors...)
 	return prom.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		v.mu.Lock()
 		runners := maps.Clone(v.runners)
 		v.mu.Unlock()
-		families, err := own.Gather()
+		families, err := own()
 		if err != nil {
 			return nil, err
-		}
-		for _, f := range families {
-			for _, m := range f.Metric {
-				m.Label = append(m.Label, constant...)
-				slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
-			}
 		}
 		all := [][]*dto.MetricFamily{families}
 		for _, name := range slices.Sorted(maps.Keys(runners)) {
@@ -101,6 +94,26 @@ func (v *server) gatherer(e *exporter) prom.Gatherer {
 		}
 		return merged, nil
 	})
+}
+
+// ownMetrics gathers metrics that are about no script's numbers, with the constant labels.
+func ownMetrics(labels []export.Label, collectors ...prom.Collector) func() ([]*dto.MetricFamily, error) {
+	own := prom.NewPedanticRegistry()
+	own.MustRegister(collectors...)
+	constant := make([]*dto.LabelPair, len(labels))
+	for i := range labels {
+		constant[i] = &dto.LabelPair{Name: &labels[i].Name, Value: &labels[i].Value}
+	}
+	return func() ([]*dto.MetricFamily, error) {
+		families, err := own.Gather()
+		for _, f := range families {
+			for _, m := range f.Metric {
+				m.Label = append(m.Label, constant...)
+				slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+			}
+		}
+		return families, err
+	}
 }
 
 // fleetMetrics are the metrics about the scripts themselves.

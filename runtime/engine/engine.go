@@ -59,8 +59,9 @@ type Engine struct {
 	damaged atomic.Uint64    // records that could not be decoded
 	polls   polls
 
-	side      int             // of the Switch
-	inherited map[string]bool // maps that the generation before had already
+	needs     map[*ir.Func][]string // see Part
+	side      int                   // of the Switch
+	inherited map[string]bool       // maps that the generation before had already
 	prepared  bool
 	nudged    chan struct{}
 	successor *Engine
@@ -76,6 +77,7 @@ type program struct {
 
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
+	held  bool         // by Hold
 	past  ProgramStats // of dispatchers that it was at, once it is not any more
 }
 
@@ -121,6 +123,7 @@ func (e *Engine) load() error {
 		}
 		e.all = append(e.all, p)
 	}
+	e.needs = e.indicatorsOf()
 	if r := e.obj.IR.Ring; r != nil {
 		ring, err := bpf.OpenRing(e.maps[r])
 		if err != nil {
