@@ -12,9 +12,8 @@ import (
 
 // preamble reads the C definitions of a script and the lines of the preprocessor between them.
 type preamble struct {
-	c      *checker
-	taken  []bool // of the conditions around; what is below one that is false is skipped
-	wasOff bool
+	c     *checker
+	taken []bool // of the conditions around; what is below one that is false is skipped
 }
 
 // cDefinitions defines the script's own types, constants and macros.
