@@ -135,6 +135,14 @@ func (f *Features) MayGoto() error {
 	})
 }
 
+// MapEach tells about the helper bpf_for_each_map_elem (5.13).
+func (f *Features) MapEach() error { return f.Helper(ebpf.RawTracepoint, asm.FnForEachMapElem) }
+
+// PerCPULookup tells about the helper bpf_map_lookup_percpu_elem (5.19).
+func (f *Features) PerCPULookup() error {
+	return f.Helper(ebpf.RawTracepoint, asm.FnMapLookupPercpuElem)
+}
+
 // AttachCookie tells about a value per attach point that the program can read (5.15).
 func (f *Features) AttachCookie() error { return f.Helper(ebpf.Kprobe, asm.FnGetAttachCookie) }
 

@@ -75,6 +75,11 @@ func load(spec ProgSpec, code, log []byte) (int, error) {
 	if spec.Sleepable {
 		attr.Flags |= flagSleepable
 	}
+	done, err := withFuncs(&attr, functions(spec.Insns))
+	if err != nil {
+		return -1, err
+	}
+	defer done()
 	if len(log) > 0 {
 		attr.LogLevel, attr.LogSize, attr.LogBuf = 1, uint32(len(log)), sys.Ptr(log)
 	}

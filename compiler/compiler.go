@@ -100,6 +100,8 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	if o.dumps("opt") {
 		fmt.Fprint(o.DumpTo, obj.IR)
 	}
+	o.Backend.MapEach = o.Backend.MapEach || o.Kernel.MapEach
+	o.Backend.PerCPU = o.Backend.PerCPU || o.Kernel.PerCPU
 	for _, f := range obj.IR.Funcs {
 		code, err := backend.Compile(obj.IR, f, o.Backend)
 		if err == nil && code.Scratch != nil && f.Preemptible && obj.countBusy(f) {

@@ -67,7 +67,7 @@ func (o *outcome) raw(vary map[string]bool) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, o.results)
 	for _, name := range slices.Sorted(maps.Keys(o.maps)) {
-		if name == "globals" || name == "rodata" || name == "zeros" || strings.HasPrefix(name, "scratch") || strings.HasPrefix(name, "stacks") {
+		if name == "globals" || name == "rodata" || name == "zeros" || strings.HasPrefix(name, "scratch") || strings.HasPrefix(name, "stacks") || strings.HasPrefix(name, "each") {
 			continue
 		}
 		for _, k := range slices.Sorted(maps.Keys(o.maps[name])) {
@@ -122,7 +122,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 		o.forgetTimes(obj)
 		raws[way] = o.raw(h.vary)
 	}
-	o := options(backend.Features{AtomicFetch: true}, true, commOffset)
+	o := options(backend.Features{AtomicFetch: true, MapEach: true, PerCPU: true}, true, commOffset)
 	obj, diags := lowered(file, o)
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("check: %w", diags)

@@ -69,7 +69,7 @@ func options(feat backend.Features, taskBTF bool, comm int) compiler.Options {
 	reg := stdlib.New()
 	return compiler.Options{Universe: reg, Library: reg, Resolver: fixture{&stdlib.Machine{Registry: reg}}, Config: types.DefaultConfig(),
 		Kernel:  ir.Kernel{TaskBTF: taskBTF, CommPadded: taskBTF, CommOffset: comm},
-		Backend: feat, CPUs: 1, VerifyIR: true}
+		Backend: feat, CPUs: runtime.NumCPU(), VerifyIR: true}
 }
 
 // lowered is a script as IR that no pass has touched.
@@ -251,6 +251,10 @@ func useCPU(t testing.TB, nth int) *kernel {
 		k.feats["v4"] = backend.Features{AtomicFetch: true, SDiv: true, MovSX: true}
 	}
 	k.may = f.MayGoto() == nil
+	for name, feat := range k.feats {
+		feat.MapEach, feat.PerCPU = f.MapEach() == nil, f.PerCPULookup() == nil
+		k.feats[name] = feat
+	}
 	k.world = thisProcess(t, k)
 	return k
 }

@@ -117,7 +117,8 @@ func (m *Machine) rawEvents() map[string]bool {
 
 // Kernel asks the running kernel for what the lowering can use.
 func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
-	k := ir.Kernel{CommOffset: -1, MayGoto: f.MayGoto() == nil, TPBTF: f.TPBTF() == nil, TaskBTF: f.TaskBTF() == nil}
+	k := ir.Kernel{CommOffset: -1, MayGoto: f.MayGoto() == nil, MapEach: f.MapEach() == nil,
+		PerCPU: f.PerCPULookup() == nil, TPBTF: f.TPBTF() == nil, TaskBTF: f.TaskBTF() == nil}
 	if !k.TaskBTF {
 		return k
 	}

@@ -52,7 +52,7 @@ func Reference(w io.Writer) {
 			}
 		}
 	}
-	functions("Functions", outputFuncs(), mapFuncs(), memoryFuncs(), objectiveFuncs(), pollFuncs())
+	functions("Functions", outputFuncs(), mapFuncs(), memoryFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs())
 	functions("Aggregations", aggregations())
 	functions("Verbs of an sli", verbs())
 }

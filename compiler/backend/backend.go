@@ -35,6 +35,8 @@ import (
 type Features struct {
 	SDiv        bool // signed division and modulo (6.6)
 	MovSX       bool // sign-extending moves and loads (6.6)
+	MapEach     bool // bpf_for_each_map_elem (5.13)
+	PerCPU      bool // bpf_map_lookup_percpu_elem (5.19)
 	AtomicFetch bool // atomic fetch-and-add, compare-and-exchange (5.12)
 }
 

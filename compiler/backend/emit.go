@@ -102,5 +102,19 @@ func emit(m *mach, phys func(reg) reg) (asm.Instructions, []source.Span, error) 
 		}
 		insns[i].Offset = int16(off)
 	}
+	for n, v := range m.callbacks {
+		start := len(spans)
+		for i := range insns {
+			if insns[i].Reference() == callbackRef && insns[i].Constant == int64(n) && insns[i].Src == 0 {
+				insns[i].Src, insns[i].Constant = asm.PseudoFunc, int64(start-slots[i]-1)
+			}
+		}
+		for _, ins := range eachCode(v) {
+			insns = append(insns, ins)
+			for range ins.Width() {
+				spans = append(spans, v.Span)
+			}
+		}
+	}
 	return insns, spans, nil
 }

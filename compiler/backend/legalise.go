@@ -29,6 +29,14 @@ func (l *legaliser) run(stack int) error {
 				if !l.nativeDivision(v) {
 					i += l.expandDivision(b, i)
 				}
+			case ir.OpMapEach:
+				if !l.feat.MapEach {
+					return &Limit{Message: "this kernel cannot loop over a map", Hint: "bpf_for_each_map_elem is there since Linux 5.13"}
+				}
+			case ir.OpMapLookupCPU:
+				if !l.feat.PerCPU {
+					return &Limit{Message: "this kernel cannot read an aggregation in a probe", Hint: "bpf_map_lookup_percpu_elem is there since Linux 5.19; print the whole map instead"}
+				}
 			case ir.OpFetchAdd, ir.OpCmpXchg:
 				if !l.feat.AtomicFetch {
 					return errAtomic

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 )
 
@@ -69,10 +70,11 @@ type block struct {
 
 // mach is a function on machine instructions.
 type mach struct {
-	blocks  []*block     // in layout order
-	nreg    int          // virtual registers
-	temp    map[reg]bool // cannot be spilled, is not joined with others
-	bounded map[reg]bool // holds a value the kernel's verifier must know the bound of
+	blocks    []*block     // in layout order
+	nreg      int          // virtual registers
+	temp      map[reg]bool // cannot be spilled, is not joined with others
+	callbacks []*ir.Value  // OpMapEach, in the order of their code after the function's own
+	bounded   map[reg]bool // holds a value the kernel's verifier must know the bound of
 }
 
 func (m *mach) newReg() reg {
@@ -210,6 +212,8 @@ func formatOp(ins *asm.Instruction, dst, src string) string {
 		return fmt.Sprintf("*(u%d *)(%s %+d) = %s", op.Size().Sizeof()*8, dst, ins.Offset, src)
 	case asm.LdClass:
 		switch ins.Src {
+		case asm.PseudoFunc:
+			return fmt.Sprintf("%s = function %+d", dst, ins.Constant)
 		case asm.PseudoMapFD:
 			return fmt.Sprintf("%s = map %s", dst, ins.Reference())
 		case asm.PseudoMapValue:

@@ -14,6 +14,8 @@ const (
 	fnMapLookup       = 1
 	fnMapUpdate       = 2
 	fnMapDelete       = 3
+	fnMapLookupCPU    = 195
+	fnMapEach         = 164
 	fnReadUser        = 112
 	fnReadKernel      = 113
 	fnReadUserStr     = 114
@@ -406,6 +408,18 @@ func (s *selector) call(v *ir.Value) {
 		s.mapPtr(1, v.Map)
 		s.into(2, v.Args[0])
 		s.helper(fnMapLookup, 2)
+	case ir.OpMapLookupCPU:
+		s.mapPtr(1, v.Map)
+		s.into(2, v.Args[0])
+		s.into(3, v.Args[1])
+		s.helper(fnMapLookupCPU, 3)
+	case ir.OpMapEach:
+		s.mapPtr(1, v.Map)
+		s.m.callbacks = append(s.m.callbacks, v)
+		s.emit(inst{kind: load, ins: asm.Instruction{OpCode: asm.LoadImmOp(asm.DWord), Constant: int64(len(s.m.callbacks) - 1)}.WithReference(callbackRef), dst: 2, src: noReg, dstDef: true})
+		s.into(3, v.Args[0])
+		s.constant(4, 0)
+		s.helper(fnMapEach, 4)
 	case ir.OpMapUpdate:
 		s.mapPtr(1, v.Map)
 		s.into(2, v.Args[0])

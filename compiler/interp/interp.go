@@ -298,6 +298,16 @@ func (r *run) memory(v *ir.Value) value {
 		return value{n: old}
 	case ir.OpMapLookup:
 		return value{reg: r.m.Map(v.Map).lookup(r, r.read(v.Args[0], 0, int64(v.Map.KeySize)))}
+	case ir.OpMapLookupCPU:
+		cpu := r.scalar(v.Args[1])
+		m := r.m.Map(v.Map)
+		vals := m.entries[string(r.read(v.Args[0], 0, int64(v.Map.KeySize)))]
+		if cpu < 0 || cpu >= int64(len(vals)) {
+			return value{}
+		}
+		return value{reg: vals[cpu]}
+	case ir.OpMapEach:
+		r.each(v)
 	case ir.OpMapUpdate:
 		key := r.read(v.Args[0], 0, int64(v.Map.KeySize))
 		val := r.read(v.Args[1], 0, int64(v.Map.ValueSize))

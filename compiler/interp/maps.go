@@ -131,6 +131,27 @@ func (m *Map) drop(key, why string) {
 	}
 }
 
+// each copies the entries of a map to an area of a buffer, in the order of the keys.
+func (r *run) each(v *ir.Value) {
+	e, m := v.Each, r.m.Map(v.Map)
+	at := int(le.Uint64(r.read(v.Args[0], 0, 8)))
+	buf := r.m.Map(e.Buffer).lookup(r, make([]byte, e.Buffer.KeySize)).data[at:]
+	n := int(le.Uint64(buf[ir.EachCount:]))
+	for _, k := range m.Keys() {
+		if n == e.Entries {
+			le.PutUint64(buf[ir.EachMore:], 1)
+			break
+		}
+		entry := buf[ir.EachFirst+n*e.Entry:]
+		copy(entry, k)
+		if e.Values {
+			copy(entry[len(k):], m.here(m.entries[k], r.m.CPU).data)
+		}
+		n++
+	}
+	le.PutUint64(buf[ir.EachCount:], uint64(n))
+}
+
 // Put stores a value from outside on every CPU.
 func (m *Map) Put(key, val []byte) error {
 	if len(key) != m.of.KeySize || len(val) != m.of.ValueSize {

@@ -272,6 +272,20 @@ func (b *Builder) Delete(m *Map, key *Value) *Value {
 	return b.emit(v)
 }
 
+// LookupCPU finds the value that a CPU has of a key: a MapValueOrNull for NullCheck.
+func (b *Builder) LookupCPU(m *Map, key, cpu *Value) *Value {
+	v := b.value(OpMapLookupCPU, key, cpu)
+	v.Map = m
+	return b.emit(v)
+}
+
+// MapEach copies the entries of a map to an area of e's buffer, whose offset is at p.
+func (b *Builder) MapEach(m *Map, p *Value, e *Each) {
+	v := b.value(OpMapEach, p)
+	v.Map, v.Each = m, e
+	b.emit(v)
+}
+
 // Read copies size bytes from a user or kernel address to dst and returns 0 or -errno; on a fault dst is zeroed.
 func (b *Builder) Read(dst, addr *Value, size int, kernel bool) *Value {
 	v := b.value(OpRead, dst, addr)

@@ -263,6 +263,26 @@ func (c Class) String() string {
 // Pointer tells whether values of the class may be the base of a Load or Store (or, …OrNull, become one).
 func (c Class) Pointer() bool { return c >= Ctx }
 
+// Each says where OpMapEach copies the entries of a map. The buffer has an area for every CPU, which starts with three
+// words: taken, how many entries were copied, and whether some did not fit. The entries follow: keys, with their values
+// where Values is set.
+type Each struct {
+	Buffer  *Map
+	Area    int // bytes
+	Areas   int
+	Entry   int // bytes
+	Entries int
+	Values  bool
+}
+
+// The words of an area, in bytes.
+const (
+	EachTaken = 8 * iota
+	EachCount
+	EachMore
+	EachFirst
+)
+
 // Value is an instruction and its result. Which fields count depends on the Op (see the table in op.go).
 type Value struct {
 	ID     int
@@ -276,6 +296,7 @@ type Value struct {
 	Map    *Map
 	Slot   *Slot
 	Helper Helper
+	Each   *Each
 	Data   string // Bytes: what to store, a multiple of 8 long
 	Span   source.Span
 }

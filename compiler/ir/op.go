@@ -66,9 +66,11 @@ const (
 	OpFetchAdd // the same with the old value as result
 	OpCmpXchg  // if *(u64*)(p+Off) == x then = y; the old value
 
-	OpMapLookup // k: MapValueOrNull
-	OpMapUpdate // k, p (value); Imm is BPF_ANY 0, BPF_NOEXIST 1, BPF_EXIST 2; 0 or -errno
-	OpMapDelete // k; 0 or -errno
+	OpMapLookup    // k: MapValueOrNull
+	OpMapUpdate    // k, p (value); Imm is BPF_ANY 0, BPF_NOEXIST 1, BPF_EXIST 2; 0 or -errno
+	OpMapDelete    // k; 0 or -errno
+	OpMapLookupCPU // k, x (CPU): the value of that CPU, MapValueOrNull (5.19)
+	OpMapEach      // p: 8 bytes that hold the offset of the area in Each.Buffer; copies every entry there (5.13)
 
 	OpRead    // p (destination), x (address): Imm bytes from user (Signed false) or kernel (Signed true) memory; 0 or -errno
 	OpReadStr // p, x (address), y (size, at most Imm, at least 1): NUL-terminated; length with NUL or -errno
@@ -93,59 +95,61 @@ type opInfo struct {
 }
 
 var opTable = [numOps]opInfo{
-	OpInvalid:     {"invalid", 0, Guard, Void},
-	OpParam:       {"param", 0, Pure, Scalar},
-	OpConst:       {"const", 0, Pure, Scalar},
-	OpAdd:         {"add", 2, Pure, Scalar},
-	OpSub:         {"sub", 2, Pure, Scalar},
-	OpMul:         {"mul", 2, Pure, Scalar},
-	OpUDiv:        {"udiv", 2, Pure, Scalar},
-	OpUMod:        {"umod", 2, Pure, Scalar},
-	OpSDiv:        {"sdiv", 2, Pure, Scalar},
-	OpSMod:        {"smod", 2, Pure, Scalar},
-	OpAnd:         {"and", 2, Pure, Scalar},
-	OpOr:          {"or", 2, Pure, Scalar},
-	OpXor:         {"xor", 2, Pure, Scalar},
-	OpShl:         {"shl", 2, Pure, Scalar},
-	OpShr:         {"shr", 2, Pure, Scalar},
-	OpSar:         {"sar", 2, Pure, Scalar},
-	OpNeg:         {"neg", 1, Pure, Scalar},
-	OpNot:         {"not", 1, Pure, Scalar},
-	OpExt:         {"ext", 1, Pure, Scalar},
-	OpEq:          {"eq", 2, Pure, Scalar},
-	OpNe:          {"ne", 2, Pure, Scalar},
-	OpULt:         {"ult", 2, Pure, Scalar},
-	OpULe:         {"ule", 2, Pure, Scalar},
-	OpSLt:         {"slt", 2, Pure, Scalar},
-	OpSLe:         {"sle", 2, Pure, Scalar},
-	OpBound:       {"bound", 1, Guard, Scalar},
-	OpMask:        {"mask", 1, Guard, Scalar},
-	OpForget:      {"forget", 2, Guard, Scalar},
-	OpCtx:         {"ctx", 0, Pure, Ctx},
-	OpSlot:        {"slot", 0, Pure, SlotPtr},
-	OpMapValue:    {"mapvalue", 0, Pure, MapValue},
-	OpOffset:      {"offset", 1, Pure, Void},
-	OpIndex:       {"index", 2, Pure, Void},
-	OpNonNull:     {"nonnull", 1, Guard, Void},
-	OpLoad:        {"load", 1, Read, Scalar},
-	OpStore:       {"store", 2, Write, Void},
-	OpZero:        {"zero", 1, Write, Void},
-	OpBytes:       {"bytes", 1, Write, Void},
-	OpCopy:        {"copy", 2, Write, Void},
-	OpAddMem:      {"addmem", 2, Write, Void},
-	OpAtomic:      {"atomic", 2, Write, Void},
-	OpFetchAdd:    {"fetchadd", 2, Write, Scalar},
-	OpCmpXchg:     {"cmpxchg", 3, Write, Scalar},
-	OpMapLookup:   {"lookup", 1, Call, MapValueOrNull},
-	OpMapUpdate:   {"update", 2, Call, Scalar},
-	OpMapDelete:   {"delete", 1, Call, Scalar},
-	OpRead:        {"read", 2, Call, Scalar},
-	OpReadStr:     {"readstr", 3, Call, Scalar},
-	OpStack:       {"stack", 1, Call, Scalar},
-	OpRingReserve: {"reserve", 0, Call, RingPtrOrNull},
-	OpRingSubmit:  {"submit", 1, Call, Void},
-	OpRingDiscard: {"discard", 1, Call, Void},
-	OpHelper:      {"helper", -1, Call, Scalar},
+	OpInvalid:      {"invalid", 0, Guard, Void},
+	OpParam:        {"param", 0, Pure, Scalar},
+	OpConst:        {"const", 0, Pure, Scalar},
+	OpAdd:          {"add", 2, Pure, Scalar},
+	OpSub:          {"sub", 2, Pure, Scalar},
+	OpMul:          {"mul", 2, Pure, Scalar},
+	OpUDiv:         {"udiv", 2, Pure, Scalar},
+	OpUMod:         {"umod", 2, Pure, Scalar},
+	OpSDiv:         {"sdiv", 2, Pure, Scalar},
+	OpSMod:         {"smod", 2, Pure, Scalar},
+	OpAnd:          {"and", 2, Pure, Scalar},
+	OpOr:           {"or", 2, Pure, Scalar},
+	OpXor:          {"xor", 2, Pure, Scalar},
+	OpShl:          {"shl", 2, Pure, Scalar},
+	OpShr:          {"shr", 2, Pure, Scalar},
+	OpSar:          {"sar", 2, Pure, Scalar},
+	OpNeg:          {"neg", 1, Pure, Scalar},
+	OpNot:          {"not", 1, Pure, Scalar},
+	OpExt:          {"ext", 1, Pure, Scalar},
+	OpEq:           {"eq", 2, Pure, Scalar},
+	OpNe:           {"ne", 2, Pure, Scalar},
+	OpULt:          {"ult", 2, Pure, Scalar},
+	OpULe:          {"ule", 2, Pure, Scalar},
+	OpSLt:          {"slt", 2, Pure, Scalar},
+	OpSLe:          {"sle", 2, Pure, Scalar},
+	OpBound:        {"bound", 1, Guard, Scalar},
+	OpMask:         {"mask", 1, Guard, Scalar},
+	OpForget:       {"forget", 2, Guard, Scalar},
+	OpCtx:          {"ctx", 0, Pure, Ctx},
+	OpSlot:         {"slot", 0, Pure, SlotPtr},
+	OpMapValue:     {"mapvalue", 0, Pure, MapValue},
+	OpOffset:       {"offset", 1, Pure, Void},
+	OpIndex:        {"index", 2, Pure, Void},
+	OpNonNull:      {"nonnull", 1, Guard, Void},
+	OpLoad:         {"load", 1, Read, Scalar},
+	OpStore:        {"store", 2, Write, Void},
+	OpZero:         {"zero", 1, Write, Void},
+	OpBytes:        {"bytes", 1, Write, Void},
+	OpCopy:         {"copy", 2, Write, Void},
+	OpAddMem:       {"addmem", 2, Write, Void},
+	OpAtomic:       {"atomic", 2, Write, Void},
+	OpFetchAdd:     {"fetchadd", 2, Write, Scalar},
+	OpCmpXchg:      {"cmpxchg", 3, Write, Scalar},
+	OpMapLookup:    {"lookup", 1, Call, MapValueOrNull},
+	OpMapUpdate:    {"update", 2, Call, Scalar},
+	OpMapDelete:    {"delete", 1, Call, Scalar},
+	OpMapLookupCPU: {"lookupcpu", 2, Call, MapValueOrNull},
+	OpMapEach:      {"each", 1, Call, Scalar},
+	OpRead:         {"read", 2, Call, Scalar},
+	OpReadStr:      {"readstr", 3, Call, Scalar},
+	OpStack:        {"stack", 1, Call, Scalar},
+	OpRingReserve:  {"reserve", 0, Call, RingPtrOrNull},
+	OpRingSubmit:   {"submit", 1, Call, Void},
+	OpRingDiscard:  {"discard", 1, Call, Void},
+	OpHelper:       {"helper", -1, Call, Scalar},
 }
 
 func (o Op) String() string { return opTable[o].name }
@@ -164,7 +168,7 @@ func (v *Value) Effect() Effect {
 // IsCall tells whether the instruction clobbers the caller-saved registers r1–r5.
 func (v *Value) IsCall() bool {
 	switch v.Op {
-	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
+	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapEach, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
 		return true
 	}
 	return false

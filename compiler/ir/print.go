@@ -239,7 +239,9 @@ func opSyntax(op Op, args int) []field {
 		return []field{0, fieldOff, fieldData}
 	case OpCopy:
 		return []field{0, fieldOff, 1, fieldImm}
-	case OpMapLookup, OpMapDelete:
+	case OpMapLookupCPU:
+		return []field{fieldMap, 0, 1}
+	case OpMapLookup, OpMapDelete, OpMapEach:
 		return []field{fieldMap, 0}
 	case OpMapUpdate:
 		return []field{fieldMap, 0, 1, fieldImm}

@@ -80,6 +80,8 @@ type Kernel struct {
 	TPBTF      bool // tp_btf programs can be loaded: context words are trusted pointers
 	TaskBTF    bool // bpf_get_current_task_btf exists
 	MayGoto    bool // loops may have an end that the verifier does not know
+	MapEach    bool // bpf_for_each_map_elem exists
+	PerCPU     bool // bpf_map_lookup_percpu_elem exists
 	CommPadded bool // the kernel pads task->comm with NUL
 	CommOffset int  // of comm in task_struct, -1 when unknown
 	Status     int  // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown

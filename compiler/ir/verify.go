@@ -132,7 +132,12 @@ func operandClass(op Op, i int) Class {
 			return Scalar
 		}
 		return Void
-	case OpLoad, OpZero, OpBytes, OpCopy, OpOffset, OpMapLookup, OpMapUpdate, OpMapDelete, OpStack, OpHelper:
+	case OpMapLookupCPU:
+		if i > 0 {
+			return Scalar
+		}
+		return Void
+	case OpLoad, OpZero, OpBytes, OpCopy, OpOffset, OpMapEach, OpMapLookup, OpMapUpdate, OpMapDelete, OpStack, OpHelper:
 		return Void
 	case OpForget:
 		if i > 0 {
@@ -207,7 +212,7 @@ func (vf *verifier) fieldsOf(v *Value) {
 		if len(v.Data)%8 != 0 || v.Off%8 != 0 {
 			vf.fail(v.Span, "v%d: %d bytes at %d", v.ID, len(v.Data), v.Off)
 		}
-	case OpMapLookup, OpMapUpdate, OpMapDelete, OpMapValue, OpRingReserve:
+	case OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapEach, OpMapValue, OpRingReserve:
 		if v.Map == nil {
 			vf.fail(v.Span, "v%d: %s without a map", v.ID, v.Op)
 			return

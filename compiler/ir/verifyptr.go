@@ -25,7 +25,7 @@ func (vf *verifier) derive(v *Value) pointer {
 	switch v.Op {
 	case OpSlot:
 		return pointer{root: v.Slot, size: int64(v.Slot.Size)}
-	case OpMapValue, OpMapLookup:
+	case OpMapValue, OpMapLookup, OpMapLookupCPU:
 		return pointer{root: v.Map, size: int64(v.Map.ValueSize)}
 	case OpRingReserve:
 		return pointer{root: v, size: v.Imm}
@@ -63,7 +63,9 @@ func (vf *verifier) access(v *Value) {
 		vf.inside(v, 1, 0, v.Imm)
 	case OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg:
 		vf.inside(v, 0, int64(v.Off), 8)
-	case OpMapLookup, OpMapDelete:
+	case OpMapEach:
+		vf.inside(v, 0, 0, 8)
+	case OpMapLookup, OpMapDelete, OpMapLookupCPU:
 		vf.inside(v, 0, 0, int64(v.Map.KeySize))
 	case OpMapUpdate:
 		vf.inside(v, 0, 0, int64(v.Map.KeySize))

@@ -262,8 +262,12 @@ func (f *fn) loopStmt(s *syntax.Loop) {
 	}, func(*ir.Value) { f.block(s.Body) })
 }
 
-// forStmt lowers a loop over a range.
+// forStmt lowers a loop over a range or a map.
 func (f *fn) forStmt(s *syntax.For) {
+	if s.To == nil {
+		f.mapLoop(s)
+		return
+	}
 	from := f.scalar(s.From)
 	to := f.scalar(s.To)
 	l := f.info.Locals[s.Var]

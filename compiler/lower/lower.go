@@ -50,6 +50,7 @@ type lowerer struct {
 	rodataAt map[string]int
 	globals  *ir.Map
 	zeros    *ir.Map
+	eachs    int                    // loops over maps
 	usedBy   map[*ir.Map][]*ir.Func // functions that aggregate into a map
 	groups   []*group
 }
@@ -406,19 +407,21 @@ type fn struct {
 	l     *lowerer
 	group *group
 
-	entryOf *entry
-	info    *check.Info
-	sli     *check.SLI
-	end     *ir.Block // where the action ends
-	vars    map[*check.Local]*ir.Value
-	slots   map[*check.Local]*ir.Slot
-	kept    map[*check.Local]bool // scalars that live in their slot: see keepInMemory
-	fresh   []*check.Local        // those in vars, in the order they came
-	loops   []*loop               // around the current place
-	cache   keyCache
-	labels  map[string]operand // inside the conditions of an sli
-	traceID *ir.Slot           // nil without
-	extra   int                // instructions that the verifier follows more than once: see cost
+	entryOf   *entry
+	info      *check.Info
+	sli       *check.SLI
+	end       *ir.Block // where the action ends
+	vars      map[*check.Local]*ir.Value
+	slots     map[*check.Local]*ir.Slot
+	kept      map[*check.Local]bool // scalars that live in their slot: see keepInMemory
+	fresh     []*check.Local        // those in vars, in the order they came
+	loops     []*loop               // around the current place
+	held      map[*syntax.For]*held // by the loops over maps
+	heldOrder []*held
+	cache     keyCache
+	labels    map[string]operand // inside the conditions of an sli
+	traceID   *ir.Slot           // nil without
+	extra     int                // instructions that the verifier follows more than once: see cost
 
 	turnsAround int64 // how often the plain loops around turn
 	plain       bool  // counters of the value being updated need no atomic instruction
@@ -432,6 +435,7 @@ func (f *fn) entry(e *entry) {
 	f.keepInMemory(e.clause.Probe)
 	f.end = f.Block()
 	f.Builder.Span = e.clause.Probe.Span()
+	f.prepareLoops(e.clause.Probe.Body)
 	f.selectSyscall(e)
 	f.selectProcess()
 	f.prepareTrace()
@@ -443,6 +447,7 @@ func (f *fn) entry(e *entry) {
 	f.block(e.clause.Probe.Body)
 	f.Jump(f.end)
 	f.SetBlock(f.end)
+	f.releaseLoops()
 }
 
 // selectProcess leaves the action in other processes than -p's. Uprobes are filtered by the kernel, begin, end and

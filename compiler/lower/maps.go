@@ -158,6 +158,13 @@ func (f *fn) lookupKey(m *ir.Map, e *syntax.Map, key *ir.Value, missing *ir.Bloc
 
 // readMapScalar reads a scalar from a map; 0 where there is none.
 func (f *fn) readMapScalar(m *ir.Map, e *syntax.Map) *ir.Value {
+	if m.Value.Kind == types.Aggregate {
+		key := f.zeroKey
+		if m.Key != nil {
+			key = func() *ir.Value { return f.key(m, e.Index) }
+		}
+		return f.aggregated(m, key())
+	}
 	if m.Key == nil {
 		return f.Load(f.MapValue(m), 0, 8, false)
 	}

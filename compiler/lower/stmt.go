@@ -227,7 +227,7 @@ func (f *fn) cond(e syntax.Expr, yes, no *ir.Block) {
 			return
 		}
 	case *syntax.Map:
-		if m := f.l.maps[f.info.Maps[e]]; m.Key != nil && f.info.Type(e).Scalar() {
+		if m := f.l.maps[f.info.Maps[e]]; m.Key != nil && m.Value.Scalar() {
 			p := f.lookup(m, e, no)
 			f.If(f.Load(p, 0, 8, false), yes, no)
 			return

@@ -167,6 +167,11 @@ func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
 	}
 	if isMap && kind == types.PrintableParam {
 		t := c.mapValue(m)
+		if t.Kind == types.Aggregate {
+			if v := singleValue(t.Agg); v != nil {
+				t = v
+			}
+		}
 		c.info.Types[m] = t
 		return t
 	}

@@ -102,7 +102,7 @@ func TestRenderings(t *testing.T) {
 		"sli lat { unit = seconds; begin { observe(1); } }\nslo fast = 99.9% of lta <= 200ms over 30d;",
 		"sli calls[code] { begin { good(); } }",
 		"sli calls { begin { good(); } end { observe(5); } }",
-		`begin { @ = count(); if (@ > 5) { exit(); } }`,
+		`begin { @ = hist(1); if (@ > 5) { exit(); } }`,
 		``,
 	} {
 		b.WriteString(text + "\n---\n")

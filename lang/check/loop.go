@@ -70,6 +70,43 @@ func (c *checker) free(n *syntax.Var) bool {
 
 // loopMap is the type of what a loop over a map gives: the key and the value.
 func (c *checker) loopMap(s *syntax.For) *types.Type {
-	c.notYet(s, "for loops over maps are")
-	return types.Bad
+	e, ok := s.From.(*syntax.Map)
+	if !ok || len(e.Index) > 0 {
+		c.expr(s.From)
+		c.errorf(s.From, "a for loop wants a range or a map as a whole")
+		return types.Bad
+	}
+	m := c.mapNamed("@"+e.Text, e.Span())
+	c.info.Maps[e] = m
+	switch {
+	case m.Value == nil:
+		if c.final {
+			c.errorf(e, "undefined map: %s", m.Name)
+		}
+		return types.Bad
+	case m.Keys == 0:
+		c.errorf(e, "a for loop cannot go over the map '%s', which has no keys", m.Name)
+		return types.Bad
+	case m.Key == nil:
+		return types.Bad
+	}
+	value := m.Value
+	if value.Kind == types.Aggregate {
+		if value = singleValue(value.Agg); value == nil {
+			c.errorf(e, "a for loop cannot go over the map '%s' of type '%s'", m.Name, m.Value)
+			return types.Bad
+		}
+	}
+	return types.TupleOf(m.Key, value)
+}
+
+// singleValue is the number that an aggregation stands for in an expression, nil when it is none.
+func singleValue(a *types.Agg) *types.Type {
+	switch a.Kind {
+	case types.CountAgg:
+		return types.Int64
+	case types.SumAgg, types.MinAgg, types.MaxAgg, types.AvgAgg:
+		return types.IntOf(8, a.Signed)
+	}
+	return nil
 }

@@ -74,13 +74,15 @@ func (c *checker) setKey(m *Map, at syntax.Node, key *types.Type) bool {
 	return true
 }
 
-// readMap types the value of a map. The values of an aggregation are only merged in user space.
+// readMap types the value of a map; that of an aggregation is a number, where it can be one.
 func (c *checker) readMap(e *syntax.Map) *types.Type {
 	t := c.mapValue(e)
 	if t.Kind == types.Aggregate {
+		if v := singleValue(t.Agg); v != nil {
+			return v
+		}
 		if c.final {
-			c.errorf(e, "single values of aggregations are not supported by this version of slope").
-				WithHint("print the whole map: print(@%s)", e.Text)
+			c.errorf(e, "a value of type '%s' is no number", t).WithHint("print the whole map: print(@%s)", e.Text)
 		}
 		return types.Bad
 	}

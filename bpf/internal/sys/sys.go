@@ -26,6 +26,7 @@ const (
 	ProgLoad          Cmd = 5
 	ProgTestRun       Cmd = 10
 	RawTracepointOpen Cmd = 17
+	BTFLoad           Cmd = 18
 	MapLookupBatch    Cmd = 24
 	MapUpdateBatch    Cmd = 26
 	MapDeleteBatch    Cmd = 27
@@ -81,6 +82,13 @@ type ProgLoadAttr struct {
 	LineInfo                  unsafe.Pointer
 	LineInfoCnt, AttachBTFID  uint32
 	AttachProgFD, CoreReloCnt uint32
+}
+
+// BTFLoadAttr loads a BTF blob.
+type BTFLoadAttr struct {
+	BTF, Log                unsafe.Pointer
+	Size, LogSize, LogLevel uint32
+	_                       uint32
 }
 
 // TestRunAttr runs a program once.
