@@ -112,7 +112,7 @@ func TestPushes(t *testing.T) {
 func TestPushFails(t *testing.T) {
 	dead := httptest.NewServer(nil)
 	dead.Close()
-	p := trace(t, "--listen", "127.0.0.1:0", "--otlp", strings.Replace(dead.URL, "http://", "http://me:secret@", 1), "--push-interval", "10ms", "-e", "interval:s:100 { }")
+	p := trace(t, "--listen", "127.0.0.1:0", "--otlp", strings.Replace(dead.URL, "http://", "http://me:secret@", 1), "--push-interval", "200ms", "-e", "interval:s:100 { }")
 	address := p.address(t)
 	bpftest.Eventually(t, 10*time.Second, "three failures", func() bool {
 		text, _ := fetch(t, address, acceptText)

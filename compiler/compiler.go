@@ -26,7 +26,8 @@ type Options struct {
 	Library  ir.Library
 	Resolver types.Resolver
 	Config   types.Config
-	Params   []string // positional parameters of the script
+	Params   []string                                      // positional parameters of the script
+	Import   func(from, path string) (*syntax.File, error) // of check.Options
 	Kernel   ir.Kernel
 	Backend  backend.Features
 	CPUs     int // possible CPUs
@@ -68,7 +69,7 @@ func Check(file *source.File, o Options) (prog *check.Program, diags source.Diag
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	prog, more := check.Check(tree, check.Options{Universe: o.Universe, Resolver: o.Resolver, Config: o.Config, Params: o.Params})
+	prog, more := check.Check(tree, check.Options{Universe: o.Universe, Resolver: o.Resolver, Config: o.Config, Params: o.Params, Import: o.Import})
 	diags = append(diags, more...)
 	if o.dumps("types") && !diags.HasErrors() {
 		check.Dump(o.DumpTo, prog)

@@ -22,9 +22,9 @@ type writer struct {
 	strs  []string
 	next  int
 	depth int
-	left  int  // how many more expressions a statement may have
-	loops int  // around the statement
-	used  int  // loops of the script, of at most so many
+	left  int // how many more expressions a statement may have
+	loops int // around the statement
+	used  int // loops of the script, of at most so many
 	most  int
 	args  bool // the probe has arguments
 }

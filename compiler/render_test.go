@@ -30,6 +30,23 @@ func text(t *types.Type, b []byte) string {
 			b = b[e.Memory():]
 		}
 		return "(" + strings.Join(parts, ", ") + ")"
+	case types.Struct:
+		var parts []string
+		for _, f := range t.Layout.Fields() {
+			p := b[f.Offset:]
+			switch {
+			case f.BitSize > 0:
+				var w [8]byte
+				copy(w[:], p)
+				n := le.Uint64(w[:]) >> f.BitOff & (1<<f.BitSize - 1)
+				parts = append(parts, fmt.Sprintf("%s=%d", f.Name, n))
+			case f.Type.Kind == types.Array || f.Type.Kind == types.Struct:
+				parts = append(parts, f.Name+"="+text(f.Type, p))
+			default:
+				parts = append(parts, f.Name+"="+text(types.ArrayOf(f.Type, 1), p))
+			}
+		}
+		return "{" + strings.Join(parts, " ") + "}"
 	case types.Array:
 		var parts []string
 		for i := range t.Len {

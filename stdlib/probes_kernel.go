@@ -105,7 +105,7 @@ func (m *Machine) tracepoint(p *types.Probe, system, event string) (*types.Targe
 	name := system + ":" + event
 	t := &types.Target{Probe: p, Name: p.Name + ":" + name, Form: types.RecordArgs, Goid: -1, Syscall: -1,
 		Hook: types.Hook{Kind: types.HookTracepoint, Event: name, ID: f.ID},
-		Args: &types.Type{Kind: types.Struct, Name: event, Size: f.Size, Layout: f.Fields}}
+		Args: &types.Type{Kind: types.Struct, Name: event, Size: f.Size, Layout: f.Fields, Args: true}}
 	enter, isEnter := strings.CutPrefix(event, "sys_enter_")
 	exit, isExit := strings.CutPrefix(event, "sys_exit_")
 	switch {

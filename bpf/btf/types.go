@@ -166,7 +166,7 @@ func (ix *Index) typeOf(id uint32, depth int) *types.Type {
 		if !integer(size) {
 			return opaque(size)
 		}
-		return &types.Type{Kind: types.Int, Size: size, Signed: r.flag(), Name: ix.name(r.name)}
+		return &types.Type{Kind: types.Int, Size: size, Signed: r.flag(), Name: ix.name(r.name), Enum: ix.enumerators(r)}
 	case KindPtr:
 		return types.PointerTo(ix.typeOf(r.sizeType, depth+1), ix.user(r.sizeType))
 	case KindArray:
@@ -338,35 +338,4 @@ func (ix *Index) params(p record, skip int) (fields types.Fields, named bool) {
 		fields = append(fields, types.Field{Name: name, Type: ix.typeOf(id, 0), Offset: 8 * (i - skip)})
 	}
 	return fields, named || len(fields) == 0
-}
-
-// Constant returns the value of an enumerator of any enum.
-func (ix *Index) Constant(name string) (int64, error) {
-	off, ok := ix.nameOffset(name)
-	for pos, id := 0, uint32(1); ok; id++ {
-		r, more := ix.at(id, pos)
-		if !more {
-			break
-		}
-		switch r.kind() {
-		case KindEnum:
-			for i := range r.vlen() {
-				if r.word(2*i) == off {
-					if v := r.word(2*i + 1); r.flag() {
-						return int64(int32(v)), nil
-					} else {
-						return int64(v), nil
-					}
-				}
-			}
-		case KindEnum64:
-			for i := range r.vlen() {
-				if r.word(3*i) == off {
-					return int64(uint64(r.word(3*i+1)) | uint64(r.word(3*i+2))<<32), nil
-				}
-			}
-		}
-		pos += length(r.info)
-	}
-	return 0, fmt.Errorf("find constant %s: %w", name, ErrNotFound)
 }

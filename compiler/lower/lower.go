@@ -78,7 +78,33 @@ func Program(in *check.Program, opt Options) (*ir.Program, *Layout) {
 	if len(l.out.Counters) > 0 {
 		l.out.Health.ValueSize = 8 * len(l.out.Counters)
 	}
+	for _, m := range l.out.Maps {
+		readLayout(m.Key, 0)
+		readLayout(m.Value, 0)
+	}
+	for _, ev := range l.out.Events {
+		for _, a := range ev.Args {
+			readLayout(a.Type, 0)
+		}
+	}
 	return l.out, l.layout()
+}
+
+// readLayout reads the fields of the structs that are printed: once a script is compiled nobody can look them up.
+func readLayout(t *types.Type, depth int) {
+	switch {
+	case t == nil || depth > 16:
+	case t.Kind == types.Struct && t.Layout != nil:
+		for _, f := range t.Layout.Fields() {
+			readLayout(f.Type, depth+1)
+		}
+	case t.Kind == types.Array:
+		readLayout(t.Elem, depth+1)
+	case t.Kind == types.Tuple:
+		for _, e := range t.Elems {
+			readLayout(e, depth+1)
+		}
+	}
 }
 
 // scriptMap chooses the storage of one of the script's maps.

@@ -233,7 +233,7 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 		}
 		if t.Kind == types.Void {
 			tc.Errorf(i, "%s() got no value for '%s'", f, p.Name)
-		} else if t.Kind == types.Struct || t.Kind == types.Array {
+		} else if !storable(t) {
 			tc.Errorf(i, "%s() got '%s' for '%s', which cannot be printed by this version of slope", f, t, p.Name)
 		}
 	}

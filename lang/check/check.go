@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/slopebpf/slope/lang/cdecl"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -15,6 +16,9 @@ type Options struct {
 	Resolver types.Resolver
 	Config   types.Config
 	Params   []string // positional parameters
+
+	// Import reads the file that the file from imports by a path; nil when there are no files to import.
+	Import func(from, path string) (*syntax.File, error)
 }
 
 // maxWalks bounds the search for a fixed point; types only grow, so a script needs as many walks as its longest chain
@@ -39,6 +43,9 @@ type checker struct {
 	labels map[string]*types.Type // names inside the conditions of an sli
 	loops  int                    // around the statement
 	locals map[localKey]*Local
+	ctypes *cdecl.Scope              // of the script's C definitions
+	kernel map[string]cdecl.Constant // that were looked up; without a type when there is none
+	named  map[string]*types.Type    // by keyword and name; nil when there is none
 }
 
 // localKey identifies a local across walks.
@@ -55,8 +62,13 @@ type scope struct {
 
 // Check resolves and types a parsed script. The Program is only fit for lowering when the diagnostics hold no error.
 func Check(file *syntax.File, opt Options) (*Program, source.Diagnostics) {
-	c := &checker{opt: opt, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}, locals: map[localKey]*Local{}}
+	c := &checker{opt: opt, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}, locals: map[localKey]*Local{},
+		kernel: map[string]cdecl.Constant{}, named: map[string]*types.Type{}}
 	c.prog = &Program{File: file, Universe: opt.Universe, Config: opt.Config}
+	c.imports()
+	c.cDefinitions()
+	c.expand()
+	c.prog.File = c.file
 	c.bind()
 	c.declare()
 	declared := c.diags
@@ -108,22 +120,10 @@ func (c *checker) declare() {
 			c.declareMap(it)
 		case *syntax.Config:
 			c.config(it)
-		case *syntax.Import:
-			c.notYet(it, "imports are")
-		case *syntax.Macro:
-			c.notYet(it, "macros are")
-		case *syntax.Fn:
-			c.notYet(it, "functions are")
 		case *syntax.Export:
 			c.export(it)
 		case *syntax.Test:
 			c.notYet(it, "test blocks are")
-		case *syntax.CDef:
-			c.notYet(it, "C definitions are")
-		case *syntax.Directive:
-			if !strings.HasPrefix(it.Text, "#!") {
-				c.notYet(it, "C preprocessor lines are")
-			}
 		}
 	}
 	c.declareSLOs()
@@ -156,31 +156,6 @@ func (c *checker) declareMap(d *syntax.MapDecl) {
 	}
 	m := c.mapNamed(name, d.Span())
 	m.Kind, m.Max = d.Type.Text, int(d.Max.Value)
-}
-
-// config takes the keys that this version obeys.
-func (c *checker) config(n *syntax.Config) {
-	for _, p := range n.Props {
-		name := strings.TrimPrefix(strings.ToLower(p.Name.Text), "bpftrace_")
-		v, ok := p.Value.(*syntax.Int)
-		switch name {
-		case "max_map_keys", "max_strlen":
-			if !ok || v.Value == 0 || v.Value > 1<<26 {
-				c.errorf(p.Value, "invalid value for '%s': want a positive integer", name)
-				continue
-			}
-			if name == "max_map_keys" {
-				c.prog.Config.MaxMapKeys = int(v.Value)
-			} else if v.Value > 16384 {
-				c.errorf(p.Value, "got a string length of %d, want at most 16384", v.Value)
-			} else {
-				c.prog.Config.MaxStrlen = int(v.Value)
-			}
-		default:
-			c.errorf(p.Name, "configuration key '%s' is unknown or not supported by this version of slope", p.Name.Text).
-				WithHint("supported keys: max_map_keys, max_strlen")
-		}
-	}
 }
 
 // resolve expands the attach points of a probe into clauses.

@@ -107,6 +107,9 @@ func (c *checker) name(e *syntax.Name) *types.Type {
 	}
 	row, n := c.builtin(e.Text)
 	if row == nil {
+		if t := c.constant(e); t != nil {
+			return t
+		}
 		d := c.errorf(e, "unknown identifier: '%s'", e.Text)
 		suggest(d, e.Text, append(c.opt.Universe.Names(types.VarNames), c.opt.Universe.Names(types.FuncNames)...))
 		return types.Bad
@@ -191,9 +194,19 @@ func (c *checker) positional(e *syntax.Positional) *types.Type {
 
 func (c *checker) field(e *syntax.Field) *types.Type {
 	t := c.expr(e.X)
+	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct && t.Elem.Layout == nil { // only its name was known
+		if st, ok := c.namedType("struct", t.Elem.Name); ok {
+			t = types.PointerTo(st, t.User)
+			c.info.Types[e.X] = t
+		}
+	}
 	owner := t
 	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct {
 		t = t.Elem
+	}
+	if t.Kind == types.Struct && t.Size == 0 && t.Layout == nil {
+		c.errorf(e, "'%s' has no known fields", t).WithHint("neither the script nor the kernel's BTF defines it")
+		return types.Bad
 	}
 	switch t.Kind {
 	case types.Invalid:

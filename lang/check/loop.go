@@ -64,7 +64,7 @@ func (c *checker) free(n *syntax.Var) bool {
 	if c.lookupLocal(n.Text) == nil {
 		return true
 	}
-	c.errorf(n, "variable '$%s' was already declared. Variable shadowing is not allowed", n.Text)
+	c.errorf(n, "variable '$%s' was already declared. Variable shadowing is not allowed", spelled(n.Text))
 	return false
 }
 

@@ -1,6 +1,8 @@
 package check
 
 import (
+	"strings"
+
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -28,7 +30,7 @@ func (c *checker) enter() {
 func (c *checker) leave() {
 	if c.final {
 		for _, v := range c.scope.vars {
-			if !v.read {
+			if !v.read && !strings.Contains(v.Decl.Text, "'") {
 				c.warnf(v.Decl, "variable '$%s' is assigned and never used", v.Name)
 			}
 		}
@@ -256,6 +258,9 @@ func (c *checker) setMapValue(m *Map, at syntax.Node, value *types.Type) {
 	}
 }
 
+// maxValue is how many bytes a struct or an array may have that is used as a value.
+const maxValue = 4096
+
 // storable tells whether values of the type can be kept in maps and keys.
 func storable(t *types.Type) bool {
 	switch t.Kind {
@@ -267,8 +272,10 @@ func storable(t *types.Type) bool {
 		}
 		return true
 	case types.Array:
-		return t.Size > 0 && t.Elem.Kind != types.Invalid
-	case types.Struct, types.Void:
+		return t.Size > 0 && t.Size <= maxValue && t.Elem.Kind != types.Invalid
+	case types.Struct:
+		return t.Size > 0 && t.Size <= maxValue && t.Layout != nil && !t.Args
+	case types.Void:
 		return false
 	}
 	return true
@@ -319,7 +326,7 @@ func (c *checker) declareLocal(n *syntax.Var, t *types.Type) *Local {
 	key := localKey{c.clause, n}
 	l := c.locals[key]
 	if l == nil {
-		l = &Local{ID: len(c.locals), Name: n.Text, Type: normalize(t), Decl: n}
+		l = &Local{ID: len(c.locals), Name: spelled(n.Text), Type: normalize(t), Decl: n}
 		c.locals[key] = l
 		c.changed = true
 	}
@@ -327,6 +334,12 @@ func (c *checker) declareLocal(n *syntax.Var, t *types.Type) *Local {
 	c.info.Locals[n] = l
 	c.growLocal(l, n, t)
 	return l
+}
+
+// spelled is the name of a variable as the script has it, without what an expansion added.
+func spelled(name string) string {
+	name, _, _ = strings.Cut(name, "'")
+	return name
 }
 
 // letTyped declares a variable of a type that the script gives.

@@ -79,10 +79,20 @@ func (c *checker) baseType(ref *syntax.TypeRef) *types.Type {
 
 // namedType finds a type of the script's C definitions, then of the kernel.
 func (c *checker) namedType(keyword, name string) (*types.Type, bool) {
-	if src, ok := c.opt.Resolver.(types.Source); ok {
-		return src.Named(keyword, name)
+	if t, ok := c.ctypes.Named(keyword, name); ok {
+		return t, true
 	}
-	return nil, false
+	src, ok := c.opt.Resolver.(types.Source)
+	if !ok {
+		return nil, false
+	}
+	key := keyword + " " + name
+	t, seen := c.named[key]
+	if !seen {
+		t, _ = src.Named(keyword, name)
+		c.named[key] = t
+	}
+	return t, t != nil
 }
 
 // quiet types an expression that is not evaluated.
@@ -141,7 +151,7 @@ func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
 		c.notYet(e, e.Keyword+" is")
 		return types.Bad
 	}
-	t := types.Bad
+	var t *types.Type
 	switch row, _ := c.builtinOf(e.Type); {
 	case e.X != nil:
 		t = c.quiet(e.X)

@@ -43,6 +43,7 @@ type Type struct {
 	Name   string   // Struct, Enum-typed Int
 	Enum   Enum     // Int: what its values are called, nil otherwise
 	Layout Layout   // Struct
+	Args   bool     // Struct: the arguments of a probe, which are no value in memory
 	User   bool     // Pointer (and its pointee) or Stack: lives in user space
 	Mode   string   // Stack: how it is printed; Len is how many frames are kept
 	Agg    *Agg     // Aggregate

@@ -179,11 +179,26 @@ func bitField(f types.Field, raw []byte) uint64 {
 
 // appendPacked appends a value inside a struct or array, where scalars take no more than their size.
 func (v Values) appendPacked(dst []byte, t *types.Type, raw []byte) []byte {
+	if s, ok := chars(t, raw); ok {
+		return append(dst, s...)
+	}
 	if t.Scalar() {
 		var word [8]byte
 		return v.AppendText(dst, t, widen(word[:], t, raw))
 	}
 	return v.AppendText(dst, t, raw)
+}
+
+// chars is the text in an array of char.
+func chars(t *types.Type, raw []byte) ([]byte, bool) {
+	if t.Kind != types.Array || !t.Elem.Char() || !t.Elem.Signed {
+		return nil, false
+	}
+	raw = raw[:min(t.Len, len(raw))]
+	if i := bytes.IndexByte(raw, 0); i >= 0 {
+		raw = raw[:i]
+	}
+	return raw, true
 }
 
 // widen makes the 8-byte form of a packed scalar.
@@ -340,6 +355,9 @@ func (v Values) structJSON(dst []byte, t *types.Type, raw []byte) []byte {
 }
 
 func (v Values) packedJSON(dst []byte, t *types.Type, raw []byte) []byte {
+	if s, ok := chars(t, raw); ok {
+		return append(appendEscaped(append(dst, '"'), s), '"')
+	}
 	if t.Scalar() {
 		var word [8]byte
 		return v.AppendJSON(dst, t, widen(word[:], t, raw))

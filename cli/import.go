@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+)
+
+// importFile reads a script that another one imports: by a path from the folder of that one, with the ending .bt or .slo.
+// A file in a folder that everybody may write to is refused, as it would run with the rights of whoever runs the script.
+func importFile(from, path string) (*syntax.File, error) {
+	if ext := filepath.Ext(path); ext != ".bt" && ext != ".slo" {
+		return nil, fmt.Errorf("got a file with the ending '%s', want .bt or .slo", ext)
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(from), path)
+	}
+	path = filepath.Clean(path)
+	const others = 0o002
+	if st, err := os.Stat(filepath.Dir(path)); err == nil && st.Mode().Perm()&others != 0 {
+		return nil, fmt.Errorf("everybody may write to the folder %s", filepath.Dir(path))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	file, diags := syntax.Parse(source.NewFile(path, string(text)))
+	if diags.HasErrors() {
+		var b strings.Builder
+		diags.Render(&b, false)
+		return nil, errors.New(b.String())
+	}
+	return file, nil
+}

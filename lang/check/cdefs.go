@@ -1,0 +1,165 @@
+package check
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/slopebpf/slope/lang/cdecl"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// preamble reads the C definitions of a script and the lines of the preprocessor between them.
+type preamble struct {
+	c     *checker
+	taken []bool // of the conditions around; what is below one that is false is skipped
+}
+
+// cDefinitions defines the script's own types, constants and macros.
+func (c *checker) cDefinitions() {
+	c.ctypes = cdecl.New()
+	c.ctypes.Predefine("BPFTRACE_HAVE_BTF", "1")
+	if src, ok := c.opt.Resolver.(types.Source); ok {
+		c.ctypes.Outside = src.Named
+		c.ctypes.OutsideConstant = func(name string) (int64, bool) {
+			v, _, ok := src.Constant(name)
+			return v, ok
+		}
+	}
+	p := preamble{c: c}
+	for _, it := range c.file.Items {
+		switch it := it.(type) {
+		case *syntax.CDef:
+			if p.on() {
+				p.define(it)
+			}
+		case *syntax.Directive:
+			p.directive(it)
+		}
+	}
+	if len(p.taken) > 0 {
+		end := int32(len(c.file.Source.Text))
+		c.diags.Errorf(c.file.Source, source.Span{Start: max(end-1, 0), End: end}, "a '#if' has no '#endif'")
+	}
+}
+
+func (p *preamble) on() bool {
+	for _, t := range p.taken {
+		if !t {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *preamble) define(d *syntax.CDef) {
+	err := p.c.ctypes.Define(d.Text)
+	var e *cdecl.Error
+	if errors.As(err, &e) {
+		at := syntax.Range{Start: d.Start + int32(e.Start), End: d.Start + int32(e.End)}
+		diag := p.c.errorf(at, "%s", e.Message)
+		if strings.HasPrefix(e.Message, "unknown type") || strings.Contains(e.Message, "incomplete type") {
+			diag.WithHint("neither the script nor the kernel's BTF defines it; header files are not read")
+		}
+	}
+}
+
+func (p *preamble) directive(d *syntax.Directive) {
+	text := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(d.Text), "#"))
+	if strings.HasPrefix(text, "!") {
+		return
+	}
+	word, rest, _ := strings.Cut(strings.ReplaceAll(text, "\\\n", " "), " ")
+	rest = strings.TrimSpace(cutComment(rest))
+	name, value, _ := strings.Cut(rest, " ")
+	_, known := p.c.ctypes.Macro(name)
+	switch word {
+	case "ifdef":
+		p.taken = append(p.taken, known)
+	case "ifndef":
+		p.taken = append(p.taken, !known)
+	case "if":
+		v := int64(0)
+		if p.on() {
+			v = p.condition(d, rest)
+		}
+		p.taken = append(p.taken, v != 0)
+	case "else":
+		if n := len(p.taken); n > 0 {
+			p.taken[n-1] = !p.taken[n-1]
+		} else {
+			p.c.errorf(d, "#else without #if")
+		}
+	case "endif":
+		if n := len(p.taken); n > 0 {
+			p.taken = p.taken[:n-1]
+		} else {
+			p.c.errorf(d, "#endif without #if")
+		}
+	case "include", "pragma", "undef": // types come from BTF; one that is missing is reported where it is used
+	case "define":
+		if !p.on() {
+			return
+		}
+		if name == "" || strings.Contains(name, "(") {
+			p.c.errorf(d, "macros with parameters are not supported in C definitions").WithHint("write a macro of the language: macro name(x) { … }")
+			return
+		}
+		p.c.ctypes.SetMacro(name, strings.TrimSpace(value))
+	default:
+		p.c.errorf(d, "preprocessor line '#%s' is not supported", word)
+	}
+}
+
+// condition evaluates "#if": numbers, constants, and defined(NAME).
+func (p *preamble) condition(d *syntax.Directive, text string) int64 {
+	if name, ok := strings.CutPrefix(text, "defined"); ok {
+		_, known := p.c.ctypes.Macro(strings.Trim(name, " ()"))
+		return truth(known)
+	}
+	v, err := p.c.ctypes.Value(text)
+	if err != nil {
+		p.c.errorf(d, "#if: %s", err)
+	}
+	return v
+}
+
+func cutComment(s string) string {
+	if i := strings.Index(s, "//"); i >= 0 && !strings.Contains(s[:i], `"`) {
+		s = s[:i]
+	}
+	for {
+		i := strings.Index(s, "/*")
+		j := strings.Index(s, "*/")
+		if i < 0 || j < i {
+			return s
+		}
+		s = s[:i] + " " + s[j+2:]
+	}
+}
+
+// constant finds an enumerator of the script or of the kernel.
+func (c *checker) constant(e *syntax.Name) *types.Type {
+	if k, ok := c.ctypes.Constant(e.Text); ok {
+		c.info.Consts[e] = k.Value
+		return k.Type
+	}
+	src, ok := c.opt.Resolver.(types.Source)
+	if !ok || strings.ToUpper(e.Text) == strings.ToLower(e.Text) {
+		return nil
+	}
+	k, seen := c.kernel[e.Text]
+	if !seen {
+		v, t, ok := src.Constant(e.Text)
+		if !ok {
+			t = nil
+		}
+		k = cdecl.Constant{Value: v, Type: t}
+		c.kernel[e.Text] = k
+	}
+	if k.Type != nil {
+		c.info.Consts[e] = k.Value
+	}
+	return k.Type
+}
