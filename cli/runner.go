@@ -36,7 +36,8 @@ type runner struct {
 	out     *output
 	board   *engine.Switch // nil: the script is not replaced
 
-	partly bool // the kernel measures programs for a part of the time
+	bar    *progress // of the last attaching; nil: nobody sees it
+	partly bool      // the kernel measures programs for a part of the time
 
 	current atomic.Pointer[session]
 	next    atomic.Pointer[session] // waits to take over
@@ -88,7 +89,11 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 			}
 		}
 	}
-	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board, Progress: r.progress()}
+	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board}
+	if r.streams.ErrTerminal && !r.flags.quiet {
+		r.bar = &progress{to: r.streams.Err, now: time.Now}
+		opt.Progress = r.bar.show
+	}
 	if before != nil {
 		opt.Previous = before.eng
 	}
@@ -247,27 +252,6 @@ func (r *runner) tookOver(old *session) error {
 	return err
 }
 
-// progressAfter is how long attaching may take before it is shown.
-const progressAfter = 500 * time.Millisecond
-
-// progress shows on a terminal how far attaching is, where it takes long; nil where there is none to see it.
-func (r *runner) progress() func(done, total int) {
-	if !r.streams.ErrTerminal || r.flags.quiet {
-		return nil
-	}
-	began, shown := time.Now(), time.Time{}
-	return func(done, total int) {
-		now := time.Now()
-		switch {
-		case done == total && !shown.IsZero():
-			fmt.Fprint(r.streams.Err, "\r\x1b[K")
-		case done < total && now.Sub(began) > progressAfter && now.Sub(shown) > 100*time.Millisecond:
-			shown = now
-			fmt.Fprintf(r.streams.Err, "\rattaching %d of %d probes\x1b[K", done, total)
-		}
-	}
-}
-
 // runObject loads, attaches and waits.
 func (s Streams) runObject(r *runner, w *workshop, obj *compiler.Object) (err error) {
 	f := r.flags
@@ -334,7 +318,9 @@ func (s Streams) runObject(r *runner, w *workshop, obj *compiler.Object) (err er
 		stop := r.watch(texts)
 		defer stop()
 	}
-	if err := r.run(ctx, texts); err != nil {
+	err = r.run(ctx, texts)
+	r.bar.clear()
+	if err != nil {
 		return err
 	}
 	release()
