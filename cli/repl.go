@@ -128,7 +128,9 @@ func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error)
 		w.close()
 		return nil, err
 	}
-	m.stats = enableStats()
+	if stats, err := bpf.EnableStats(); err == nil { // without it, :stats shows no times
+		m.stats = stats
+	}
 	return m, nil
 }
 
