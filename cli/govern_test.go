@@ -2,6 +2,7 @@ package cli
 
 import (
 	"math"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -126,6 +127,11 @@ func TestOverheadOfIndicator(t *testing.T) {
 	bpftest.Eventually(t, 10*time.Second, "some calls", func() bool { return len(read(t, load.dir+"/rounds")) > 3 })
 	if n := events(); n != counted {
 		t.Errorf("it counts while it is detached: %f, then %f", counted, n)
+	}
+	if os.Getenv("SLOPE_SOAK") != "" { // without load it comes back, after the time that makes a gap
+		load.stop(t)
+		bpftest.Eventually(t, 3*time.Minute, "attached again", func() bool { return strings.Contains(v.err.String(), "attached sys_enter at ") })
+		bpftest.Eventually(t, 30*time.Second, "it counts again", func() bool { return events() > counted })
 	}
 	// A new text begins anew: everything is attached.
 	replaceFile(t, dir+"/dear.slo", `sli calls { tracepoint:raw_syscalls:sys_enter /args.id < 0/ { event(1 == 1); } } slo good = 99% of calls over 30d;`)
