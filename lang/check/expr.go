@@ -251,6 +251,10 @@ func (c *checker) fieldType(f types.Field) *types.Type {
 }
 
 func (c *checker) unknownField(name *syntax.Name, t *types.Type) {
+	if t.Layout == nil {
+		c.errorf(name, "'%s' has no known fields", t).WithHint("neither the script nor the kernel's BTF defines it")
+		return
+	}
 	var names []string
 	for _, f := range t.Layout.Fields() {
 		names = append(names, f.Name)
