@@ -27,6 +27,7 @@ type Options struct {
 	Resolver types.Resolver
 	Config   types.Config
 	Params   []string                                      // positional parameters of the script
+	Named    map[string]string                             // named parameters
 	Import   func(from, path string) (*syntax.File, error) // of check.Options
 	Kernel   ir.Kernel
 	Backend  backend.Features
@@ -69,7 +70,7 @@ func Check(file *source.File, o Options) (prog *check.Program, diags source.Diag
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	prog, more := check.Check(tree, check.Options{Universe: o.Universe, Resolver: o.Resolver, Config: o.Config, Params: o.Params, Import: o.Import})
+	prog, more := check.Check(tree, check.Options{Universe: o.Universe, Resolver: o.Resolver, Config: o.Config, Params: o.Params, Named: o.Named, Import: o.Import})
 	diags = append(diags, more...)
 	if o.dumps("types") && !diags.HasErrors() {
 		check.Dump(o.DumpTo, prog)

@@ -36,7 +36,8 @@ func FuzzCompile(f *testing.F) {
 	feat := &bpf.Features{}
 	kernel := feat.TestRun() == nil && feat.RingBuf() == nil && feat.AtomicFetch() == nil
 	f.Fuzz(func(t *testing.T, text string) {
-		o := options(backend.Features{AtomicFetch: true}, false, -1)
+		o := options(backend.Features{AtomicFetch: true, MapEach: feat.MapEach() == nil, PerCPU: feat.PerCPULookup() == nil}, false, -1)
+		o.Kernel.MayGoto = feat.MayGoto() == nil
 		defer o.Resolver.(fixture).Close()
 		obj, diags := compiler.Compile(source.NewFile("fuzz", text), o)
 		for _, d := range diags {

@@ -97,7 +97,11 @@ func (p *preamble) directive(d *syntax.Directive) {
 		} else {
 			p.c.errorf(d, "#endif without #if")
 		}
-	case "include", "pragma", "undef": // types come from BTF; one that is missing is reported where it is used
+	case "include":
+		if p.on() {
+			p.c.ctypes.Include(rest)
+		}
+	case "pragma", "undef": // types come from BTF; one that is missing is reported where it is used
 	case "define":
 		if !p.on() {
 			return

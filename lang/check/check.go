@@ -15,7 +15,8 @@ type Options struct {
 	Universe types.Universe
 	Resolver types.Resolver
 	Config   types.Config
-	Params   []string // positional parameters
+	Params   []string          // positional parameters
+	Named    map[string]string // named parameters, "" for one without a value
 
 	// Import reads the file that the file from imports by a path; nil when there are no files to import.
 	Import func(from, path string) (*syntax.File, error)

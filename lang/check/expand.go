@@ -42,9 +42,11 @@ func (c *checker) expand() {
 		}
 		items = append(items, it)
 	}
-	if len(x.macros) == 0 && len(x.fns) == 0 && len(c.ctypes.Names()) == c.ctypes.Predefined() {
+	if len(x.macros) == 0 && len(x.fns) == 0 && len(c.ctypes.Names()) == c.ctypes.Predefined() && !c.calls("getopt") {
+		c.unknownNamed()
 		return
 	}
+	defer c.unknownNamed()
 	file := *c.file
 	file.Items = nil
 	for _, it := range items {
@@ -58,6 +60,18 @@ func (c *checker) expand() {
 		}
 	}
 	c.file = &file
+}
+
+// calls tells whether a function is called anywhere in the script.
+func (c *checker) calls(name string) bool {
+	found := false
+	syntax.WalkFile(c.file, func(n syntax.Node) bool {
+		if call, ok := n.(*syntax.Call); ok && call.Name.Text == name {
+			found = true
+		}
+		return !found
+	})
+	return found
 }
 
 func (x *expander) declareMacro(m *syntax.Macro) {
@@ -78,6 +92,9 @@ func (x *expander) declareMacro(m *syntax.Macro) {
 func (x *expander) edit(e syntax.Expr) syntax.Expr {
 	switch e := e.(type) {
 	case *syntax.Call:
+		if e.Name.Text == "getopt" {
+			return x.getopt(e)
+		}
 		return x.call(e, e.Name, e.Args)
 	case *syntax.Name:
 		if len(x.macros[e.Text]) > 0 && x.match(e.Text, nil) != nil {
@@ -204,6 +221,9 @@ func (x *expander) body(b *syntax.Block, params, args []syntax.Expr, where synta
 				return r
 			}
 		case *syntax.Call:
+			if e.Name.Text == "getopt" {
+				return x.getopt(e)
+			}
 			if len(x.macros[e.Name.Text]) > 0 || x.fns[e.Name.Text] != nil {
 				// The arguments mean what they mean here, before another body gets them.
 				call := &syntax.Call{Range: where, Name: e.Name, Args: syntax.Copy(e.Args, &where, edit)}

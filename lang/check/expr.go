@@ -182,8 +182,8 @@ func (c *checker) positional(e *syntax.Positional) *types.Type {
 		c.info.Consts[e] = 0
 		return types.Int64
 	}
-	v, err := strconv.ParseInt(c.opt.Params[e.N-1], 0, 64)
-	if err != nil {
+	v, ok := parseInt(c.opt.Params[e.N-1])
+	if !ok {
 		c.errorf(e, "positional parameter $%d is '%s', want an integer", e.N, c.opt.Params[e.N-1]).
 			WithHint("use str($%d) for text", e.N)
 		return types.Bad
@@ -251,6 +251,10 @@ func (c *checker) fieldType(f types.Field) *types.Type {
 }
 
 func (c *checker) unknownField(name *syntax.Name, t *types.Type) {
+	if t.Layout == nil {
+		c.errorf(name, "'%s' has no known fields", t).WithHint("neither the script nor the kernel's BTF defines it")
+		return
+	}
 	var names []string
 	for _, f := range t.Layout.Fields() {
 		names = append(names, f.Name)
