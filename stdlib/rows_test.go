@@ -217,7 +217,8 @@ var elsewhere = map[string][]string{
 	"compiler/ir/print.go":     {"clear", "exit", "print", "printf", "time", "zero"},
 	"compiler/backend/mach.go": {"exit"},
 	// The names of functions in the kernel, by hook.
-	"compiler/lower/site.go": {"alert", "begin", "end", "goid", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},
+	"compiler/lower/lower.go": {"alert", "begin", "end", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},
+	"compiler/lower/site.go":  {"goid"},
 	// A slot, the words of declarations, the value of a limit that there is none.
 	"compiler/lower/sli.go": {"trace"},
 	"lang/check/program.go": {"alert", "bad", "good", "ratio"},
