@@ -150,8 +150,8 @@ func (w *writer) stmt() {
 		e := w.expr(2)
 		w.next++
 		v := fmt.Sprintf("$t%d", w.next)
-		fmt.Fprintf(w, "let %s : %s = %s;", v, w.pick("uint8", "int8", "uint16", "int32", "uint64"), "("+e+") + pid - pid")
-		w.ints = append(w.ints, v)
+		fmt.Fprintf(w, "let %s : %s = %s; %s++; ", v, w.pick("uint8", "int8", "uint16", "int32", "uint64"), "("+e+") + pid - pid", v)
+		fmt.Fprintf(w, "%s %s %s; print(%s);", v, w.pick("+=", "-=", "*=", "^=", "<<="), w.expr(1), v)
 	case n == 19 && w.depth > 1 && w.n(3) == 0:
 		w.WriteString("return;")
 	case w.depth < 4:

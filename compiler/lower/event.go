@@ -69,6 +69,8 @@ func (f *fn) changes(e syntax.Expr) bool {
 	found := false
 	syntax.Walk(e, func(n syntax.Node) bool {
 		switch n := n.(type) {
+		case *syntax.Block: // its statements may do anything
+			found = true
 		case *syntax.Unary:
 			found = found || n.Op == "++" || n.Op == "--"
 		case *syntax.Call:

@@ -52,7 +52,7 @@ func (f *fn) placeOf(e syntax.Expr) (pl place, fld types.Field) {
 	case *syntax.Field:
 		return f.fieldPlace(e)
 	case *syntax.Index:
-		return f.indexPlace(e, nil), fld
+		return f.indexPlace(e), fld
 	case *syntax.Unary:
 		if e.Op == "*" {
 			return f.pointee(f.scalar(e.X), f.info.Type(e.X)), fld
@@ -112,33 +112,34 @@ func elementOffset(t *types.Type, name string) int {
 	return off
 }
 
-// indexPlace is x[i]; the index may have been evaluated. One out of bounds is that of the last element.
-func (f *fn) indexPlace(e *syntax.Index, i *ir.Value) place {
+// indexPlace is x[i]. An index out of bounds is that of the last element.
+func (f *fn) indexPlace(e *syntax.Index) place {
 	xt := f.info.Type(e.X)
 	n, constant := f.info.Consts[e.Keys[0]]
-	if xt.Kind == types.Tuple {
-		pl, _ := f.placeOf(e.X)
-		return pl.at(elementOffset(xt, strconv.FormatInt(n, 10)), false)
+	base := f.indexBase(e)
+	switch {
+	case xt.Kind == types.Tuple:
+		return base.at(elementOffset(xt, strconv.FormatInt(n, 10)), false)
+	case constant:
+		return base.at(int(n)*elementSize(xt), true)
 	}
+	return f.element(base, xt, f.scalar(e.Keys[0]))
+}
+
+// indexBase is where x of x[i] begins.
+func (f *fn) indexBase(e *syntax.Index) place {
+	if xt := f.info.Type(e.X); xt.Kind == types.Pointer {
+		return f.pointee(f.scalar(e.X), xt)
+	}
+	base, _ := f.placeOf(e.X)
+	return base
+}
+
+// element is the element i of what begins at base.
+func (f *fn) element(base place, xt *types.Type, i *ir.Value) place {
 	size := elementSize(xt)
-	var base place
-	if xt.Kind == types.Pointer {
-		base = f.pointee(f.scalar(e.X), xt)
-	} else {
-		base, _ = f.placeOf(e.X)
-	}
-	if constant {
-		return base.at(int(n)*size, true)
-	}
-	if i == nil {
-		i = f.scalar(e.Keys[0])
-	}
 	if base.space == inMemory {
-		bound := xt.Len
-		if xt.Kind == types.String {
-			bound = xt.Size
-		}
-		return place{p: f.Index(base.p, f.Bound(i, int64(bound-1)), int64(size)), off: base.off, packed: true}
+		return place{p: f.Index(base.p, f.Bound(i, int64(max(bounds(xt), 1)-1)), int64(size)), off: base.off, packed: true}
 	}
 	base.p = f.Bin(ir.OpAdd, f.number(base.p), f.Bin(ir.OpMul, i, f.Const(int64(size))))
 	if base.space == inBTF {
@@ -146,6 +147,17 @@ func (f *fn) indexPlace(e *syntax.Index, i *ir.Value) place {
 	}
 	base.packed = true
 	return base
+}
+
+// bounds is how many elements a string or an array has, 0 when that is not known.
+func bounds(t *types.Type) int {
+	switch t.Kind {
+	case types.String:
+		return t.Size
+	case types.Array:
+		return t.Len
+	}
+	return 0
 }
 
 func elementSize(t *types.Type) int {
@@ -157,20 +169,16 @@ func elementSize(t *types.Type) int {
 
 // indexScalar reads x[i]; what is out of bounds is 0.
 func (f *fn) indexScalar(e *syntax.Index) *ir.Value {
-	t := f.info.Type(e)
-	xt := f.info.Type(e.X)
-	limit := xt.Len
-	if xt.Kind == types.String {
-		limit = xt.Size
+	t, xt := f.info.Type(e), f.info.Type(e.X)
+	if f.isConst(e.Keys[0]) || bounds(xt) == 0 {
+		return f.loadPlace(f.indexPlace(e), t, types.Field{})
 	}
-	if f.isConst(e.Keys[0]) || xt.Kind == types.Pointer || xt.Kind == types.Tuple || limit == 0 {
-		return f.loadPlace(f.indexPlace(e, nil), t, types.Field{})
-	}
+	base := f.indexBase(e)
 	i := f.scalar(e.Keys[0])
 	inside, outside, join := f.Block(), f.Block(), f.Block(ir.Scalar)
-	f.If(f.Bin(ir.OpULt, i, f.Const(int64(limit))), inside, outside)
+	f.If(f.Bin(ir.OpULt, i, f.Const(int64(bounds(xt)))), inside, outside)
 	f.SetBlock(inside)
-	f.Jump(join, f.number(f.loadPlace(f.indexPlace(e, i), t, types.Field{})))
+	f.Jump(join, f.number(f.loadPlace(f.element(base, xt, i), t, types.Field{})))
 	f.SetBlock(outside)
 	f.Jump(join, f.Const(0))
 	f.SetBlock(join)
