@@ -58,11 +58,26 @@ func (w *workshop) options(params []string, pid int) compiler.Options {
 	if err != nil {
 		cpus = 1
 	}
+	params, named := parameters(params)
 	return compiler.Options{
-		Universe: w.registry, Library: w.registry, Resolver: w.machine, Config: types.DefaultConfig(),
+		Named: named, Universe: w.registry, Library: w.registry, Resolver: w.machine, Config: types.DefaultConfig(),
 		Params: params, Pid: pid, CPUs: cpus, Kernel: w.machine.Kernel(w.features), Import: importFile,
 		Backend: backend.Features{SDiv: w.features.SDiv() == nil, MovSX: w.features.SDiv() == nil, AtomicFetch: w.features.AtomicFetch() == nil},
 	}
+}
+
+// parameters parts what follows the script into positional parameters and named ones, --name or --name=value.
+func parameters(args []string) (positional []string, named map[string]string) {
+	named = map[string]string{}
+	for _, a := range args {
+		if rest, ok := strings.CutPrefix(a, "--"); ok && rest != "" {
+			name, value, _ := strings.Cut(rest, "=")
+			named[name] = value
+			continue
+		}
+		positional = append(positional, a)
+	}
+	return positional, named
 }
 
 // rawID finds the BTF id of a raw tracepoint.
