@@ -22,7 +22,6 @@ import (
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
-	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
@@ -503,20 +502,7 @@ func gateSentence(o *check.SLO) string {
 	if o.Minutes {
 		s += " of minutes"
 	}
-	if len(n.Filters) > 0 {
-		var filters []string
-		for _, f := range n.Filters {
-			filters = append(filters, syntax.ExprString(f))
-		}
-		s += "[" + strings.Join(filters, ", ") + "]"
-	}
-	if n.Op != "" {
-		s += " " + n.Op + " " + syntax.ExprString(n.Limit)
-	}
-	if n.Where != nil {
-		s += " where " + syntax.ExprString(n.Where)
-	}
-	return s
+	return s + condition(o)
 }
 
 // kernelName is the running kernel's release and machine.

@@ -159,7 +159,11 @@ func sentence(o *check.SLO) string {
 	if n.Minutes {
 		s += "minutes of "
 	}
-	s += o.SLI.Name
+	return s + o.SLI.Name + condition(o) + windowText(o)
+}
+
+// condition is which events an objective looks at, and when one is good: "[route == "/pay"] <= 200ms".
+func condition(o *check.SLO) (s string) {
 	if len(o.Filters) > 0 {
 		var filters []string
 		for _, f := range o.Filters {
@@ -167,13 +171,14 @@ func sentence(o *check.SLO) string {
 		}
 		s += "[" + strings.Join(filters, ", ") + "]"
 	}
+	n := o.Node.Sentence
 	if n.Op != "" {
 		s += " " + n.Op + " " + syntax.ExprString(n.Limit)
 	}
 	if n.Where != nil {
 		s += " where " + syntax.ExprString(n.Where)
 	}
-	return s + windowText(o)
+	return s
 }
 
 // windowText is the window of an objective: " / 30d".

@@ -2,7 +2,6 @@ package interp
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"sort"
 
@@ -150,20 +149,4 @@ func (r *run) each(v *ir.Value) {
 		n++
 	}
 	le.PutUint64(buf[ir.EachCount:], uint64(n))
-}
-
-// Put stores a value from outside on every CPU.
-func (m *Map) Put(key, val []byte) error {
-	if len(key) != m.of.KeySize || len(val) != m.of.ValueSize {
-		return fmt.Errorf("put into %s: got a key of %d and a value of %d bytes, want %d and %d",
-			m.of.Name, len(key), len(val), m.of.KeySize, m.of.ValueSize)
-	}
-	vals := m.entries[string(key)]
-	if vals == nil {
-		vals = m.insert(key)
-	}
-	for _, reg := range vals {
-		copy(reg.data, val)
-	}
-	return nil
 }

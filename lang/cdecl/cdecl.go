@@ -101,15 +101,7 @@ func (s *Scope) SetMacro(name, text string) { s.defines[name] = text }
 // Define reads one definition.
 func (s *Scope) Define(text string) (err error) {
 	p := &parser{scope: s, text: text}
-	defer func() {
-		if r := recover(); r != nil {
-			e, ok := r.(*Error)
-			if !ok {
-				panic(r)
-			}
-			err = e
-		}
-	}()
+	defer failed(&err)
 	p.next()
 	switch p.tok {
 	case "struct", "union":
@@ -128,23 +120,30 @@ func (s *Scope) Define(text string) (err error) {
 }
 
 // Value evaluates a constant expression of C.
-func (s *Scope) Value(text string) (v int64, err error) {
-	p := &parser{scope: s, text: text}
-	defer func() {
-		if r := recover(); r != nil {
-			e, ok := r.(*Error)
-			if !ok {
-				panic(r)
-			}
-			err = e
-		}
-	}()
+func (s *Scope) Value(text string) (int64, error) {
+	return (&parser{scope: s, text: text}).whole()
+}
+
+// whole is the value of the whole text.
+func (p *parser) whole() (v int64, err error) {
+	defer failed(&err)
 	p.next()
 	v = p.value(0)
 	if p.tok != "" {
 		p.fail("got '%s' after the value", p.tok)
 	}
 	return v, nil
+}
+
+// failed makes an error of what parser.fail threw.
+func failed(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case *Error:
+		*err = r
+	default:
+		panic(r)
+	}
 }
 
 // parser reads one text.
@@ -378,24 +377,11 @@ func (p *parser) constant() int64 {
 	if text, ok := p.scope.defines[name]; ok {
 		p.enter()
 		q := &parser{scope: p.scope, text: text, depth: p.depth}
-		func() {
-			defer func() {
-				if r := recover(); r != nil {
-					p.fail("'%s' has no constant value", name)
-				}
-			}()
-			q.next()
-			n := q.value(0)
-			if q.tok != "" {
-				panic(&Error{})
-			}
-			q.text = fmt.Sprint(n)
-		}()
-		p.depth--
-		n, _ := number(strings.TrimPrefix(q.text, "-"))
-		if strings.HasPrefix(q.text, "-") {
-			n = -n
+		n, err := q.whole()
+		if err != nil {
+			p.fail("'%s' has no constant value", name)
 		}
+		p.depth--
 		p.next()
 		return n
 	}

@@ -211,7 +211,7 @@ func (p *parser) find(keyword, name string) *types.Type {
 		return t
 	}
 	if keyword == "" {
-		if t := typedef(name); t != nil {
+		if t := Typedef(name); t != nil {
 			return t
 		}
 	}
@@ -227,8 +227,8 @@ func (p *parser) find(keyword, name string) *types.Type {
 	return nil
 }
 
-// typedef knows the usual names of integers.
-func typedef(name string) *types.Type {
+// Typedef knows the usual names of integers that headers define: size_t, u8, __u8, uint8_t, __le32; nil for others.
+func Typedef(name string) *types.Type {
 	switch name {
 	case "void":
 		return types.None

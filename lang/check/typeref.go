@@ -3,6 +3,7 @@ package check
 import (
 	"strings"
 
+	"github.com/slopebpf/slope/lang/cdecl"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -121,24 +122,18 @@ func builtinType(name string) *types.Type {
 		return types.IntOf(8, signed)
 	}
 	switch name {
-	case "char", "s8", "__s8":
+	case "char":
 		return types.Int8
-	case "short", "s16", "__s16":
+	case "short":
 		return types.Int16
-	case "int", "s32", "__s32":
+	case "int":
 		return types.Int32
-	case "long", "s64", "__s64":
+	case "long":
 		return types.Int64
-	case "u8", "__u8":
-		return types.Uint8
-	case "u16", "__u16":
-		return types.Uint16
-	case "unsigned", "u32", "__u32":
+	case "unsigned":
 		return types.Uint32
-	case "u64", "__u64", "size_t":
-		return types.Uint64
 	}
-	return nil
+	return cdecl.Typedef(name)
 }
 
 func builtinTypes() []string {

@@ -3,6 +3,7 @@ package symbols
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -53,15 +54,7 @@ func readKernel(r io.Reader) (*Kernel, error) {
 	if len(all) == 0 {
 		return nil, errors.New("read kernel symbols: no addresses (kernel.kptr_restrict hides them)")
 	}
-	slices.SortStableFunc(all, func(a, b symbol) int {
-		switch {
-		case a.addr < b.addr:
-			return -1
-		case a.addr > b.addr:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
 	k.addrs, k.at = make([]uint64, len(all)), make([]uint32, len(all))
 	for i, s := range all {
 		k.addrs[i], k.at[i] = s.addr, s.at

@@ -3,6 +3,7 @@ package symbols
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"fmt"
 	"os"
@@ -166,15 +167,7 @@ func (b *Binary) functions() *functions {
 	}); err != nil && len(all) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(all, func(a, b entry) int {
-		switch {
-		case a.addr < b.addr:
-			return -1
-		case a.addr > b.addr:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b entry) int { return cmp.Compare(a.addr, b.addr) })
 	f := &functions{file: b}
 	for i, e := range all {
 		if i > 0 && e.addr == all[i-1].addr {
