@@ -136,11 +136,15 @@ func (f *checkFlags) check(args []string) error {
 		if path == "" {
 			continue
 		}
+		_, missing := os.Lstat(path)
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			return usagef("open report: %w", err)
 		}
 		file.Close()
+		if missing != nil { // an empty file is no report
+			os.Remove(path)
+		}
 	}
 	return nil
 }

@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -147,6 +150,13 @@ func TestCheckUsage(t *testing.T) {
 		if r := slope(t, append([]string{"check"}, c.args...)...); r.status != 2 || !strings.Contains(r.err, c.want) {
 			t.Errorf("check %q: status %d, want 2 and %q in\n%s%s", c.args, r.status, c.want, r.out, r.err)
 		}
+	}
+	out := filepath.Join(t.TempDir(), "out.json")
+	if r := slope(t, "check", scriptFile(t, "sli"), "--for", "1s", "--report", out); r.status != 2 {
+		t.Errorf("status %d, want 2\n%s", r.status, r.err)
+	}
+	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a run that did not begin left a report: %v", err)
 	}
 }
 

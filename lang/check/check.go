@@ -162,7 +162,7 @@ func (c *checker) declareMap(d *syntax.MapDecl) {
 // resolve expands the attach points of a probe into clauses.
 func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	var clauses []*Clause
-	reads := c.readsArgs(p)
+	reads, known := c.readsArgs(p), 0
 	for _, a := range p.Attach {
 		if len(a.Parts) == 0 {
 			continue
@@ -187,6 +187,7 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 			c.errorf(a, "%s", err)
 			continue
 		}
+		known++
 	next:
 		for _, t := range targets {
 			for _, cl := range clauses {
@@ -199,6 +200,9 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 		}
 	}
 	c.prog.Clauses = append(c.prog.Clauses, clauses...)
+	if sli != nil && known == 0 {
+		sli.lacks = true
+	}
 }
 
 // bindObjectives finds the objectives that the probe of a clause depends on: that of an alert, and that of a predicate

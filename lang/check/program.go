@@ -117,6 +117,7 @@ type SLI struct {
 
 	start *syntax.Call
 	stop  *syntax.Call
+	lacks bool // a probe was not found: what seems to be missing may stand there
 }
 
 // Label is one export label.

@@ -220,7 +220,7 @@ func (c *checker) spanVerb(s *SLI, e *syntax.Call, f *types.Func, tc *types.Call
 
 // finishSLI checks what needs the whole body: kinds, spans, conditions of the objectives.
 func (c *checker) finishSLI(s *SLI) {
-	if c.final {
+	if c.final && !s.lacks {
 		if s.Kind == UnknownSLI && len(s.Node.Probes) > 0 {
 			c.errorf(s.Node.Name, "sli '%s' records nothing", s.Name).
 				WithHint("a probe of the body must call observe(), good(), bad(), event(), advance() or level()")
