@@ -101,6 +101,8 @@ func TestRuns(t *testing.T) {
 		{[]string{hello, "--", "-x", "-3"}, 0, "-x -3 2\n\n\n", attached},
 		{[]string{"-e", `begin { printf("%s\n", str($1)); }`, "version"}, 0, "version\n\n\n", attached},
 		{[]string{"-q", "-e", `begin { printf("hi\n"); }`}, 0, "hi\n\n\n", ""},
+		{[]string{"-q", "-e", `config = { max_map_keys = 1 } begin { @[1] = 1; @[2] = 1; clear(@); }`}, 0, "\n\n",
+			"stdin:1:49-57: WARNING: 1 new keys lost: map @ is full; declare it larger or raise max_map_keys\n"},
 		{[]string{"-q", "-f", "json", "-e", `begin { printf("hi\n"); }`}, 0, `{"type": "printf", "data": "hi\n"}` + "\n", ""},
 		{[]string{"-f", "json", "-e", `begin { @x[1, "a"] = 2; exit(3); }`}, 3,
 			`{"type": "attached_probes", "count": 1, "data": {"probes": 1}}` + "\n" + `{"type": "map", "data": {"@x": {"1,a": 2}}}` + "\n", ""},

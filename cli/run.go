@@ -105,7 +105,7 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	fl.StringVarP(&f.format, "format", "f", "text", "output format: text or json")
 	fl.StringVarP(&f.output, "output", "o", "", "write output to this file")
 	fl.StringVarP(&f.buffering, "buffering", "B", "line", "output buffering: line, full or none")
-	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print no messages besides the script's output")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print no messages but of what is lost or went wrong")
 	fl.BoolVar(&f.noWarnings, "no-warnings", false, "print no warnings")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print more; with -l, arguments")
 	fl.BoolVar(&f.unsafe, "unsafe", false, "allow functions that change the system")

@@ -51,9 +51,6 @@ func (r *session) setup() error {
 		r.format = export.NewJSON(r.out, values)
 	} else {
 		o := export.TextOptions{Out: r.out, Diag: r.streams.Err, Values: values, Colour: r.streams.Color && r.streams.Terminal && r.flags.output == ""}
-		if r.flags.quiet {
-			o.Diag = nil
-		}
 		r.format = export.NewText(o)
 	}
 	if r.wrap != nil {
