@@ -34,7 +34,7 @@ func (j *Judge) Reports() []export.SLOReport {
 func (j *Judge) report(o *check.SLO, g *slo.GroupStatus) export.SLOReport {
 	r := export.SLOReport{Name: o.Name, Sentence: j.opt.Sentence(o), Labels: GroupLabels(o, g.Group), PPB: o.PPB, Composite: o.Parts != nil,
 		Bad: g.Over.Bad, Total: g.Over.Total, Lost: g.Over.Lost, BudgetLeft: g.BudgetLeft, Uncertainty: g.Uncertainty,
-		Coverage: g.Over.Coverage, Minutes: o.Minutes}
+		Coverage: g.Over.Coverage, Minutes: o.Minutes, BurnRate: j.tracker.Over(o.Index, g.Group, shortest(o)).Burn}
 	if o.SLI != nil {
 		r.SLI = o.SLI.Name
 		r.Compliance = slo.Compliance(g.Over.Bad, g.Over.Total, o.PPB)
