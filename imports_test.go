@@ -47,6 +47,8 @@ var allowed = map[string][]string{
 	"runtime/governor":       {},
 	"runtime/flame":          {},
 	"runtime/judge":          {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/export", "runtime/slo"},
+	"runtime/query":          {"lang", "compiler", "runtime/agg", "runtime/export"},
+	"runtime/simulate":       {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/events", "runtime/export", "runtime/judge", "runtime/query", "runtime/slo"},
 	"runtime/rules":          {"lang", "runtime/export", "runtime/yaml"},
 	"runtime/yaml":           {},
 	"runtime/dashboard":      {"lang/check", "runtime/export", "runtime/rules"},

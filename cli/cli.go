@@ -121,7 +121,7 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
 		root.AddCommand(newBuild(s), newCheck(s), newCompare(s), newDashboard(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newOpenSLO(s), newRules(s),
-			newRun(s), newServe(s), newVersion(s), newVet(s))
+			newRun(s), newServe(s), newTest(s), newVersion(s), newVet(s))
 	}
 	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is
 		if accepts := c.Args; accepts != nil {

@@ -17,12 +17,14 @@ func kernelProbes() []Probe {
 				Examples: []string{"tracepoint:sched:sched_switch { @[args.next_comm] = count(); }"}},
 				Aliases: []string{"t"}, Forms: []string{"tracepoint:subsystem:event"}},
 			resolve: resolveTracepoint, list: listTracepoints,
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookTracepoint}, Form: types.RecordArgs},
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "rawtracepoint", Text: "A tracepoint with the kernel's own arguments: arg0, arg1, or args.name.",
 				Examples: []string{"rawtracepoint:sched_switch { @[args.next.comm] = count(); }"}},
 				Aliases: []string{"rt"}, Forms: []string{"rawtracepoint:event", "rawtracepoint:module:event"}},
 			resolve: resolveRawTracepoint, list: listRawTracepoints,
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookRaw}, Form: types.WordArgs},
 		},
 	}
 }

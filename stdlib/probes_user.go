@@ -19,7 +19,8 @@ func userProbes() []Probe {
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, entry)
 			},
-			list: listFunctions,
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookUprobe}, Form: types.CArgs},
+			list:  listFunctions,
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "uretprobe", Text: "A function of a program or library returns; retval is what it returns. Not for Go programs: see goret.",
@@ -28,6 +29,7 @@ func userProbes() []Probe {
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, cReturn)
 			},
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookUretprobe}, Form: types.CArgs, Return: true},
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "goret", Text: "A function of a Go program returns: a probe on each of its RET instructions, which leaves the goroutine's stack alone.",
@@ -36,6 +38,7 @@ func userProbes() []Probe {
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, goReturn)
 			},
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookUprobe}, Form: types.GoArgs, Return: true},
 		},
 	}
 }

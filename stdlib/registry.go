@@ -32,6 +32,7 @@ type Probe struct {
 	types.Probe
 	resolve func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error)
 	list    func(m *Machine, p *types.Probe, rest string) listing // nil: nothing to list
+	stand   *types.Target                                         // what it looks like in a test: Stand; nil: it needs no machine
 }
 
 // Registry finds rows by name. It is both the checker's types.Universe and the lowering's ir.Library.

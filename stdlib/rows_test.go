@@ -260,10 +260,14 @@ var elsewhere = map[string][]string{
 	"cli/check.go":                   {"exit"},
 	"bpf/vmtest/main.go":             {"max"},
 	"compiler/explain.go":            {"good"},
-	// Functions of the shell over maps, and one of its commands.
-	"repl/data.go":     {"avg", "count", "event", "max", "min", "sum"},
-	"repl/look.go":     {"count"},
-	"repl/commands.go": {"clear", "stats"},
+	// What an event of a test may be given, and who its process is.
+	"stdlib/stand.go":          {"arg", "args", "goid", "retval"},
+	"runtime/simulate/test.go": {"comm", "cpu", "gid", "pid", "tid", "uid"},
+	// Functions over counted data and objectives, and commands of the shell.
+	"runtime/query/data.go":      {"avg", "count", "event", "max", "min", "sum"},
+	"runtime/query/objective.go": {"bad", "budget", "burning", "burnrate", "good"},
+	"repl/look.go":               {"count"},
+	"repl/commands.go":           {"clear", "stats"},
 }
 
 // TestNames makes sure that a row's name is written in its row only.

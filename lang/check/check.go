@@ -124,7 +124,7 @@ func (c *checker) declare() {
 		case *syntax.Export:
 			c.export(it)
 		case *syntax.Test:
-			c.notYet(it, "test blocks are")
+			c.test(it)
 		}
 	}
 	c.declareSLOs()

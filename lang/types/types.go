@@ -122,7 +122,7 @@ func (f Fields) Fields() []Field { return f }
 
 // Field finds a field of a struct.
 func (t *Type) Field(name string) (Field, bool) {
-	if t.Kind != Struct || t.Layout == nil {
+	if t == nil || t.Kind != Struct || t.Layout == nil {
 		return Field{}, false
 	}
 	for _, f := range t.Layout.Fields() {

@@ -237,6 +237,12 @@ const (
 	InputArgs             // texts that the engine stores before each run
 )
 
+// Given is a value that a test gives an event: a number, or a text where Text is not nil.
+type Given struct {
+	Number uint64
+	Text   *string
+}
+
 // Target is one concrete probe.
 type Target struct {
 	Probe   *Probe

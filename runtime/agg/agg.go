@@ -178,7 +178,11 @@ type arena struct {
 	byteSize, wordSize int // of the last block
 }
 
-const maxBlock = 1 << 20 // bytes
+// The sizes of blocks in bytes, of the first one and of any; a row may need more.
+const (
+	minBlock = 4 << 10
+	maxBlock = 1 << 20
+)
 
 func (a *arena) key(b []byte) []byte {
 	if a.keySize == 0 {
@@ -189,7 +193,7 @@ func (a *arena) key(b []byte) []byte {
 
 func (a *arena) bytes(b []byte) []byte {
 	if len(a.byteRest) < len(b) {
-		a.byteSize = min(max(2*a.byteSize, 16*len(b)), maxBlock)
+		a.byteSize = min(max(2*a.byteSize, min(16*len(b), minBlock)), maxBlock)
 		a.byteRest = make([]byte, max(a.byteSize, len(b)))
 	}
 	out := a.byteRest[:len(b):len(b)]
@@ -200,7 +204,7 @@ func (a *arena) bytes(b []byte) []byte {
 
 func (a *arena) words(n int) []uint64 {
 	if len(a.wordRest) < n {
-		a.wordSize = min(max(2*a.wordSize, 16*n), maxBlock/8)
+		a.wordSize = min(max(2*a.wordSize, min(16*n, minBlock/8)), maxBlock/8)
 		a.wordRest = make([]uint64, max(a.wordSize, n))
 	}
 	out := a.wordRest[:n:n]

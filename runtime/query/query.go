@@ -78,6 +78,8 @@ type Evaluator struct {
 	Vars     map[string]Value // $variables, without the dollar; nil where there are none
 	Elapsed  time.Duration    // since Measure, 0 without
 
+	Func func(c *syntax.Call) (v Value, ok bool, err error) // more functions; nil for none
+
 	began map[string]float64 // of rate(), by the text of its argument
 }
 
@@ -282,6 +284,11 @@ func Percentile(name string) (q float64, ok bool) {
 // call computes a function over data or an objective.
 func (e *Evaluator) call(c *syntax.Call) (Value, error) {
 	name := c.Name.Text
+	if e.Func != nil {
+		if v, ok, err := e.Func(c); ok || err != nil {
+			return v, err
+		}
+	}
 	if f := objectiveNamed(name); f != nil {
 		return e.objective(c, f)
 	}
