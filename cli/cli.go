@@ -106,6 +106,8 @@ func (s Streams) report(err error) int {
 	return 1
 }
 
+const completionCommand = "completion"
+
 // newRoot builds the command tree for a command line. A subcommand is only what comes first: in "slope -e '…' version"
 // the last word is the script's parameter.
 func newRoot(s Streams, args []string) *cobra.Command {
@@ -122,6 +124,12 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	if help || !strings.HasPrefix(args[0], "-") {
 		root.AddCommand(newBuild(s), newCheck(s), newCompare(s), newDashboard(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newOpenSLO(s), newRules(s),
 			newRun(s), newServe(s), newTest(s), newVersion(s), newVet(s))
+	}
+	root.InitDefaultCompletionCmd(args...)
+	for _, c := range root.Commands() {
+		if c.Name() == completionCommand { // which takes any word, unless it can run
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
 	}
 	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is
 		if accepts := c.Args; accepts != nil {
@@ -146,7 +154,7 @@ func isCommand(root *cobra.Command, word string) bool {
 			return true
 		}
 	}
-	return word == "help" || word == "completion" || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
+	return word == "help" || word == completionCommand || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
 }
 
 // newVersion is "slope version".

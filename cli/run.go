@@ -100,7 +100,7 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.program, "execute", "e", "", "run this program text")
-	fl.IntVarP(&f.pid, "pid", "p", 0, "trace only this process")
+	fl.VarP((*pidFlag)(&f.pid), "pid", "p", "trace only this process")
 	fl.StringVarP(&f.command, "cmd", "c", "", "run this command, and exit when it ends")
 	fl.StringVarP(&f.format, "format", "f", "text", "output format: text or json")
 	fl.StringVarP(&f.output, "output", "o", "", "write output to this file")
@@ -140,8 +140,6 @@ func (f *runFlags) check(args []string) error {
 		return usagef("-p and -c exclude each other")
 	case f.every < 0 || f.every > 0 && f.every < time.Second:
 		return usagef("invalid --every %s: want at least 1s", f.every)
-	case f.pid < 0:
-		return usagef("invalid process ID %d", f.pid)
 	case f.overheadError() != nil:
 		return f.overheadError()
 	case f.watch && (f.given || len(args) > 0 && args[0] == "-"):
