@@ -70,6 +70,9 @@ func (h hinted) Unwrap() error { return h.error }
 
 // Main runs one command line and returns the exit status.
 func Main(args []string, s Streams) int {
+	if len(args) > 0 && args[0] == guardCommand {
+		return guardMain(args[1:], s)
+	}
 	if len(args) > 0 && args[0] == childCommand {
 		return childMain(args[1:], s)
 	}

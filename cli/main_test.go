@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == childCommand || os.Getenv(beSlope) != "" { // this binary is slope, or its child of -c
+	if len(os.Args) > 1 && (os.Args[1] == childCommand || os.Args[1] == guardCommand) || os.Getenv(beSlope) != "" { // this binary is slope, or a process of its own
 		os.Exit(Main(os.Args[1:], Standard()))
 	}
 	bpftest.Main(m)

@@ -92,6 +92,28 @@ func Load(obj *compiler.Object, opt Options) (*Engine, error) {
 	return e, nil
 }
 
+// View is an engine that has only the maps of a script, by name, which another process loaded. It reads what they hold.
+func View(obj *compiler.Object, maps map[string]*ebpf.Map) *Engine {
+	e := &Engine{obj: obj, maps: map[*ir.Map]*ebpf.Map{}, zeroed: map[*ir.Map]bool{}}
+	for _, m := range obj.IR.Maps {
+		if km := maps[m.Name]; km != nil {
+			e.maps[m] = km
+		}
+	}
+	return e
+}
+
+// Maps are the kernel's maps by name: what View takes.
+func (e *Engine) Maps() map[string]*ebpf.Map {
+	out := map[string]*ebpf.Map{}
+	for m, km := range e.maps {
+		if m.Kind != ir.RingBuf {
+			out[m.Name] = km
+		}
+	}
+	return out
+}
+
 func (e *Engine) load() error {
 	byName := map[string]*ebpf.Map{}
 	before, heirs := e.opt.Previous, map[*ir.Map]*ir.Map(nil)
