@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/compiler"
@@ -84,7 +83,7 @@ func startGuard(s Streams, f *runFlags) (*guard, error) {
 }
 
 // hold hands a generation's text and maps over. A nil guard holds nothing.
-func (g *guard) hold(obj *compiler.Object, maps map[string]*ebpf.Map) error {
+func (g *guard) hold(obj *compiler.Object, maps map[string]int) error {
 	if g == nil {
 		return nil
 	}
@@ -110,7 +109,7 @@ func (g *guard) hold(obj *compiler.Object, maps map[string]*ebpf.Map) error {
 			fds = append(fds, int(text.Fd()))
 		}
 		for _, name := range part {
-			fds = append(fds, maps[name].FD())
+			fds = append(fds, maps[name])
 		}
 		if err := g.send(held{Script: first, Maps: part}, fds); err != nil {
 			return err
@@ -175,7 +174,7 @@ func guardMain(args []string, s Streams) int {
 }
 
 // hold takes messages until the shell is gone.
-func hold(shell *net.UnixConn) (text string, maps map[string]*ebpf.Map, over bool) {
+func hold(shell *net.UnixConn) (text string, maps map[string]int, over bool) {
 	raw, oob := make([]byte, 1<<18), make([]byte, unix.CmsgSpace(4*(maxHeld+1)))
 	for {
 		n, m, _, _, err := shell.ReadMsgUnix(raw, oob)
@@ -195,16 +194,14 @@ func hold(shell *net.UnixConn) (text string, maps map[string]*ebpf.Map, over boo
 		}
 		if msg.Script && len(fds) > 0 {
 			for _, old := range maps {
-				old.Close()
+				unix.Close(old)
 			}
-			text, maps = readMemfd(fds[0]), map[string]*ebpf.Map{}
+			text, maps = readMemfd(fds[0]), map[string]int{}
 			fds = fds[1:]
 		}
 		for i, name := range msg.Maps {
 			if i < len(fds) {
-				if km, err := ebpf.NewMapFromFD(fds[i]); err == nil {
-					maps[name] = km
-				}
+				maps[name] = fds[i]
 			}
 		}
 	}
@@ -224,21 +221,24 @@ func readMemfd(fd int) string {
 }
 
 // printHeld prints what a script prints at its end.
-func printHeld(s Streams, pid int, text string, maps map[string]*ebpf.Map) error {
+func printHeld(s Streams, pid int, text string, maps map[string]int) error {
 	w := newWorkshop(pid)
 	defer w.close()
 	obj, diags := compiler.Compile(source.NewFile("session", text), w.options(nil, pid))
 	if obj == nil {
 		return diags
 	}
-	eng := engine.View(obj, maps)
+	eng, err := engine.View(obj, maps)
+	if err != nil {
+		return err
+	}
 	defer eng.Close()
 	out := &output{w: s.Out, mode: "line"}
 	r := &session{streams: s, flags: &runFlags{format: "text"}, obj: obj, eng: eng, out: out, start: time.Now()}
 	if err := r.setup(); err != nil {
 		return err
 	}
-	err := r.finish()
+	err = r.finish()
 	out.flush()
 	return err
 }

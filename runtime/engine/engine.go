@@ -92,23 +92,30 @@ func Load(obj *compiler.Object, opt Options) (*Engine, error) {
 	return e, nil
 }
 
-// View is an engine that has only the maps of a script, by name, which another process loaded. It reads what they hold.
-func View(obj *compiler.Object, maps map[string]*ebpf.Map) *Engine {
+// View is an engine that has only the maps of a script, which another process loaded: their descriptors by name, which are the
+// engine's from here on. It reads what they hold.
+func View(obj *compiler.Object, maps map[string]int) (*Engine, error) {
 	e := &Engine{obj: obj, maps: map[*ir.Map]*ebpf.Map{}, zeroed: map[*ir.Map]bool{}}
 	for _, m := range obj.IR.Maps {
-		if km := maps[m.Name]; km != nil {
-			e.maps[m] = km
+		fd, ok := maps[m.Name]
+		if !ok {
+			continue
 		}
+		km, err := ebpf.NewMapFromFD(fd)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open map %s: %w", m.Name, err), e.Close())
+		}
+		e.maps[m] = km
 	}
-	return e
+	return e, nil
 }
 
-// Maps are the kernel's maps by name: what View takes.
-func (e *Engine) Maps() map[string]*ebpf.Map {
-	out := map[string]*ebpf.Map{}
+// Maps are the descriptors of the kernel's maps by name: what View takes, once they are another process's.
+func (e *Engine) Maps() map[string]int {
+	out := map[string]int{}
 	for m, km := range e.maps {
 		if m.Kind != ir.RingBuf {
-			out[m.Name] = km
+			out[m.Name] = km.FD()
 		}
 	}
 	return out
