@@ -13,6 +13,7 @@ package simulate
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"time"
 
@@ -180,8 +181,48 @@ func (m *Machine) Judge() {
 	}
 }
 
-// End runs the script's end probes.
-func (m *Machine) End() error { return m.runKind(types.HookEnd) }
+// Finish runs the script's end probes and prints its maps, as a run does at its end.
+func (m *Machine) Finish() error {
+	if err := m.runKind(types.HookEnd); err != nil {
+		return err
+	}
+	m.text.End()
+	for _, x := range m.obj.IR.Maps {
+		if x.Name[0] != '@' || x.Value == nil {
+			continue
+		}
+		s, err := m.Snapshot(x)
+		if err != nil {
+			return err
+		}
+		if len(s.Rows) > 0 {
+			m.text.Map(s, 0, 0)
+		}
+	}
+	return m.text.Err()
+}
+
+// Script runs a script without a test: its begin probes, its interval probes until it exits, for a day at most, and its end
+// probes. The result is what it prints.
+func Script(ctx context.Context, obj *compiler.Object, sentence func(*check.SLO) string) (string, error) {
+	m, err := New(obj, sentence)
+	if err != nil {
+		return "", err
+	}
+	waits := false
+	for _, f := range obj.IR.Funcs {
+		waits = waits || f.Hooks[0].Kind == types.HookInterval
+	}
+	for waits && !m.exited && m.now < 24*time.Hour && ctx.Err() == nil {
+		if err := m.Advance(m.now + time.Second); err != nil {
+			return "", err
+		}
+	}
+	if err := m.Finish(); err != nil {
+		return "", err
+	}
+	return m.Output(), ctx.Err()
+}
 
 // Output is what the script has printed.
 func (m *Machine) Output() string { return m.output.String() }

@@ -57,7 +57,7 @@ func Run(ctx context.Context, test *syntax.Test, opt Options) (*Result, error) {
 	if err := r.block(test.Body); err != nil && err != errStop {
 		return nil, err
 	}
-	if err := m.End(); err != nil {
+	if err := m.Finish(); err != nil {
 		r.fail(test, "%s", err)
 	}
 	r.out.Output, r.out.Lasted = m.Output(), m.now
