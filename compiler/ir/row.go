@@ -12,6 +12,7 @@ type Lowering interface {
 	Builder() *Builder
 	Kernel() *Kernel
 	Target() *types.Target
+	Config() *types.Config
 
 	Type(e syntax.Expr) *types.Type
 	Const(e syntax.Expr) (int64, bool)
@@ -21,6 +22,8 @@ type Lowering interface {
 	// Into writes the value of e, laid out as t, at p+off. With pad, what follows the end of strings is zeroed,
 	// as keys need it.
 	Into(e syntax.Expr, t *types.Type, p *Value, off int, pad bool)
+	// Memory is the address of the value of e, laid out as t, with zeros after the end of strings.
+	Memory(e syntax.Expr, t *types.Type) *Value
 
 	// Map is the map that a map expression names.
 	Map(e *syntax.Map) *Map
@@ -50,6 +53,10 @@ type Lowering interface {
 	Emit(ev *Event, args []syntax.Expr, flags int64)
 	// Count counts a loss at the current place.
 	Count(loss Loss, m *Map)
+	// Scan lowers a loop whose state is some scalars. turn lowers one turn; every way through it ends with again, the
+	// state of the next turn, or with done, whose number is the result. No more than most turns can be needed; where
+	// the kernel allows fewer the result may be over, which is counted.
+	Scan(most int64, start []*Value, over int64, turn func(state []*Value, again, done func(...*Value))) *Value
 	// When lowers f on a path of its own, taken where cond is not 0, that joins again.
 	When(cond *Value, f func())
 	// Finish ends the action.

@@ -381,6 +381,7 @@ func (l *lowerer) group(g *group) {
 	for _, e := range g.entries {
 		f.entry(e)
 	}
+	f.shareScans()
 	f.Builder.Ret(f.Builder.Const(0))
 }
 
@@ -405,6 +406,7 @@ type fn struct {
 	labels    map[string]operand // inside the conditions of an sli
 	traceID   *ir.Slot           // nil without
 	extra     int                // instructions that the verifier follows more than once: see cost
+	scans     []*scan            // that count their turns
 
 	turnsAround int64 // how often the plain loops around turn
 	plain       bool  // counters of the value being updated need no atomic instruction

@@ -8,7 +8,7 @@ import (
 
 // memory evaluates e into a slot of its own.
 func (f *fn) memory(e syntax.Expr, t *types.Type, pad bool) *ir.Value {
-	if v, ok := e.(*syntax.Var); ok && f.info.Locals[v].Type.Equal(t) {
+	if v, ok := e.(*syntax.Var); ok && !t.Scalar() && f.info.Locals[v].Type.Equal(t) {
 		return f.local(f.info.Locals[v])
 	}
 	p := f.Addr(f.Slot("tmp", t.Memory()))

@@ -40,6 +40,11 @@ func (s site) Scalar(e syntax.Expr) *ir.Value    { return s.f.scalar(e) }
 func (s site) Into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {
 	s.f.into(e, t, p, off, pad)
 }
+func (s site) Memory(e syntax.Expr, t *types.Type) *ir.Value { return s.f.memory(e, t, true) }
+func (s site) Config() *types.Config                         { return &s.f.l.in.Config }
+func (s site) Scan(most int64, start []*ir.Value, over int64, turn func(state []*ir.Value, again, done func(...*ir.Value))) *ir.Value {
+	return s.f.scan(most, start, over, turn)
+}
 func (s site) Map(e *syntax.Map) *ir.Map { return s.f.l.maps[s.f.info.Maps[e]] }
 func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {
 	if m.Key == nil {

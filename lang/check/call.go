@@ -107,6 +107,7 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 		}
 		return -1, nil
 	}
+	tc.Fold = func(v int64) { c.info.Consts[e] = v }
 	bad := false
 	tc.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
 		bad = true

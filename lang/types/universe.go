@@ -113,6 +113,7 @@ type Call struct {
 	Map    func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
 	Errorf func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
 	Config *Config
+	Fold   func(v int64) // the value is known: the call is not made
 }
 
 // Config is the part of the configuration that types depend on.
