@@ -30,9 +30,9 @@ func (l *legaliser) run(stack int) error {
 				if !l.nativeDivision(v) {
 					i += l.expandDivision(b, i)
 				}
-			case ir.OpMapEach:
+			case ir.OpMapEach, ir.OpMapLen:
 				if !l.feat.MapEach {
-					return &Limit{Message: "this kernel cannot loop over a map", Hint: "bpf_for_each_map_elem is there since Linux 5.13"}
+					return &Limit{Message: "this kernel cannot go over the entries of a map", Hint: "bpf_for_each_map_elem is there since Linux 5.13"}
 				}
 			case ir.OpMapLookupCPU:
 				if !l.feat.PerCPU {

@@ -423,11 +423,15 @@ func (s *selector) call(v *ir.Value) {
 		s.into(2, v.Args[0])
 		s.into(3, v.Args[1])
 		s.helper(fnMapLookupCPU, 3)
-	case ir.OpMapEach:
+	case ir.OpMapEach, ir.OpMapLen:
 		s.mapPtr(1, v.Map)
 		s.m.callbacks = append(s.m.callbacks, v)
 		s.emit(inst{kind: load, ins: asm.Instruction{OpCode: asm.LoadImmOp(asm.DWord), Constant: int64(len(s.m.callbacks) - 1)}.WithReference(callbackRef), dst: 2, src: noReg, dstDef: true})
-		s.into(3, v.Args[0])
+		if v.Op == ir.OpMapEach {
+			s.into(3, v.Args[0])
+		} else {
+			s.constant(3, 0)
+		}
 		s.constant(4, 0)
 		s.helper(fnMapEach, 4)
 	case ir.OpMapUpdate:

@@ -310,6 +310,8 @@ func (r *run) memory(v *ir.Value) value {
 			return value{}
 		}
 		return value{reg: vals[cpu]}
+	case ir.OpMapLen:
+		return value{n: int64(len(r.m.Map(v.Map).entries))}
 	case ir.OpMapEach:
 		r.each(v)
 	case ir.OpMapUpdate:

@@ -70,6 +70,7 @@ const (
 	OpMapUpdate    // k, p (value); Imm is BPF_ANY 0, BPF_NOEXIST 1, BPF_EXIST 2; 0 or -errno
 	OpMapDelete    // k; 0 or -errno
 	OpMapLookupCPU // k, x (CPU): the value of that CPU, MapValueOrNull (5.19)
+	OpMapLen       // how many entries there are (5.13)
 	OpMapEach      // p: 8 bytes that hold the offset of the area in Each.Buffer; copies every entry there (5.13)
 
 	OpRead    // p (destination), x (address): Imm bytes from user (Signed false) or kernel (Signed true) memory; 0 or -errno
@@ -142,6 +143,7 @@ var opTable = [numOps]opInfo{
 	OpMapUpdate:    {"update", 2, Call, Scalar},
 	OpMapDelete:    {"delete", 1, Call, Scalar},
 	OpMapLookupCPU: {"lookupcpu", 2, Call, MapValueOrNull},
+	OpMapLen:       {"len", 0, Call, Scalar},
 	OpMapEach:      {"each", 1, Call, Scalar},
 	OpRead:         {"read", 2, Call, Scalar},
 	OpReadStr:      {"readstr", 3, Call, Scalar},
@@ -168,7 +170,7 @@ func (v *Value) Effect() Effect {
 // IsCall tells whether the instruction clobbers the caller-saved registers r1–r5.
 func (v *Value) IsCall() bool {
 	switch v.Op {
-	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapEach, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
+	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapLen, OpMapEach, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
 		return true
 	}
 	return false

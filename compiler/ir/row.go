@@ -19,6 +19,8 @@ type Lowering interface {
 
 	// Scalar is the value of a scalar expression.
 	Scalar(e syntax.Expr) *Value
+	// Number is the value of a scalar expression as a plain number, where it may be a pointer that the kernel tracks.
+	Number(e syntax.Expr) *Value
 	// Into writes the value of e, laid out as t, at p+off. With pad, what follows the end of strings is zeroed,
 	// as keys need it.
 	Into(e syntax.Expr, t *types.Type, p *Value, off int, pad bool)
@@ -29,6 +31,8 @@ type Lowering interface {
 	Map(e *syntax.Map) *Map
 	// Key is a pointer to the key made of the expressions. An unkeyed map's key is nil.
 	Key(m *Map, keys []syntax.Expr) *Value
+	// Find looks a key up and tells whether it is there; the variable then has its value.
+	Find(m *Map, key *Value, into *syntax.Var) *Value
 	// Touch forgets what is known of the values of a map, after a change.
 	Touch(m *Map)
 

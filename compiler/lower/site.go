@@ -37,6 +37,7 @@ func (s site) Target() *types.Target             { return s.f.target() }
 func (s site) Type(e syntax.Expr) *types.Type    { return s.f.info.Type(e) }
 func (s site) Const(e syntax.Expr) (int64, bool) { v, ok := s.f.info.Consts[e]; return v, ok }
 func (s site) Scalar(e syntax.Expr) *ir.Value    { return s.f.scalar(e) }
+func (s site) Number(e syntax.Expr) *ir.Value    { return s.f.number(s.f.scalar(e)) }
 func (s site) Into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {
 	s.f.into(e, t, p, off, pad)
 }
@@ -51,6 +52,9 @@ func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {
 		return nil
 	}
 	return s.f.key(m, keys)
+}
+func (s site) Find(m *ir.Map, key *ir.Value, into *syntax.Var) *ir.Value {
+	return s.f.find(m, key, s.f.info.Locals[into])
 }
 func (s site) Touch(m *ir.Map)                             { s.f.cache.touch(m) }
 func (s site) Word(i int) *ir.Value                        { return s.f.Word(i) }

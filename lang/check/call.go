@@ -93,7 +93,7 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 
 // callArgs types the arguments of a call and checks them against the row.
 func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
-	tc := &types.Call{Node: e, Config: &c.prog.Config}
+	tc := &types.Call{Node: e, Config: &c.prog.Config, Dead: c.dead > 0}
 	tc.Const = func(i int) (int64, bool) {
 		if i >= len(e.Args) {
 			return 0, false
@@ -106,6 +106,12 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 			return c.info.Maps[m].Keys, c.info.Maps[m].Value
 		}
 		return -1, nil
+	}
+	tc.Text = func(i int) string {
+		if s, ok := e.Args[i].(*syntax.String); ok {
+			return s.Value
+		}
+		return ""
 	}
 	tc.Fold = func(v int64) { c.info.Consts[e] = v }
 	bad := false
@@ -146,8 +152,20 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 
 // argument types one argument; maps as a whole are Void.
 func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
-	if kind == types.ObjectiveParam {
+	switch kind {
+	case types.ObjectiveParam:
 		return c.objectiveName(a)
+	case types.OutParam:
+		if _, ok := a.(*syntax.Var); !ok {
+			c.expr(a)
+			c.errorf(a, "got an expression, want a variable such as $x")
+			return types.Bad
+		}
+		return types.None
+	case types.TypeParam:
+		return c.typeArgument(a)
+	case types.FieldParam:
+		return types.None
 	}
 	m, isMap := a.(*syntax.Map)
 	if kind == types.MapParam && !isMap {
@@ -196,6 +214,74 @@ func (c *checker) objectiveName(a syntax.Expr) *types.Type {
 	return types.Int64
 }
 
+// take gives a variable the type of a map's value.
+func (c *checker) take(v *syntax.Var, m *Map) {
+	t := m.Value
+	if t.Kind == types.Aggregate {
+		if t = singleValue(t.Agg); t == nil {
+			c.errorf(v, "a value of type '%s' is no number", m.Value)
+			return
+		}
+	}
+	c.assignVar(v, v, t)
+	c.info.Types[v] = c.info.Locals[v].Type
+}
+
+// typeArgument is an argument that is a type; a bare name was read as a variable.
+func (c *checker) typeArgument(a syntax.Expr) *types.Type {
+	switch a := a.(type) {
+	case *syntax.TypeExpr:
+		if a.Keyword == "" || a.Keyword == "typeof" {
+			t := types.Bad
+			if a.Type != nil {
+				t = c.typeOf(a.Type)
+			} else {
+				t = c.quiet(a.X)
+			}
+			c.info.Types[a] = t
+			return t
+		}
+	case *syntax.Name:
+		t := c.typeOf(&syntax.TypeRef{Range: a.Range, Name: a.Text})
+		c.info.Types[a] = t
+		return t
+	}
+	c.errorf(a, "got an expression, want a type such as struct file")
+	return types.Bad
+}
+
+// path are the names of a FieldParam.
+func path(e syntax.Expr) ([]*syntax.Name, bool) {
+	switch e := e.(type) {
+	case *syntax.Name:
+		return []*syntax.Name{e}, true
+	case *syntax.Field:
+		if names, ok := path(e.X); ok {
+			return append(names, e.Name), true
+		}
+	}
+	return nil, false
+}
+
+// offset is where a field of a field lies in a type.
+func (c *checker) offset(t *types.Type, names []*syntax.Name) (int64, bool) {
+	at := int64(0)
+	for _, name := range names {
+		f, ok := t.Field(name.Text)
+		if !ok {
+			if t.Kind == types.Struct {
+				c.unknownField(name, t)
+			} else {
+				c.errorf(name, "'%s' has no fields", t)
+			}
+			return 0, false
+		}
+		at += int64(f.Offset)
+		t = f.Type
+	}
+	return at, true
+}
+
 func (c *checker) unknownSLO(at syntax.Node, name string) {
 	d := c.errorf(at, "unknown slo '%s'", name)
 	var names []string
@@ -219,6 +305,19 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 	case types.LiteralParam:
 		if _, ok := tc.Const(i); !ok || !t.Integer() {
 			tc.Errorf(i, "%s() wants an integer literal for '%s'", f, p.Name)
+		}
+	case types.FieldParam:
+		names, ok := path(a)
+		if !ok {
+			tc.Errorf(i, "%s() got an expression for '%s', want a field such as a.b", f, p.Name)
+		} else if at, ok := c.offset(tc.Args[i-1], names); !ok {
+			tc.Args[i] = types.Bad
+		} else {
+			c.info.Consts[a] = at
+		}
+	case types.OutParam:
+		if owner != nil && owner.Value != nil {
+			c.take(a.(*syntax.Var), owner)
 		}
 	case types.FormatParam, types.TextParam:
 		if _, ok := a.(*syntax.String); !ok {

@@ -43,6 +43,7 @@ type checker struct {
 	scope  *scope
 	labels map[string]*types.Type // names inside the conditions of an sli
 	loops  int                    // around the statement
+	dead   int                    // sides of ifs around it whose condition is known not to lead there
 	locals map[localKey]*Local
 	ctypes *cdecl.Scope              // of the script's C definitions
 	kernel map[string]cdecl.Constant // that were looked up; without a type when there is none
@@ -323,11 +324,13 @@ func (c *checker) walk() {
 func (c *checker) walkClause(cl *Clause) {
 	c.clause, c.target, c.info = cl, cl.Targets[0], newInfo()
 	cl.Info = c.info
-	c.scope, c.loops = nil, 0
+	c.scope, c.loops, c.dead = nil, 0, 0
+	c.enter()
 	if cl.Probe.Pred != nil {
 		c.condition(cl.Probe.Pred)
 	}
 	c.block(cl.Probe.Body)
+	c.leave()
 	c.clause, c.target, c.info = nil, nil, nil
 }
 

@@ -50,6 +50,9 @@ const (
 	MapParam                        // a map as a whole: @x
 	KeyParam                        // a key of the map before it
 	PrintableParam                  // a map as a whole or any value
+	OutParam                        // a variable that takes a value of the map before it
+	TypeParam                       // a type
+	FieldParam                      // a field of the type before it: a, or a.b
 	ObjectiveParam                  // the name of an slo; its constant is the objective's index
 )
 
@@ -113,7 +116,9 @@ type Call struct {
 	Map    func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
 	Errorf func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
 	Config *Config
-	Fold   func(v int64) // the value is known: the call is not made
+	Fold   func(v int64)      // the value is known: the call is not made
+	Text   func(i int) string // of an argument that is a string literal
+	Dead   bool               // the condition of an if around it is known to be false
 }
 
 // Config is the part of the configuration that types depend on.
