@@ -13,6 +13,7 @@ type Lowering interface {
 	Kernel() *Kernel
 	Target() *types.Target
 	Config() *types.Config
+	CPUs() int // possible CPUs
 
 	Type(e syntax.Expr) *types.Type
 	Const(e syntax.Expr) (int64, bool)
@@ -88,14 +89,28 @@ const (
 
 // Kernel is what the lowering needs to know of the kernel the program is for.
 type Kernel struct {
-	TPBTF      bool // tp_btf programs can be loaded: context words are trusted pointers
-	TaskBTF    bool // bpf_get_current_task_btf exists
-	MayGoto    bool // loops may have an end that the verifier does not know
-	MapEach    bool // bpf_for_each_map_elem exists
-	PerCPU     bool // bpf_map_lookup_percpu_elem exists
-	CommPadded bool // the kernel pads task->comm with NUL
-	CommOffset int  // of comm in task_struct, -1 when unknown
-	Status     int  // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+	TPBTF      bool      // tp_btf programs can be loaded: context words are trusted pointers
+	TaskBTF    bool      // bpf_get_current_task_btf exists
+	MayGoto    bool      // loops may have an end that the verifier does not know
+	MapEach    bool      // bpf_for_each_map_elem exists
+	PerCPU     bool      // bpf_map_lookup_percpu_elem exists
+	CommPadded bool      // the kernel pads task->comm with NUL
+	CommOffset int       // of comm in task_struct, -1 when unknown
+	TAI        int64     // ns from the boot clock to TAI
+	KtimeTAI   bool      // bpf_ktime_get_tai_ns exists
+	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
+	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+}
+
+// PidTgid is tgid << 32 | tid of the current task, as the pid namespace numbers them.
+func (k *Kernel) PidTgid(b *Builder) *Value {
+	if k.PidNS[1] == 0 {
+		return b.Help(HelperPidTgid)
+	}
+	p := b.Addr(b.Slot("ids", 8))
+	b.Store(p, 0, 8, b.Const(0)) // in another namespace
+	b.Help(HelperNsPidTgid, b.Const(int64(k.PidNS[0])), b.Const(int64(k.PidNS[1])), p)
+	return b.Load(p, 0, 8, false)
 }
 
 // FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.

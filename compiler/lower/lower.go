@@ -448,7 +448,7 @@ func (f *fn) selectProcess() {
 		return
 	}
 	body := f.Block()
-	tgid := f.Bin(ir.OpShr, f.Help(ir.HelperPidTgid), f.Const(32))
+	tgid := f.Bin(ir.OpShr, f.l.opt.Kernel.PidTgid(f.Builder), f.Const(32))
 	f.If(f.Bin(ir.OpEq, tgid, f.Const(int64(f.l.opt.Pid))), body, f.end)
 	f.SetBlock(body)
 }

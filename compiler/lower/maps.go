@@ -86,7 +86,7 @@ func (f *fn) keyText(keys []syntax.Expr) (string, bool) {
 					fmt.Fprintf(&b, "v%d,", f.vars[l].ID)
 				}
 			case *syntax.Name:
-				if row := f.info.Vars[n]; row != nil && row.Varies {
+				if row := f.info.Vars[n]; row != nil && row.Varies || f.info.Expanded[n] != nil {
 					ok = false
 				}
 			case *syntax.Map, *syntax.Call:

@@ -26,6 +26,10 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 		f.Store(p, off, 8, f.scalar(e))
 		return
 	}
+	if x := f.info.Expanded[e]; x != nil {
+		f.into(x, t, p, off, pad)
+		return
+	}
 	switch e := e.(type) {
 	case *syntax.String:
 		f.text(e.Value, t, p, off, pad)

@@ -60,6 +60,10 @@ func (f *fn) stmt(s syntax.Stmt) {
 // effect lowers an expression whose value is dropped.
 func (f *fn) effect(e syntax.Expr) {
 	f.Builder.Span = e.Span()
+	if x := f.info.Expanded[e]; x != nil {
+		f.effect(x)
+		return
+	}
 	switch e := e.(type) {
 	case *syntax.Ternary:
 		if e.Then != nil {

@@ -31,6 +31,9 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		return types.Bad
 	}
 	c.info.Funcs[e] = f
+	if f.Expand != nil {
+		return c.expansion(e, f)
+	}
 	if f.Class == types.VerbFunc {
 		c.noteVerb(e, f.Verb)
 	}
@@ -61,6 +64,43 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	return f.Result(tc)
 }
 
+// stands types what stands for an expression.
+func (c *checker) stands(e syntax.Expr, made func() syntax.Expr) *types.Type {
+	x := c.expanded[e]
+	if x == nil {
+		x = made()
+		c.expanded[e] = x
+	}
+	c.info.Expanded[e] = x
+	t := c.expr(x)
+	if v, ok := c.info.Consts[x]; ok {
+		c.info.Consts[e] = v
+	}
+	return t
+}
+
+// expansion types a call by what its row makes of it.
+func (c *checker) expansion(e *syntax.Call, f *types.Func) *types.Type {
+	least, most := arity(f.Params)
+	if n := len(e.Args); n < least || most >= 0 && n > most {
+		c.errorf(e, "%s() got %s, want %s", f.Name, plural(n, "argument"), wantArgs(least, most)).WithHint("%s", Signature(f))
+		return types.Bad
+	}
+	return c.stands(e, func() syntax.Expr { return f.Expand(e) })
+}
+
+// bare types the name of a function that can be called without arguments.
+func (c *checker) bare(e *syntax.Name) (t *types.Type, ok bool) {
+	f := c.opt.Universe.Func(e.Text)
+	if f == nil || f.Class != types.PlainFunc || f.Result == nil && f.Expand == nil {
+		return nil, false
+	}
+	if least, _ := arity(f.Params); least > 0 {
+		return nil, false
+	}
+	return c.stands(e, func() syntax.Expr { return &syntax.Call{Range: e.Range, Name: e} }), true
+}
+
 // mode reads the arguments of a variable that takes a mode and a number: kstack(perf, 5).
 func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 	args := e.Args
@@ -78,7 +118,7 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 			n, args = at*(row.Limit+1), args[1:]
 		}
 	}
-	if len(args) > 0 {
+	if len(args) > 0 && row.Limit > 0 {
 		c.expr(args[0])
 		v, is := c.info.Consts[args[0]]
 		if !is || v < 1 || v > int64(row.Limit) {
@@ -88,6 +128,10 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 		n, args = n+int(v), args[1:]
 	}
 	if len(args) > 0 {
+		if row.Limit == 0 {
+			c.errorf(args[0], "unknown mode of %s", row.Name).WithHint("modes: %s", strings.Join(row.Modes, ", "))
+			return 0, false
+		}
 		c.errorf(args[0], "%s() got too many arguments, want a mode and a limit", row.Name).WithHint("%s([mode][, limit])", row.Name)
 		return 0, false
 	}
@@ -96,7 +140,7 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 
 // callArgs types the arguments of a call and checks them against the row.
 func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
-	tc := &types.Call{Node: e, Config: &c.prog.Config, Dead: c.dead > 0}
+	tc := &types.Call{Node: e, Config: &c.prog.Config, Dead: c.dead > 0, Target: c.target, Resolver: c.opt.Resolver}
 	tc.Const = func(i int) (int64, bool) {
 		if i >= len(e.Args) {
 			return 0, false

@@ -101,9 +101,10 @@ type Func struct {
 	Gate   bool // a probe whose whole predicate is a call of it is only attached while it is true
 	Unsafe bool // changes the system: needs Config.Unsafe
 	Params []Param
-	Hooks  []HookKind          // the kinds of probes that it may stand in, nil for all
-	Result func(c *Call) *Type // nil: no value
-	Check  func(c *Call)       // further checks, with c.Errorf; may be nil
+	Hooks  []HookKind                       // the kinds of probes that it may stand in, nil for all
+	Result func(c *Call) *Type              // nil: no value
+	Check  func(c *Call)                    // further checks, with c.Errorf; may be nil
+	Expand func(c *syntax.Call) syntax.Expr // what the call stands for, in the language itself; nil for most
 
 	// For an AggFunc: what it keeps, once Check found nothing to say.
 	Agg func(c *Call) *Agg
@@ -111,19 +112,22 @@ type Func struct {
 
 // Call is a call being checked.
 type Call struct {
-	Node   *syntax.Call
-	Args   []*Type // Void for maps as a whole
-	Const  func(i int) (int64, bool)
-	Map    func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
-	Errorf func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
-	Config *Config
-	Fold   func(v int64)      // the value is known: the call is not made
-	Text   func(i int) string // of an argument that is a string literal
-	Dead   bool               // the condition of an if around it is known to be false
+	Node     *syntax.Call
+	Args     []*Type // Void for maps as a whole
+	Const    func(i int) (int64, bool)
+	Map      func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
+	Errorf   func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
+	Config   *Config
+	Target   *Target // of the probe
+	Resolver Resolver
+	Fold     func(v int64)      // the value is known: the call is not made
+	Text     func(i int) string // of an argument that is a string literal
+	Dead     bool               // the condition of an if around it is known to be false
 }
 
 // Config is the part of the configuration that types depend on.
 type Config struct {
+	Child      int // the process of -c, 0 without
 	MaxStrlen  int // capacity of str(), with the NUL
 	MaxMapKeys int
 	LabelLen   int  // capacity of a label's string, with the NUL
