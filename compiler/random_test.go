@@ -248,7 +248,7 @@ func (w *writer) cond(depth int) string {
 	if w.left--; w.left < 0 {
 		return "1"
 	}
-	switch n := w.n(7); {
+	switch n := w.n(8); {
 	case depth > 0 && n == 0:
 		return "(" + w.cond(depth-1) + w.pick(" && ", " || ") + w.cond(depth-1) + ")"
 	case depth > 0 && n == 1:
@@ -257,6 +257,8 @@ func (w *writer) cond(depth int) string {
 		return w.text(1) + w.pick(" == ", " != ") + w.text(1)
 	case n == 3:
 		return w.gone()
+	case n == 5 && depth > 0:
+		return "strcontains(" + w.text(1) + ", " + w.text(1) + ")"
 	case n == 4:
 		return "(" + w.expr(1) + ", " + w.text(1) + ")" + w.pick(" == ", " != ") + "(" + w.expr(1) + ", " + w.text(1) + ")"
 	}
@@ -276,6 +278,8 @@ func (w *writer) text(depth int) string {
 		return w.pick("comm", "probe", "@u.1")
 	case n == 4 && depth > 0:
 		return "(" + w.cond(depth-1) + " ? " + w.text(depth-1) + " : " + w.text(depth-1) + ")"
+	case n == 5 && depth > 0:
+		return "str_concat(" + w.text(depth-1) + ", " + w.text(depth-1) + ")"
 	}
 	return w.pick(texts...)
 }
@@ -286,7 +290,7 @@ func (w *writer) expr(depth int) string {
 	}
 	if depth > 0 && w.n(3) > 0 {
 		a, b := w.expr(depth-1), w.expr(depth-1)
-		switch w.n(14) {
+		switch w.n(18) {
 		case 0:
 			return "(" + w.cond(depth-1) + " ? " + a + " : " + b + ")"
 		case 1:
@@ -307,6 +311,18 @@ func (w *writer) expr(depth int) string {
 			return "((" + w.pick("uint8[8]", "int8[8]", "int16[4]", "uint32[2]") + ")(uint64)(" + a + "))[" + w.pick("0", "1", "(3 & (uid() * 0 + "+b+"))") + "]"
 		case 9:
 			return "(" + w.text(1) + ")[" + w.pick("0", "2", "(15 & (uid() * 0 + "+b+"))") + "]"
+		case 10:
+			return "bswap((" + w.pick("uint8", "int16", "uint32", "int64", "uint64") + ")(" + a + "))"
+		case 11:
+			return "strlen(" + w.text(1) + ")"
+		case 12:
+			return "strncmp(" + w.text(1) + ", " + w.text(1) + ", " + w.pick("0", "1", "3", "8", "9", "100") + ")"
+		case 13:
+			return "strstr(" + w.text(1) + ", " + w.text(1) + ")"
+		case 14:
+			return "memcmp(" + w.text(1) + ", " + w.text(1) + ", " + w.pick("0", "1", "3", "8", "(7 & (pid * 0 + "+b+"))") + ")"
+		case 15:
+			return "memcmp(" + a + ", " + b + ", 1)"
 		case 5:
 			return "(" + w.gone() + " + " + b + ")"
 		}

@@ -33,14 +33,15 @@ func memoryFuncs() []Func {
 
 func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int, pad bool) {
 	b := l.Builder()
-	if !l.Type(c.Args[0]).Scalar() { // already a string
+	at := l.Type(c.Args[0])
+	if !at.Scalar() { // already a string
 		l.Into(c.Args[0], t, p, off, pad)
 		return
 	}
 	addr := l.Scalar(c.Args[0])
 	// cut tells, from the length that was read, whether the string may go on: it fills the capacity, or more was asked
 	// for. A length that the script gives as a constant is what it wants.
-	size, cut := b.Const(int64(t.Size)), func(n *ir.Value) *ir.Value { return b.Bin(ir.OpEq, n, b.Const(int64(t.Size))) }
+	size, cut := b.Const(int64(t.Size)), fills(b, t)
 	if len(c.Args) > 1 {
 		if n, constant := l.Const(c.Args[1]); !constant {
 			// length+1 for the NUL, at most the capacity; a negative length is a very large one.
@@ -58,7 +59,19 @@ func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int,
 	if off != 0 {
 		dst = b.Offset(p, int64(off))
 	}
-	at := l.Type(c.Args[0])
+	readString(l, at, dst, addr, size, t, cut)
+}
+
+// fills tells whether a length that was read fills the capacity of a string.
+func fills(b *ir.Builder, t *types.Type) func(*ir.Value) *ir.Value {
+	return func(n *ir.Value) *ir.Value { return b.Bin(ir.OpEq, n, b.Const(int64(t.Size))) }
+}
+
+// readString copies the string at an address of type at to dst, a string of type t; size is its capacity or less. What
+// could not be read is counted, and what cut says of the length: that there was more. The result is the length with the
+// NUL, negative after a fault.
+func readString(l ir.Lowering, at *types.Type, dst, addr, size *ir.Value, t *types.Type, cut func(*ir.Value) *ir.Value) *ir.Value {
+	b := l.Builder()
 	kernel := at.Kind == types.Pointer && !at.User
 	switch l.Target().Hook.Kind { // a number there is an argument of a function of the kernel
 	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
@@ -69,4 +82,5 @@ func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int,
 	if cut != nil {
 		l.When(cut(n), func() { l.Count(ir.LossTruncated, nil) })
 	}
+	return n
 }

@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/bpf/tracefs"
@@ -119,6 +121,12 @@ func (m *Machine) rawEvents() map[string]bool {
 func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 	k := ir.Kernel{CommOffset: -1, MayGoto: f.MayGoto() == nil, MapEach: f.MapEach() == nil,
 		PerCPU: f.PerCPULookup() == nil, TPBTF: f.TPBTF() == nil, TaskBTF: f.TaskBTF() == nil}
+	k.KtimeTAI = f.KtimeTAI() == nil
+	var boot, tai unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) == nil && unix.ClockGettime(unix.CLOCK_TAI, &tai) == nil {
+		k.TAI = tai.Nano() - boot.Nano()
+	}
+	k.PidNS = pidNamespace(f)
 	if !k.TaskBTF {
 		return k
 	}
@@ -136,6 +144,18 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 		}
 	}
 	return k
+}
+
+// initPidNamespace is the inode of the initial pid namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h).
+const initPidNamespace = 0xeffffffc
+
+// pidNamespace is the pid namespace that slope runs in, zero for the initial one or where probes cannot know another.
+func pidNamespace(f *bpf.Features) (ns [2]uint64) {
+	var st unix.Stat_t
+	if unix.Stat("/proc/self/ns/pid", &st) == nil && st.Ino != initPidNamespace && f.PidNamespace() == nil {
+		ns = [2]uint64{st.Dev, st.Ino}
+	}
+	return ns
 }
 
 // Resolve implements types.Resolver.

@@ -7,6 +7,7 @@
 package stdlib
 
 import (
+	"slices"
 	"sort"
 	"strings"
 
@@ -46,7 +47,7 @@ type Registry struct {
 // New builds the registry of all rows.
 func New() *Registry {
 	r := &Registry{funcs: map[string]*Func{}, vars: map[string]*Var{}, probes: map[string]*Probe{}}
-	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
+	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), taskFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
 		for i := range rows {
 			f := &rows[i]
 			r.funcs[f.Name] = f
@@ -54,7 +55,7 @@ func New() *Registry {
 			r.names[class] = append(r.names[class], f.Name)
 		}
 	}
-	vars := append(variables(), stacks()...)
+	vars := slices.Concat(variables(), taskVars(), stacks())
 	for i := range vars {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)

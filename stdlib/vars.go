@@ -27,6 +27,12 @@ const (
 	wordDX
 	wordSI
 	wordDI
+	wordOrigAX
+	wordIP
+	wordCS
+	wordFlags
+	wordSP
+	wordSS
 )
 
 // argWords are the registers that hold arguments, in order.
@@ -69,12 +75,9 @@ func identifies(r types.Role, v Var) Var {
 
 func variables() []Var {
 	return []Var{
-		identifies(types.ThreadRole, scalarVar("pid", "Process ID (the kernel's tgid).", "tracepoint:raw_syscalls:sys_enter { @[pid] = count(); }", types.Uint32, half(ir.HelperPidTgid, true))),
-		identifies(types.ThreadRole, scalarVar("tid", "Thread ID (the kernel's pid).", "tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", types.Uint32, half(ir.HelperPidTgid, false))),
 		scalarVar("uid", "User ID.", "tracepoint:raw_syscalls:sys_enter { @[uid] = count(); }", types.Uint32, half(ir.HelperUidGid, false)),
 		scalarVar("gid", "Group ID.", "tracepoint:raw_syscalls:sys_enter { @[gid] = count(); }", types.Uint32, half(ir.HelperUidGid, true)),
 		scalarVar("cpu", "Number of the CPU.", "tracepoint:raw_syscalls:sys_enter { @[cpu] = count(); }", types.Uint32, helper(ir.HelperCPU)),
-		identifies(types.MomentRole, scalarVar("nsecs", "Nanoseconds since boot, time asleep included; the same throughout one action.", "begin { printf(\"%llu\\n\", nsecs); }", types.Uint64, helper(ir.HelperKtimeBoot))),
 		identifies(types.MomentRole, scalarVar("elapsed", "Nanoseconds since the script started.", "interval:s:1 { printf(\"%llu\\n\", elapsed); }", types.Uint64,
 			ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
 				b := l.Builder()
@@ -97,11 +100,7 @@ func variables() []Var {
 					return types.StringOf((len(t.Name) + 8) &^ 7), nil
 				}},
 			VarLower: ir.VarLower{Into: func(l ir.Lowering, _ int, t *types.Type, p *ir.Value, off int, pad bool) {
-				name := l.Target().Name + "\x00"
-				l.Builder().Bytes(p, off, name)
-				if rest := t.Memory() - (len(name)+7)&^7; rest > 0 && pad {
-					l.Builder().Zero(p, off+(len(name)+7)&^7, rest)
-				}
+				literalInto(l, l.Target().Name, t, p, off, pad)
 			}},
 		},
 		{

@@ -85,7 +85,7 @@ func stackInto(l ir.Lowering, t *types.Type, p *ir.Value, off int) {
 	b.Store(p, off, 8, next.Params[0])
 	process := b.Const(0)
 	if user {
-		process = b.Bin(ir.OpShr, b.Help(ir.HelperPidTgid), b.Const(32))
+		process = b.Bin(ir.OpShr, l.Kernel().PidTgid(b), b.Const(32))
 	}
 	b.Store(p, off+8, 8, process)
 }

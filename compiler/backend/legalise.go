@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sort"
@@ -29,9 +30,9 @@ func (l *legaliser) run(stack int) error {
 				if !l.nativeDivision(v) {
 					i += l.expandDivision(b, i)
 				}
-			case ir.OpMapEach:
+			case ir.OpMapEach, ir.OpMapLen:
 				if !l.feat.MapEach {
-					return &Limit{Message: "this kernel cannot loop over a map", Hint: "bpf_for_each_map_elem is there since Linux 5.13"}
+					return &Limit{Message: "this kernel cannot go over the entries of a map", Hint: "bpf_for_each_map_elem is there since Linux 5.13"}
 				}
 			case ir.OpMapLookupCPU:
 				if !l.feat.PerCPU {
@@ -158,12 +159,19 @@ const scratchAreas = 4
 
 // moveSlots moves the biggest slots to scratch memory until the rest fits into stack bytes.
 func (l *legaliser) moveSlots(stack int) {
-	if _, size := placeSlots(l.f, l.f.Slots); size <= stack {
+	order := slices.Clone(l.f.Slots)
+	indexed := l.indexedSlots()
+	if _, size := placeSlots(l.f, l.f.Slots); size <= stack && len(indexed) == 0 {
 		return
 	}
-	order := slices.Clone(l.f.Slots)
-	slices.SortStableFunc(order, func(x, y *ir.Slot) int { return y.Size - x.Size })
-	n := sort.Search(len(order), func(n int) bool {
+	slices.SortStableFunc(order, func(x, y *ir.Slot) int {
+		if indexed[x] != indexed[y] {
+			return cmp.Compare(btoi(indexed[y]), btoi(indexed[x]))
+		}
+		return y.Size - x.Size
+	})
+	n := len(indexed) + sort.Search(len(order)-len(indexed), func(n int) bool {
+		n += len(indexed)
 		stay := slices.DeleteFunc(slices.Clone(l.f.Slots), func(s *ir.Slot) bool { return slices.Contains(order[:n], s) })
 		_, size := placeSlots(l.f, stay)
 		return size <= stack-8 // 8: the key of the scratch map
@@ -190,6 +198,34 @@ func (l *legaliser) moveSlots(stack int) {
 		}
 	}
 	l.f.Slots = kept
+}
+
+// indexedSlots are the slots that may not be on the stack because the place of an access is not known: kernels before
+// 5.12 refuse that. They have no atomic fetch-and-add either.
+func (l *legaliser) indexedSlots() map[*ir.Slot]bool {
+	out := map[*ir.Slot]bool{}
+	if l.feat.AtomicFetch {
+		return out
+	}
+	order := l.f.RPO()
+	owner := slotOwners(order)
+	for _, b := range order {
+		for _, v := range b.Insts {
+			if v.Op == ir.OpIndex && v.Args[1].Op != ir.OpConst {
+				for _, s := range owner[v] {
+					out[s] = true
+				}
+			}
+		}
+	}
+	return out
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // enter puts code before the entry that finds size bytes of scratch; when there are none the function returns 0.

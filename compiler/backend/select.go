@@ -134,7 +134,7 @@ func loopDepth(dom *ir.DomTree) map[*ir.Block]int {
 func (s *selector) unlikely(dom *ir.DomTree) map[*ir.Block]bool {
 	out := map[*ir.Block]bool{}
 	preds := ir.Preds(dom.Order)
-	for _, b := range dom.Order { // dominators come first
+	for _, b := range dom.Order[1:] { // dominators come first; the entry stays where it is
 		out[b] = len(preds[b]) > 0
 		for _, p := range preds[b] {
 			out[b] = out[b] && (out[p] || p.Term.Kind == ir.TermNullCheck && p.Term.Else == b)

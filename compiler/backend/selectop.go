@@ -33,15 +33,25 @@ const (
 const mayGoto = asm.OpCode(0xe5)
 
 var helperNumbers = map[ir.Helper]int64{
-	ir.HelperKtimeBoot: 125,
-	ir.HelperKtimeMono: 5,
-	ir.HelperPidTgid:   14,
-	ir.HelperUidGid:    15,
-	ir.HelperCPU:       8,
-	ir.HelperRandom:    7,
-	ir.HelperComm:      16,
-	ir.HelperTaskBTF:   158,
-	ir.HelperCookie:    174,
+	ir.HelperKtimeBoot:    125,
+	ir.HelperKtimeMono:    5,
+	ir.HelperKtimeTAI:     208,
+	ir.HelperPidTgid:      14,
+	ir.HelperNsPidTgid:    120,
+	ir.HelperUidGid:       15,
+	ir.HelperCPU:          8,
+	ir.HelperNode:         42,
+	ir.HelperJiffies:      118,
+	ir.HelperCgroup:       80,
+	ir.HelperRandom:       7,
+	ir.HelperComm:         16,
+	ir.HelperTask:         35,
+	ir.HelperTaskBTF:      158,
+	ir.HelperCookie:       174,
+	ir.HelperSignal:       109,
+	ir.HelperSignalThread: 117,
+	ir.HelperOverride:     58,
+	ir.HelperWriteUser:    36,
 }
 
 // aluOps are the operations that are one instruction on two operands.
@@ -413,11 +423,15 @@ func (s *selector) call(v *ir.Value) {
 		s.into(2, v.Args[0])
 		s.into(3, v.Args[1])
 		s.helper(fnMapLookupCPU, 3)
-	case ir.OpMapEach:
+	case ir.OpMapEach, ir.OpMapLen:
 		s.mapPtr(1, v.Map)
 		s.m.callbacks = append(s.m.callbacks, v)
 		s.emit(inst{kind: load, ins: asm.Instruction{OpCode: asm.LoadImmOp(asm.DWord), Constant: int64(len(s.m.callbacks) - 1)}.WithReference(callbackRef), dst: 2, src: noReg, dstDef: true})
-		s.into(3, v.Args[0])
+		if v.Op == ir.OpMapEach {
+			s.into(3, v.Args[0])
+		} else {
+			s.constant(3, 0)
+		}
 		s.constant(4, 0)
 		s.helper(fnMapEach, 4)
 	case ir.OpMapUpdate:
@@ -457,17 +471,20 @@ func (s *selector) call(v *ir.Value) {
 		s.constant(2, v.Imm)
 		s.helper(fnRingbufDiscard, 2)
 	case ir.OpHelper:
-		n := len(v.Args)
-		switch v.Helper {
-		case ir.HelperComm:
-			s.into(1, v.Args[0])
-			s.constant(2, 16)
-			n = 2
-		case ir.HelperCookie:
+		n := reg(1)
+		if v.Helper == ir.HelperCookie || v.Helper == ir.HelperOverride {
 			s.move(1, s.ctx)
-			n = 1
+			n++
 		}
-		s.helper(helperNumbers[v.Helper], n)
+		for _, a := range v.Args {
+			s.into(n, a)
+			n++
+		}
+		if size := v.Helper.Writes(); size > 0 { // the pointer is last, its size follows
+			s.constant(n, int64(size))
+			n++
+		}
+		s.helper(helperNumbers[v.Helper], int(n)-1)
 	}
 	if s.uses[v] > 0 {
 		s.move(s.reg(v), 0)

@@ -261,12 +261,16 @@ func (r *run) eval(v *ir.Value) value {
 }
 
 func (r *run) helper(v *ir.Value) int64 {
-	if v.Helper != ir.HelperComm {
-		return r.m.Env.Helper(v.Helper)
+	switch v.Helper {
+	case ir.HelperComm:
+		comm := r.m.Env.Comm()
+		copy(r.write(v.Args[0], 0, commSize), comm[:])
+		return 0
+	case ir.HelperNsPidTgid: // the world has one namespace
+		le.PutUint64(r.write(v.Args[2], 0, 8), uint64(r.m.Env.Helper(ir.HelperPidTgid)))
+		return 0
 	}
-	comm := r.m.Env.Comm()
-	copy(r.write(v.Args[0], 0, commSize), comm[:])
-	return 0
+	return r.m.Env.Helper(v.Helper)
 }
 
 // memory executes the instructions that touch memory, maps and the ring buffer.
@@ -306,6 +310,8 @@ func (r *run) memory(v *ir.Value) value {
 			return value{}
 		}
 		return value{reg: vals[cpu]}
+	case ir.OpMapLen:
+		return value{n: int64(len(r.m.Map(v.Map).entries))}
 	case ir.OpMapEach:
 		r.each(v)
 	case ir.OpMapUpdate:

@@ -279,6 +279,13 @@ func (b *Builder) LookupCPU(m *Map, key, cpu *Value) *Value {
 	return b.emit(v)
 }
 
+// MapLen is how many entries a map has.
+func (b *Builder) MapLen(m *Map) *Value {
+	v := b.value(OpMapLen)
+	v.Map = m
+	return b.emit(v)
+}
+
 // MapEach copies the entries of a map to an area of e's buffer, whose offset is at p.
 func (b *Builder) MapEach(m *Map, p *Value, e *Each) {
 	v := b.value(OpMapEach, p)

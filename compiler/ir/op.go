@@ -70,6 +70,7 @@ const (
 	OpMapUpdate    // k, p (value); Imm is BPF_ANY 0, BPF_NOEXIST 1, BPF_EXIST 2; 0 or -errno
 	OpMapDelete    // k; 0 or -errno
 	OpMapLookupCPU // k, x (CPU): the value of that CPU, MapValueOrNull (5.19)
+	OpMapLen       // how many entries there are (5.13)
 	OpMapEach      // p: 8 bytes that hold the offset of the area in Each.Buffer; copies every entry there (5.13)
 
 	OpRead    // p (destination), x (address): Imm bytes from user (Signed false) or kernel (Signed true) memory; 0 or -errno
@@ -142,6 +143,7 @@ var opTable = [numOps]opInfo{
 	OpMapUpdate:    {"update", 2, Call, Scalar},
 	OpMapDelete:    {"delete", 1, Call, Scalar},
 	OpMapLookupCPU: {"lookupcpu", 2, Call, MapValueOrNull},
+	OpMapLen:       {"len", 0, Call, Scalar},
 	OpMapEach:      {"each", 1, Call, Scalar},
 	OpRead:         {"read", 2, Call, Scalar},
 	OpReadStr:      {"readstr", 3, Call, Scalar},
@@ -168,7 +170,7 @@ func (v *Value) Effect() Effect {
 // IsCall tells whether the instruction clobbers the caller-saved registers r1–r5.
 func (v *Value) IsCall() bool {
 	switch v.Op {
-	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapEach, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
+	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapLen, OpMapEach, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
 		return true
 	}
 	return false
@@ -179,41 +181,65 @@ type Helper uint8
 
 // The helpers.
 const (
-	HelperNone      Helper = iota
-	HelperKtimeBoot        // ns since boot, suspend included
-	HelperKtimeMono        // ns since boot
-	HelperPidTgid          // tgid << 32 | tid of the current task, in the initial pid namespace
-	HelperUidGid           // gid << 32 | uid
-	HelperCPU              // the current CPU's number
-	HelperRandom           // 32 random bits
-	HelperComm             // p: 16 bytes of the current task's name; padded with NUL
-	HelperTaskBTF          // the current task: BTFPtr
-	HelperCookie           // the attach cookie; the context is passed by the back end
+	HelperNone         Helper = iota
+	HelperKtimeBoot           // ns since boot, suspend included
+	HelperKtimeMono           // ns since boot
+	HelperKtimeTAI            // ns of TAI (6.1)
+	HelperPidTgid             // tgid << 32 | tid of the current task, in the initial pid namespace
+	HelperNsPidTgid           // x (device), x (inode), p: 8 bytes, tid and tgid of the current task in that pid namespace; 0 or -errno
+	HelperUidGid              // gid << 32 | uid
+	HelperCPU                 // the current CPU's number
+	HelperNode                // the current CPU's NUMA node
+	HelperJiffies             // jiffies64 (5.6)
+	HelperCgroup              // id of the current task's cgroup of version 2
+	HelperRandom              // 32 random bits
+	HelperComm                // p: 16 bytes of the current task's name; padded with NUL
+	HelperTask                // the current task's address
+	HelperTaskBTF             // the current task: BTFPtr
+	HelperCookie              // the attach cookie; the context is passed by the back end
+	HelperSignal              // x: a signal for the current process; 0 or -errno
+	HelperSignalThread        // the same for the current thread
+	HelperOverride            // x: what the probed function returns instead of being run; the context is passed by the back end
+	HelperWriteUser           // x (address), p, x (how many bytes): writes memory of the process; 0 or -errno
 	numHelpers
 )
 
 type helperInfo struct {
 	name   string
-	args   int
+	args   string // a letter for each: p a pointer, x a scalar
 	effect Effect
 	class  Class
 	once   bool // gives the same value during one run: CSE may merge it
+	bytes  int  // that a pointer must reach and the helper writes
 }
 
 var helperTable = [numHelpers]helperInfo{
-	HelperNone:      {"none", 0, Guard, Void, false},
-	HelperKtimeBoot: {"ktime_get_boot_ns", 0, Read, Scalar, true},
-	HelperKtimeMono: {"ktime_get_ns", 0, Read, Scalar, false},
-	HelperPidTgid:   {"get_current_pid_tgid", 0, Read, Scalar, true},
-	HelperUidGid:    {"get_current_uid_gid", 0, Read, Scalar, true},
-	HelperCPU:       {"get_smp_processor_id", 0, Read, Scalar, false},
-	HelperRandom:    {"get_prandom_u32", 0, Read, Scalar, false},
-	HelperComm:      {"get_current_comm", 1, Call, Scalar, false},
-	HelperTaskBTF:   {"get_current_task_btf", 0, Read, BTFPtr, true},
-	HelperCookie:    {"get_attach_cookie", 0, Read, Scalar, true},
+	HelperNone:         {name: "none", effect: Guard},
+	HelperKtimeBoot:    {name: "ktime_get_boot_ns", effect: Read, class: Scalar, once: true},
+	HelperKtimeMono:    {name: "ktime_get_ns", effect: Read, class: Scalar, once: true},
+	HelperKtimeTAI:     {name: "ktime_get_tai_ns", effect: Read, class: Scalar, once: true},
+	HelperPidTgid:      {name: "get_current_pid_tgid", effect: Read, class: Scalar, once: true},
+	HelperNsPidTgid:    {name: "get_ns_current_pid_tgid", args: "xxp", effect: Call, class: Scalar, bytes: 8},
+	HelperUidGid:       {name: "get_current_uid_gid", effect: Read, class: Scalar, once: true},
+	HelperCPU:          {name: "get_smp_processor_id", effect: Read, class: Scalar},
+	HelperNode:         {name: "get_numa_node_id", effect: Read, class: Scalar},
+	HelperJiffies:      {name: "jiffies64", effect: Read, class: Scalar},
+	HelperCgroup:       {name: "get_current_cgroup_id", effect: Read, class: Scalar, once: true},
+	HelperRandom:       {name: "get_prandom_u32", effect: Read, class: Scalar},
+	HelperComm:         {name: "get_current_comm", args: "p", effect: Call, class: Scalar, bytes: 16},
+	HelperTask:         {name: "get_current_task", effect: Read, class: Scalar, once: true},
+	HelperTaskBTF:      {name: "get_current_task_btf", effect: Read, class: BTFPtr, once: true},
+	HelperCookie:       {name: "get_attach_cookie", effect: Read, class: Scalar, once: true},
+	HelperSignal:       {name: "send_signal", args: "x", effect: Call, class: Scalar},
+	HelperSignalThread: {name: "send_signal_thread", args: "x", effect: Call, class: Scalar},
+	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar},
+	HelperWriteUser:    {name: "probe_write_user", args: "xpx", effect: Call, class: Scalar},
 }
 
 func (h Helper) String() string { return helperTable[h].name }
 
 // Once tells whether the helper gives the same value during one run of the program.
 func (h Helper) Once() bool { return helperTable[h].once }
+
+// Writes is how many bytes the helper writes at the pointer that it takes.
+func (h Helper) Writes() int { return helperTable[h].bytes }

@@ -241,6 +241,8 @@ func opSyntax(op Op, args int) []field {
 		return []field{0, fieldOff, 1, fieldImm}
 	case OpMapLookupCPU:
 		return []field{fieldMap, 0, 1}
+	case OpMapLen:
+		return []field{fieldMap}
 	case OpMapLookup, OpMapDelete, OpMapEach:
 		return []field{fieldMap, 0}
 	case OpMapUpdate:

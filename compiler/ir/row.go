@@ -12,20 +12,28 @@ type Lowering interface {
 	Builder() *Builder
 	Kernel() *Kernel
 	Target() *types.Target
+	Config() *types.Config
+	CPUs() int // possible CPUs
 
 	Type(e syntax.Expr) *types.Type
 	Const(e syntax.Expr) (int64, bool)
 
 	// Scalar is the value of a scalar expression.
 	Scalar(e syntax.Expr) *Value
+	// Number is the value of a scalar expression as a plain number, where it may be a pointer that the kernel tracks.
+	Number(e syntax.Expr) *Value
 	// Into writes the value of e, laid out as t, at p+off. With pad, what follows the end of strings is zeroed,
 	// as keys need it.
 	Into(e syntax.Expr, t *types.Type, p *Value, off int, pad bool)
+	// Memory is the address of the value of e, laid out as t, with zeros after the end of strings.
+	Memory(e syntax.Expr, t *types.Type) *Value
 
 	// Map is the map that a map expression names.
 	Map(e *syntax.Map) *Map
 	// Key is a pointer to the key made of the expressions. An unkeyed map's key is nil.
 	Key(m *Map, keys []syntax.Expr) *Value
+	// Find looks a key up and tells whether it is there; the variable then has its value.
+	Find(m *Map, key *Value, into *syntax.Var) *Value
 	// Touch forgets what is known of the values of a map, after a change.
 	Touch(m *Map)
 
@@ -50,6 +58,10 @@ type Lowering interface {
 	Emit(ev *Event, args []syntax.Expr, flags int64)
 	// Count counts a loss at the current place.
 	Count(loss Loss, m *Map)
+	// Scan lowers a loop whose state is some scalars. turn lowers one turn; every way through it ends with again, the
+	// state of the next turn, or with done, whose number is the result. No more than most turns can be needed; where
+	// the kernel allows fewer the result may be over, which is counted.
+	Scan(most int64, start []*Value, over int64, turn func(state []*Value, again, done func(...*Value))) *Value
 	// When lowers f on a path of its own, taken where cond is not 0, that joins again.
 	When(cond *Value, f func())
 	// Finish ends the action.
@@ -77,14 +89,28 @@ const (
 
 // Kernel is what the lowering needs to know of the kernel the program is for.
 type Kernel struct {
-	TPBTF      bool // tp_btf programs can be loaded: context words are trusted pointers
-	TaskBTF    bool // bpf_get_current_task_btf exists
-	MayGoto    bool // loops may have an end that the verifier does not know
-	MapEach    bool // bpf_for_each_map_elem exists
-	PerCPU     bool // bpf_map_lookup_percpu_elem exists
-	CommPadded bool // the kernel pads task->comm with NUL
-	CommOffset int  // of comm in task_struct, -1 when unknown
-	Status     int  // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+	TPBTF      bool      // tp_btf programs can be loaded: context words are trusted pointers
+	TaskBTF    bool      // bpf_get_current_task_btf exists
+	MayGoto    bool      // loops may have an end that the verifier does not know
+	MapEach    bool      // bpf_for_each_map_elem exists
+	PerCPU     bool      // bpf_map_lookup_percpu_elem exists
+	CommPadded bool      // the kernel pads task->comm with NUL
+	CommOffset int       // of comm in task_struct, -1 when unknown
+	TAI        int64     // ns from the boot clock to TAI
+	KtimeTAI   bool      // bpf_ktime_get_tai_ns exists
+	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
+	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+}
+
+// PidTgid is tgid << 32 | tid of the current task, as the pid namespace numbers them.
+func (k *Kernel) PidTgid(b *Builder) *Value {
+	if k.PidNS[1] == 0 {
+		return b.Help(HelperPidTgid)
+	}
+	p := b.Addr(b.Slot("ids", 8))
+	b.Store(p, 0, 8, b.Const(0)) // in another namespace
+	b.Help(HelperNsPidTgid, b.Const(int64(k.PidNS[0])), b.Const(int64(k.PidNS[1])), p)
+	return b.Load(p, 0, 8, false)
 }
 
 // FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.

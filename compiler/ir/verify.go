@@ -137,7 +137,7 @@ func operandClass(op Op, i int) Class {
 			return Scalar
 		}
 		return Void
-	case OpLoad, OpZero, OpBytes, OpCopy, OpOffset, OpMapEach, OpMapLookup, OpMapUpdate, OpMapDelete, OpStack, OpHelper:
+	case OpLoad, OpZero, OpBytes, OpCopy, OpOffset, OpMapEach, OpMapLookup, OpMapUpdate, OpMapDelete, OpStack:
 		return Void
 	case OpForget:
 		if i > 0 {
@@ -153,7 +153,7 @@ func (vf *verifier) inst(v *Value) {
 	info := &opTable[v.Op]
 	want := info.args
 	if v.Op == OpHelper {
-		want = helperTable[v.Helper].args
+		want = len(helperTable[v.Helper].args)
 		if v.Helper == HelperNone || v.Class != helperTable[v.Helper].class {
 			vf.fail(v.Span, "v%d: bad helper %s", v.ID, v.Helper)
 		}
@@ -164,6 +164,9 @@ func (vf *verifier) inst(v *Value) {
 	}
 	for i, a := range v.Args {
 		need := operandClass(v.Op, i)
+		if v.Op == OpHelper && helperTable[v.Helper].args[i] == 'p' {
+			need = Void
+		}
 		switch {
 		case v.Op == OpNonNull:
 			if a.Class != MapValueOrNull && a.Class != RingPtrOrNull {
@@ -212,7 +215,7 @@ func (vf *verifier) fieldsOf(v *Value) {
 		if len(v.Data)%8 != 0 || v.Off%8 != 0 {
 			vf.fail(v.Span, "v%d: %d bytes at %d", v.ID, len(v.Data), v.Off)
 		}
-	case OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapEach, OpMapValue, OpRingReserve:
+	case OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapLen, OpMapEach, OpMapValue, OpRingReserve:
 		if v.Map == nil {
 			vf.fail(v.Span, "v%d: %s without a map", v.ID, v.Op)
 			return

@@ -76,8 +76,10 @@ func (vf *verifier) access(v *Value) {
 			vf.fail(v.Span, "v%d: %s of %d bytes", v.ID, v.Op, v.Imm)
 		}
 	case OpHelper:
-		if v.Helper == HelperComm {
-			vf.inside(v, 0, 0, 16)
+		for i, kind := range helperTable[v.Helper].args {
+			if kind == 'p' {
+				vf.inside(v, i, 0, int64(helperTable[v.Helper].bytes))
+			}
 		}
 	}
 }

@@ -20,6 +20,9 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 	if v, ok := f.info.Consts[e]; ok {
 		return f.Const(v)
 	}
+	if x := f.info.Expanded[e]; x != nil {
+		return f.scalar(x)
+	}
 	switch e := e.(type) {
 	case *syntax.Name:
 		if o, ok := f.labels[e.Text]; ok {

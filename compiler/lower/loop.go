@@ -232,16 +232,7 @@ func (f *fn) changedIn(parts []syntax.Node) (out, kept []*check.Local) {
 	}
 	for _, p := range parts {
 		syntax.Walk(p, func(n syntax.Node) bool {
-			switch n := n.(type) {
-			case *syntax.Assign:
-				note(n.Target)
-			case *syntax.Unary:
-				if n.Op == "++" || n.Op == "--" {
-					note(n.X)
-				}
-			case *syntax.Let:
-				note(n.Name)
-			}
+			note(f.assigned(n))
 			return true
 		})
 	}

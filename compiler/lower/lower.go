@@ -381,6 +381,7 @@ func (l *lowerer) group(g *group) {
 	for _, e := range g.entries {
 		f.entry(e)
 	}
+	f.shareScans()
 	f.Builder.Ret(f.Builder.Const(0))
 }
 
@@ -405,6 +406,7 @@ type fn struct {
 	labels    map[string]operand // inside the conditions of an sli
 	traceID   *ir.Slot           // nil without
 	extra     int                // instructions that the verifier follows more than once: see cost
+	scans     []*scan            // that count their turns
 
 	turnsAround int64 // how often the plain loops around turn
 	plain       bool  // counters of the value being updated need no atomic instruction
@@ -446,7 +448,7 @@ func (f *fn) selectProcess() {
 		return
 	}
 	body := f.Block()
-	tgid := f.Bin(ir.OpShr, f.Help(ir.HelperPidTgid), f.Const(32))
+	tgid := f.Bin(ir.OpShr, f.l.opt.Kernel.PidTgid(f.Builder), f.Const(32))
 	f.If(f.Bin(ir.OpEq, tgid, f.Const(int64(f.l.opt.Pid))), body, f.end)
 	f.SetBlock(body)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -85,7 +86,7 @@ func (f *fn) keyText(keys []syntax.Expr) (string, bool) {
 					fmt.Fprintf(&b, "v%d,", f.vars[l].ID)
 				}
 			case *syntax.Name:
-				if row := f.info.Vars[n]; row != nil && row.Varies {
+				if row := f.info.Vars[n]; row != nil && row.Varies || f.info.Expanded[n] != nil {
 					ok = false
 				}
 			case *syntax.Map, *syntax.Call:
@@ -304,6 +305,47 @@ func (f *fn) addTo(m *ir.Map, target *syntax.Map, x *ir.Value, wanted bool) *ir.
 		return join.Params[0]
 	}
 	return nil
+}
+
+// find tells whether a key is in a map, and gives a variable its value if it is.
+func (f *fn) find(m *ir.Map, key *ir.Value, l *check.Local) *ir.Value {
+	missing, join := f.Block(), f.Block(ir.Scalar)
+	first := f.vars[l] == nil && f.slots[l] == nil
+	var old, value *ir.Value
+	switch {
+	case !l.Type.Scalar():
+		if first {
+			f.Zero(f.local(l), 0, l.Type.Memory())
+		}
+	case first:
+		old = f.Const(0)
+	default:
+		old = f.number(f.variable(l))
+	}
+	p := f.NullCheck(f.Lookup(m, key), missing)
+	found := []*ir.Value{f.Const(1)}
+	if l.Type.Scalar() {
+		v := f.Load(p, 0, 8, false)
+		if m.Value.Kind == types.Aggregate {
+			v = f.aggregated(m, key)
+		}
+		value = f.Param(join, ir.Scalar)
+		found = append(found, v)
+	} else {
+		f.convert(f.local(l), 0, l.Type, p, m.Value)
+	}
+	f.Jump(join, found...)
+	f.SetBlock(missing)
+	if value != nil {
+		f.Jump(join, f.Const(0), old)
+	} else {
+		f.Jump(join, f.Const(0))
+	}
+	f.SetBlock(join)
+	if value != nil {
+		f.setVariable(l, value)
+	}
+	return join.Params[0]
 }
 
 // aggregate is @m[k] = count() and the like.

@@ -8,7 +8,7 @@ import (
 
 // memory evaluates e into a slot of its own.
 func (f *fn) memory(e syntax.Expr, t *types.Type, pad bool) *ir.Value {
-	if v, ok := e.(*syntax.Var); ok && f.info.Locals[v].Type.Equal(t) {
+	if v, ok := e.(*syntax.Var); ok && !t.Scalar() && f.info.Locals[v].Type.Equal(t) {
 		return f.local(f.info.Locals[v])
 	}
 	p := f.Addr(f.Slot("tmp", t.Memory()))
@@ -24,6 +24,10 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 	from := f.info.Type(e)
 	if from.Scalar() {
 		f.Store(p, off, 8, f.scalar(e))
+		return
+	}
+	if x := f.info.Expanded[e]; x != nil {
+		f.into(x, t, p, off, pad)
 		return
 	}
 	switch e := e.(type) {

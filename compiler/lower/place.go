@@ -48,6 +48,9 @@ func (f *fn) pointee(v *ir.Value, t *types.Type) place {
 // placeOf finds where the value of an expression lies; what lies nowhere is built in memory. fld describes it when it
 // is a field of a struct.
 func (f *fn) placeOf(e syntax.Expr) (pl place, fld types.Field) {
+	if x := f.info.Expanded[e]; x != nil {
+		return f.placeOf(x)
+	}
 	switch e := e.(type) {
 	case *syntax.Field:
 		return f.fieldPlace(e)

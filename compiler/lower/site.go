@@ -37,8 +37,15 @@ func (s site) Target() *types.Target             { return s.f.target() }
 func (s site) Type(e syntax.Expr) *types.Type    { return s.f.info.Type(e) }
 func (s site) Const(e syntax.Expr) (int64, bool) { v, ok := s.f.info.Consts[e]; return v, ok }
 func (s site) Scalar(e syntax.Expr) *ir.Value    { return s.f.scalar(e) }
+func (s site) Number(e syntax.Expr) *ir.Value    { return s.f.number(s.f.scalar(e)) }
 func (s site) Into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {
 	s.f.into(e, t, p, off, pad)
+}
+func (s site) CPUs() int                                     { return s.f.l.opt.CPUs }
+func (s site) Memory(e syntax.Expr, t *types.Type) *ir.Value { return s.f.memory(e, t, true) }
+func (s site) Config() *types.Config                         { return &s.f.l.in.Config }
+func (s site) Scan(most int64, start []*ir.Value, over int64, turn func(state []*ir.Value, again, done func(...*ir.Value))) *ir.Value {
+	return s.f.scan(most, start, over, turn)
 }
 func (s site) Map(e *syntax.Map) *ir.Map { return s.f.l.maps[s.f.info.Maps[e]] }
 func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {
@@ -46,6 +53,9 @@ func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {
 		return nil
 	}
 	return s.f.key(m, keys)
+}
+func (s site) Find(m *ir.Map, key *ir.Value, into *syntax.Var) *ir.Value {
+	return s.f.find(m, key, s.f.info.Locals[into])
 }
 func (s site) Touch(m *ir.Map)                             { s.f.cache.touch(m) }
 func (s site) Word(i int) *ir.Value                        { return s.f.Word(i) }

@@ -60,6 +60,10 @@ func (f *fn) stmt(s syntax.Stmt) {
 // effect lowers an expression whose value is dropped.
 func (f *fn) effect(e syntax.Expr) {
 	f.Builder.Span = e.Span()
+	if x := f.info.Expanded[e]; x != nil {
+		f.effect(x)
+		return
+	}
 	switch e := e.(type) {
 	case *syntax.Ternary:
 		if e.Then != nil {
@@ -258,20 +262,7 @@ func (f *fn) keepInMemory(p *syntax.Probe) {
 			return
 		}
 		syntax.Walk(e, func(n syntax.Node) bool {
-			var target syntax.Expr
-			switch n := n.(type) {
-			case *syntax.Unary:
-				if n.Op == "++" || n.Op == "--" {
-					target = n.X
-				}
-			case *syntax.Assign:
-				target = n.Target
-			case *syntax.Let:
-				target = n.Name
-			case *syntax.For:
-				target = n.Var
-			}
-			if v, ok := target.(*syntax.Var); ok {
+			if v, ok := f.assigned(n).(*syntax.Var); ok {
 				f.kept[f.info.Locals[v]] = true
 			}
 			return true
@@ -286,6 +277,31 @@ func (f *fn) keepInMemory(p *syntax.Probe) {
 		}
 		return true
 	})
+}
+
+// assigned is what a node assigns to, nil for most.
+func (f *fn) assigned(n syntax.Node) syntax.Expr {
+	switch n := n.(type) {
+	case *syntax.Unary:
+		if n.Op == "++" || n.Op == "--" {
+			return n.X
+		}
+	case *syntax.Assign:
+		return n.Target
+	case *syntax.Let:
+		return n.Name
+	case *syntax.For:
+		return n.Var
+	case *syntax.Call:
+		if row := f.info.Funcs[n]; row != nil {
+			for i, p := range row.Params {
+				if p.Kind == types.OutParam {
+					return n.Args[i]
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // variable is the value of a scalar variable.

@@ -128,7 +128,9 @@ func (m contents) write(v *ir.Value) {
 		m.forget(v.Args[0], 0, v.Imm)
 	case ir.OpHelper:
 		for _, a := range v.Args {
-			m.forget(a, 0, 16)
+			if a.Class.Pointer() {
+				m.forget(a, 0, int64(v.Helper.Writes()))
+			}
 		}
 	}
 }

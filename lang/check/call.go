@@ -31,12 +31,18 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		return types.Bad
 	}
 	c.info.Funcs[e] = f
+	if f.Expand != nil {
+		return c.expansion(e, f)
+	}
 	if f.Class == types.VerbFunc {
 		c.noteVerb(e, f.Verb)
 	}
 	tc, ok := c.callArgs(e, f)
 	if c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
 		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in a poll probe, such as poll:1s")
+	}
+	if c.final && f.Unsafe && !c.prog.Config.Unsafe {
+		c.errorf(e, "%s() is an unsafe function being used in safe mode", f.Name).WithHint("run with --unsafe to allow it")
 	}
 	if f.Class == types.AggFunc && !statement {
 		c.errorf(e, "%s() can only be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
@@ -58,6 +64,43 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	return f.Result(tc)
 }
 
+// stands types what stands for an expression.
+func (c *checker) stands(e syntax.Expr, made func() syntax.Expr) *types.Type {
+	x := c.expanded[e]
+	if x == nil {
+		x = made()
+		c.expanded[e] = x
+	}
+	c.info.Expanded[e] = x
+	t := c.expr(x)
+	if v, ok := c.info.Consts[x]; ok {
+		c.info.Consts[e] = v
+	}
+	return t
+}
+
+// expansion types a call by what its row makes of it.
+func (c *checker) expansion(e *syntax.Call, f *types.Func) *types.Type {
+	least, most := arity(f.Params)
+	if n := len(e.Args); n < least || most >= 0 && n > most {
+		c.errorf(e, "%s() got %s, want %s", f.Name, plural(n, "argument"), wantArgs(least, most)).WithHint("%s", Signature(f))
+		return types.Bad
+	}
+	return c.stands(e, func() syntax.Expr { return f.Expand(e) })
+}
+
+// bare types the name of a function that can be called without arguments.
+func (c *checker) bare(e *syntax.Name) (t *types.Type, ok bool) {
+	f := c.opt.Universe.Func(e.Text)
+	if f == nil || f.Class != types.PlainFunc || f.Result == nil && f.Expand == nil {
+		return nil, false
+	}
+	if least, _ := arity(f.Params); least > 0 {
+		return nil, false
+	}
+	return c.stands(e, func() syntax.Expr { return &syntax.Call{Range: e.Range, Name: e} }), true
+}
+
 // mode reads the arguments of a variable that takes a mode and a number: kstack(perf, 5).
 func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 	args := e.Args
@@ -75,7 +118,7 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 			n, args = at*(row.Limit+1), args[1:]
 		}
 	}
-	if len(args) > 0 {
+	if len(args) > 0 && row.Limit > 0 {
 		c.expr(args[0])
 		v, is := c.info.Consts[args[0]]
 		if !is || v < 1 || v > int64(row.Limit) {
@@ -85,6 +128,10 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 		n, args = n+int(v), args[1:]
 	}
 	if len(args) > 0 {
+		if row.Limit == 0 {
+			c.errorf(args[0], "unknown mode of %s", row.Name).WithHint("modes: %s", strings.Join(row.Modes, ", "))
+			return 0, false
+		}
 		c.errorf(args[0], "%s() got too many arguments, want a mode and a limit", row.Name).WithHint("%s([mode][, limit])", row.Name)
 		return 0, false
 	}
@@ -93,7 +140,7 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 
 // callArgs types the arguments of a call and checks them against the row.
 func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
-	tc := &types.Call{Node: e, Config: &c.prog.Config}
+	tc := &types.Call{Node: e, Config: &c.prog.Config, Dead: c.dead > 0, Target: c.target, Resolver: c.opt.Resolver}
 	tc.Const = func(i int) (int64, bool) {
 		if i >= len(e.Args) {
 			return 0, false
@@ -107,6 +154,13 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 		}
 		return -1, nil
 	}
+	tc.Text = func(i int) string {
+		if s, ok := e.Args[i].(*syntax.String); ok {
+			return s.Value
+		}
+		return ""
+	}
+	tc.Fold = func(v int64) { c.info.Consts[e] = v }
 	bad := false
 	tc.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
 		bad = true
@@ -145,8 +199,20 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 
 // argument types one argument; maps as a whole are Void.
 func (c *checker) argument(a syntax.Expr, kind types.ParamKind) *types.Type {
-	if kind == types.ObjectiveParam {
+	switch kind {
+	case types.ObjectiveParam:
 		return c.objectiveName(a)
+	case types.OutParam:
+		if _, ok := a.(*syntax.Var); !ok {
+			c.expr(a)
+			c.errorf(a, "got an expression, want a variable such as $x")
+			return types.Bad
+		}
+		return types.None
+	case types.TypeParam:
+		return c.typeArgument(a)
+	case types.FieldParam:
+		return types.None
 	}
 	m, isMap := a.(*syntax.Map)
 	if kind == types.MapParam && !isMap {
@@ -195,6 +261,74 @@ func (c *checker) objectiveName(a syntax.Expr) *types.Type {
 	return types.Int64
 }
 
+// take gives a variable the type of a map's value.
+func (c *checker) take(v *syntax.Var, m *Map) {
+	t := m.Value
+	if t.Kind == types.Aggregate {
+		if t = singleValue(t.Agg); t == nil {
+			c.errorf(v, "a value of type '%s' is no number", m.Value)
+			return
+		}
+	}
+	c.assignVar(v, v, t)
+	c.info.Types[v] = c.info.Locals[v].Type
+}
+
+// typeArgument is an argument that is a type; a bare name was read as a variable.
+func (c *checker) typeArgument(a syntax.Expr) *types.Type {
+	switch a := a.(type) {
+	case *syntax.TypeExpr:
+		if a.Keyword == "" || a.Keyword == "typeof" {
+			t := types.Bad
+			if a.Type != nil {
+				t = c.typeOf(a.Type)
+			} else {
+				t = c.quiet(a.X)
+			}
+			c.info.Types[a] = t
+			return t
+		}
+	case *syntax.Name:
+		t := c.typeOf(&syntax.TypeRef{Range: a.Range, Name: a.Text})
+		c.info.Types[a] = t
+		return t
+	}
+	c.errorf(a, "got an expression, want a type such as struct file")
+	return types.Bad
+}
+
+// path are the names of a FieldParam.
+func path(e syntax.Expr) ([]*syntax.Name, bool) {
+	switch e := e.(type) {
+	case *syntax.Name:
+		return []*syntax.Name{e}, true
+	case *syntax.Field:
+		if names, ok := path(e.X); ok {
+			return append(names, e.Name), true
+		}
+	}
+	return nil, false
+}
+
+// offset is where a field of a field lies in a type.
+func (c *checker) offset(t *types.Type, names []*syntax.Name) (int64, bool) {
+	at := int64(0)
+	for _, name := range names {
+		f, ok := t.Field(name.Text)
+		if !ok {
+			if t.Kind == types.Struct {
+				c.unknownField(name, t)
+			} else {
+				c.errorf(name, "'%s' has no fields", t)
+			}
+			return 0, false
+		}
+		at += int64(f.Offset)
+		t = f.Type
+	}
+	return at, true
+}
+
 func (c *checker) unknownSLO(at syntax.Node, name string) {
 	d := c.errorf(at, "unknown slo '%s'", name)
 	var names []string
@@ -218,6 +352,19 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 	case types.LiteralParam:
 		if _, ok := tc.Const(i); !ok || !t.Integer() {
 			tc.Errorf(i, "%s() wants an integer literal for '%s'", f, p.Name)
+		}
+	case types.FieldParam:
+		names, ok := path(a)
+		if !ok {
+			tc.Errorf(i, "%s() got an expression for '%s', want a field such as a.b", f, p.Name)
+		} else if at, ok := c.offset(tc.Args[i-1], names); !ok {
+			tc.Args[i] = types.Bad
+		} else {
+			c.info.Consts[a] = at
+		}
+	case types.OutParam:
+		if owner != nil && owner.Value != nil {
+			c.take(a.(*syntax.Var), owner)
 		}
 	case types.FormatParam, types.TextParam:
 		if _, ok := a.(*syntax.String); !ok {

@@ -37,16 +37,18 @@ type checker struct {
 	changed bool
 	final   bool
 
-	clause *Clause
-	target *types.Target // the first of the clause's targets
-	info   *Info
-	scope  *scope
-	labels map[string]*types.Type // names inside the conditions of an sli
-	loops  int                    // around the statement
-	locals map[localKey]*Local
-	ctypes *cdecl.Scope              // of the script's C definitions
-	kernel map[string]cdecl.Constant // that were looked up; without a type when there is none
-	named  map[string]*types.Type    // by keyword and name; nil when there is none
+	clause   *Clause
+	target   *types.Target // the first of the clause's targets
+	info     *Info
+	scope    *scope
+	labels   map[string]*types.Type      // names inside the conditions of an sli
+	loops    int                         // around the statement
+	expanded map[syntax.Expr]syntax.Expr // of Info, kept from walk to walk so that nodes stay the same
+	dead     int                         // sides of ifs around it whose condition is known not to lead there
+	locals   map[localKey]*Local
+	ctypes   *cdecl.Scope              // of the script's C definitions
+	kernel   map[string]cdecl.Constant // that were looked up; without a type when there is none
+	named    map[string]*types.Type    // by keyword and name; nil when there is none
 }
 
 // localKey identifies a local across walks.
@@ -64,7 +66,7 @@ type scope struct {
 // Check resolves and types a parsed script. The Program is only fit for lowering when the diagnostics hold no error.
 func Check(file *syntax.File, opt Options) (*Program, source.Diagnostics) {
 	c := &checker{opt: opt, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}, locals: map[localKey]*Local{},
-		kernel: map[string]cdecl.Constant{}, named: map[string]*types.Type{}}
+		kernel: map[string]cdecl.Constant{}, named: map[string]*types.Type{}, expanded: map[syntax.Expr]syntax.Expr{}}
 	c.prog = &Program{File: file, Universe: opt.Universe, Config: opt.Config}
 	c.imports()
 	c.cDefinitions()
@@ -323,11 +325,13 @@ func (c *checker) walk() {
 func (c *checker) walkClause(cl *Clause) {
 	c.clause, c.target, c.info = cl, cl.Targets[0], newInfo()
 	cl.Info = c.info
-	c.scope, c.loops = nil, 0
+	c.scope, c.loops, c.dead = nil, 0, 0
+	c.enter()
 	if cl.Probe.Pred != nil {
 		c.condition(cl.Probe.Pred)
 	}
 	c.block(cl.Probe.Body)
+	c.leave()
 	c.clause, c.target, c.info = nil, nil, nil
 }
 

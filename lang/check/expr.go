@@ -110,6 +110,9 @@ func (c *checker) name(e *syntax.Name) *types.Type {
 		if t := c.constant(e); t != nil {
 			return t
 		}
+		if t, ok := c.bare(e); ok {
+			return t
+		}
 		d := c.errorf(e, "unknown identifier: '%s'", e.Text)
 		suggest(d, e.Text, append(c.opt.Universe.Names(types.VarNames), c.opt.Universe.Names(types.FuncNames)...))
 		return types.Bad

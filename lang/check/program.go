@@ -61,13 +61,15 @@ type Info struct {
 	Consts map[syntax.Expr]int64
 
 	Numbers map[syntax.Expr]int // of numbered builtin variables: arg3 has 3
+
+	Expanded map[syntax.Expr]syntax.Expr // what stands for an expression: a call for a function written bare, or its expansion
 }
 
 func newInfo() *Info {
 	return &Info{
 		Types: map[syntax.Expr]*types.Type{}, Funcs: map[*syntax.Call]*types.Func{}, Vars: map[syntax.Expr]*types.Var{},
 		Locals: map[*syntax.Var]*Local{}, Maps: map[*syntax.Map]*Map{}, Aggs: map[*syntax.Call]*types.Agg{},
-		Consts: map[syntax.Expr]int64{}, Numbers: map[syntax.Expr]int{},
+		Consts: map[syntax.Expr]int64{}, Numbers: map[syntax.Expr]int{}, Expanded: map[syntax.Expr]syntax.Expr{},
 	}
 }
 

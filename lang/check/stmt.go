@@ -63,10 +63,19 @@ func (c *checker) stmt(s syntax.Stmt) {
 
 func (c *checker) ifStmt(s *syntax.If) {
 	c.condition(s.Cond)
-	c.block(s.Then)
+	c.side(s.Cond, true, func() { c.block(s.Then) })
 	if s.Else != nil {
-		c.stmt(s.Else)
+		c.side(s.Cond, false, func() { c.stmt(s.Else) })
 	}
+}
+
+// side types what runs where a condition is true, or where it is not.
+func (c *checker) side(cond syntax.Expr, when bool, do func()) {
+	if v, ok := c.info.Consts[cond]; ok && (v != 0) != when {
+		c.dead++
+		defer func() { c.dead-- }()
+	}
+	do()
 }
 
 func (c *checker) jump(s *syntax.Jump) {

@@ -142,6 +142,10 @@ func builtinTypes() []string {
 
 // typeExpr is sizeof or offsetof: a number known now.
 func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
+	if e.Keyword == "" {
+		c.errorf(e, "got the type '%s', want a value", c.typeOf(e.Type))
+		return types.Bad
+	}
 	if e.Keyword == "typeinfo" || e.Keyword == "typeof" {
 		c.notYet(e, e.Keyword+" is")
 		return types.Bad
@@ -167,19 +171,9 @@ func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
 		if t.Kind == types.Pointer {
 			t = t.Elem
 		}
-		size = 0
-		for _, name := range e.Fields {
-			f, ok := t.Field(name.Text)
-			if !ok {
-				if t.Kind == types.Struct {
-					c.unknownField(name, t)
-				} else {
-					c.errorf(name, "'%s' has no fields", t)
-				}
-				return types.Bad
-			}
-			size += int64(f.Offset)
-			t = f.Type
+		var ok bool
+		if size, ok = c.offset(t, e.Fields); !ok {
+			return types.Bad
 		}
 	}
 	c.info.Consts[e] = size

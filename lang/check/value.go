@@ -56,17 +56,19 @@ func (c *checker) blockValue(b *syntax.Block) *types.Type {
 // ifValue types an if that stands where a value is wanted.
 func (c *checker) ifValue(s *syntax.If) *types.Type {
 	c.condition(s.Cond)
-	a := c.blockValue(s.Then)
-	b := types.Bad
-	switch els := s.Else.(type) {
-	case *syntax.Block:
-		b = c.blockValue(els)
-	case *syntax.If:
-		b = c.ifValue(els)
-		c.info.Types[syntax.IfExpr{If: els}] = b
-	default:
-		c.errorf(s, "an if without else has no value")
-	}
+	a, b := types.Bad, types.Bad
+	c.side(s.Cond, true, func() { a = c.blockValue(s.Then) })
+	c.side(s.Cond, false, func() {
+		switch els := s.Else.(type) {
+		case *syntax.Block:
+			b = c.blockValue(els)
+		case *syntax.If:
+			b = c.ifValue(els)
+			c.info.Types[syntax.IfExpr{If: els}] = b
+		default:
+			c.errorf(s, "an if without else has no value")
+		}
+	})
 	return c.either(s, "if expression", a, b)
 }
 

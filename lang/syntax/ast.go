@@ -399,7 +399,8 @@ type Cast struct {
 	X    Expr
 }
 
-// TypeExpr is sizeof, offsetof, typeof or typeinfo of a type or an expression.
+// TypeExpr is sizeof, offsetof, typeof or typeinfo of a type or an expression; without a keyword it is a type as an
+// argument.
 type TypeExpr struct {
 	Range
 	Keyword string

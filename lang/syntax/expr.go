@@ -344,6 +344,10 @@ func (p *parser) keyword(t *lexer.Token) Expr {
 	case "sizeof", "offsetof", "typeof", "typeinfo":
 		p.lex.Next()
 		return p.typeExpr(t.Value, start)
+	case "struct", "union", "enum":
+		n := &TypeExpr{Type: p.typeRef()}
+		n.Range = p.rangeFrom(start)
+		return n
 	case "comptime":
 		p.deeper()
 		defer func() { p.depth-- }()

@@ -308,6 +308,10 @@ func (p *printer) fields(n *Record) {
 }
 
 func (p *printer) typeExpr(n *TypeExpr) {
+	if n.Keyword == "" {
+		p.typeRef(n.Type)
+		return
+	}
 	p.write(n.Keyword, "(")
 	if n.Type != nil {
 		p.typeRef(n.Type)

@@ -50,6 +50,9 @@ const (
 	MapParam                        // a map as a whole: @x
 	KeyParam                        // a key of the map before it
 	PrintableParam                  // a map as a whole or any value
+	OutParam                        // a variable that takes a value of the map before it
+	TypeParam                       // a type
+	FieldParam                      // a field of the type before it: a, or a.b
 	ObjectiveParam                  // the name of an slo; its constant is the objective's index
 )
 
@@ -96,10 +99,12 @@ type Func struct {
 	Class  FuncClass
 	Verb   Verb
 	Gate   bool // a probe whose whole predicate is a call of it is only attached while it is true
+	Unsafe bool // changes the system: needs Config.Unsafe
 	Params []Param
-	Hooks  []HookKind          // the kinds of probes that it may stand in, nil for all
-	Result func(c *Call) *Type // nil: no value
-	Check  func(c *Call)       // further checks, with c.Errorf; may be nil
+	Hooks  []HookKind                       // the kinds of probes that it may stand in, nil for all
+	Result func(c *Call) *Type              // nil: no value
+	Check  func(c *Call)                    // further checks, with c.Errorf; may be nil
+	Expand func(c *syntax.Call) syntax.Expr // what the call stands for, in the language itself; nil for most
 
 	// For an AggFunc: what it keeps, once Check found nothing to say.
 	Agg func(c *Call) *Agg
@@ -107,20 +112,27 @@ type Func struct {
 
 // Call is a call being checked.
 type Call struct {
-	Node   *syntax.Call
-	Args   []*Type // Void for maps as a whole
-	Const  func(i int) (int64, bool)
-	Map    func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
-	Errorf func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
-	Config *Config
+	Node     *syntax.Call
+	Args     []*Type // Void for maps as a whole
+	Const    func(i int) (int64, bool)
+	Map      func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
+	Errorf   func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
+	Config   *Config
+	Target   *Target // of the probe
+	Resolver Resolver
+	Fold     func(v int64)      // the value is known: the call is not made
+	Text     func(i int) string // of an argument that is a string literal
+	Dead     bool               // the condition of an if around it is known to be false
 }
 
 // Config is the part of the configuration that types depend on.
 type Config struct {
+	Child      int // the process of -c, 0 without
 	MaxStrlen  int // capacity of str(), with the NUL
 	MaxMapKeys int
-	LabelLen   int // capacity of a label's string, with the NUL
-	SpanKeys   int // entries of an sli's span map
+	LabelLen   int  // capacity of a label's string, with the NUL
+	SpanKeys   int  // entries of an sli's span map
+	Unsafe     bool // functions that change the system are allowed
 }
 
 // DefaultConfig is what holds without a config block.
