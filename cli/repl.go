@@ -123,6 +123,7 @@ func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error)
 	w := newWorkshop(f.pid)
 	m := &replMachine{Registry: w.registry, streams: s, flags: f, out: out, work: w, options: w.options(nil, f.pid),
 		printer: &output{w: out, mode: "line"}}
+	m.options.Config.Unsafe = f.unsafe
 	var err error
 	if m.turn, err = engine.NewSwitch(); err != nil {
 		w.close()

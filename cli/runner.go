@@ -62,6 +62,7 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 	w := newWorkshop(r.limit)
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
+	opt.Config.Unsafe = r.flags.unsafe
 	obj, diags := compiler.Compile(file, opt)
 	err := r.host.diagnose(diags)
 	if obj != nil && r.dump == nil {

@@ -38,6 +38,9 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	if c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
 		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in a poll probe, such as poll:1s")
 	}
+	if c.final && f.Unsafe && !c.prog.Config.Unsafe {
+		c.errorf(e, "%s() is an unsafe function being used in safe mode", f.Name).WithHint("run with --unsafe to allow it")
+	}
 	if f.Class == types.AggFunc && !statement {
 		c.errorf(e, "%s() can only be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
 		return types.Bad

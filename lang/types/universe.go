@@ -96,6 +96,7 @@ type Func struct {
 	Class  FuncClass
 	Verb   Verb
 	Gate   bool // a probe whose whole predicate is a call of it is only attached while it is true
+	Unsafe bool // changes the system: needs Config.Unsafe
 	Params []Param
 	Hooks  []HookKind          // the kinds of probes that it may stand in, nil for all
 	Result func(c *Call) *Type // nil: no value
@@ -119,8 +120,9 @@ type Call struct {
 type Config struct {
 	MaxStrlen  int // capacity of str(), with the NUL
 	MaxMapKeys int
-	LabelLen   int // capacity of a label's string, with the NUL
-	SpanKeys   int // entries of an sli's span map
+	LabelLen   int  // capacity of a label's string, with the NUL
+	SpanKeys   int  // entries of an sli's span map
+	Unsafe     bool // functions that change the system are allowed
 }
 
 // DefaultConfig is what holds without a config block.
