@@ -60,6 +60,18 @@ func text(t *types.Type, b []byte) string {
 			parts = append(parts, text(t.Elem, word[:]))
 		}
 		return "[" + strings.Join(parts, ",") + "]"
+	case types.Buffer:
+		return fmt.Sprintf("%q", b[8:8+le.Uint64(b)])
+	case types.Late:
+		switch t.Late {
+		case types.UserSymbol:
+			return fmt.Sprintf("%#x of %d", le.Uint64(b), le.Uint64(b[8:]))
+		case types.Inet:
+			return fmt.Sprintf("%d/%x", le.Uint64(b), b[8:24])
+		case types.MACAddress:
+			return fmt.Sprintf("%x", b[:8])
+		}
+		return fmt.Sprint(le.Uint64(b))
 	case types.Bool:
 		return fmt.Sprint(le.Uint64(b) != 0)
 	case types.Aggregate:

@@ -213,7 +213,7 @@ var elsewhere = map[string][]string{
 	// The IR's own words: operations, events, program types.
 	"compiler/ir/ir.go":        {"tracepoint", "uprobe"},
 	"compiler/ir/op.go":        {"delete", "read", "zero"},
-	"compiler/ir/parse.go":     {"event"},
+	"compiler/ir/parse.go":     {"event", "func"},
 	"compiler/ir/print.go":     {"clear", "exit", "print", "printf", "time", "zero"},
 	"compiler/backend/mach.go": {"exit"},
 	// The names of functions in the kernel, by hook.

@@ -315,7 +315,13 @@ func (r *run) memory(v *ir.Value) value {
 	case ir.OpMapDelete:
 		return value{n: r.m.Map(v.Map).remove(r.read(v.Args[0], 0, int64(v.Map.KeySize)))}
 	case ir.OpRead:
-		return value{n: r.probeRead(v)}
+		return value{n: r.probeRead(v, v.Imm)}
+	case ir.OpReadN:
+		size := r.scalar(v.Args[2])
+		if size < 0 || size > v.Imm {
+			r.fail("a size of %d, want 0 to %d", size, v.Imm)
+		}
+		return value{n: r.probeRead(v, size)}
 	case ir.OpReadStr:
 		return value{n: r.probeReadStr(v)}
 	case ir.OpStack:

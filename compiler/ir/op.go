@@ -73,6 +73,7 @@ const (
 	OpMapEach      // p: 8 bytes that hold the offset of the area in Each.Buffer; copies every entry there (5.13)
 
 	OpRead    // p (destination), x (address): Imm bytes from user (Signed false) or kernel (Signed true) memory; 0 or -errno
+	OpReadN   // p, x (address), y (size, at most Imm): y bytes, as OpRead
 	OpReadStr // p, x (address), y (size, at most Imm, at least 1): NUL-terminated; length with NUL or -errno
 
 	OpStack // p: Imm bytes of return addresses of kernel (Signed true) or user code, the rest zeros; bytes or -errno
@@ -144,6 +145,7 @@ var opTable = [numOps]opInfo{
 	OpMapLookupCPU: {"lookupcpu", 2, Call, MapValueOrNull},
 	OpMapEach:      {"each", 1, Call, Scalar},
 	OpRead:         {"read", 2, Call, Scalar},
+	OpReadN:        {"readn", 3, Call, Scalar},
 	OpReadStr:      {"readstr", 3, Call, Scalar},
 	OpStack:        {"stack", 1, Call, Scalar},
 	OpRingReserve:  {"reserve", 0, Call, RingPtrOrNull},
@@ -168,7 +170,7 @@ func (v *Value) Effect() Effect {
 // IsCall tells whether the instruction clobbers the caller-saved registers r1–r5.
 func (v *Value) IsCall() bool {
 	switch v.Op {
-	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapEach, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
+	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapEach, OpRead, OpReadN, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
 		return true
 	}
 	return false
@@ -189,6 +191,7 @@ const (
 	HelperComm             // p: 16 bytes of the current task's name; padded with NUL
 	HelperTaskBTF          // the current task: BTFPtr
 	HelperCookie           // the attach cookie; the context is passed by the back end
+	HelperFuncIP           // the address of the function that is probed; the context is passed by the back end (5.15)
 	numHelpers
 )
 
@@ -211,6 +214,7 @@ var helperTable = [numHelpers]helperInfo{
 	HelperComm:      {"get_current_comm", 1, Call, Scalar, false},
 	HelperTaskBTF:   {"get_current_task_btf", 0, Read, BTFPtr, true},
 	HelperCookie:    {"get_attach_cookie", 0, Read, Scalar, true},
+	HelperFuncIP:    {"get_func_ip", 0, Read, Scalar, true},
 }
 
 func (h Helper) String() string { return helperTable[h].name }

@@ -425,7 +425,7 @@ func (ps *parser) finish(v *Value, suffix string) error {
 		v.Class = helperTable[v.Helper].class
 	case OpRingReserve:
 		v.Map = ps.prog.Ring
-	case OpRead, OpReadStr, OpStack:
+	case OpRead, OpReadN, OpReadStr, OpStack:
 		v.Signed = suffix == "kernel"
 	case OpLoad, OpExt, OpStore:
 		if suffix == "btf" {

@@ -193,7 +193,7 @@ func (v *Value) suffix() string {
 		return "." + sign + strconv.Itoa(int(v.Width))
 	case OpStore:
 		return "." + strconv.Itoa(int(v.Width))
-	case OpRead, OpReadStr, OpStack:
+	case OpRead, OpReadN, OpReadStr, OpStack:
 		if v.Signed {
 			return ".kernel"
 		}
@@ -249,7 +249,7 @@ func opSyntax(op Op, args int) []field {
 		return []field{0, fieldImm}
 	case OpRead:
 		return []field{0, 1, fieldImm}
-	case OpReadStr:
+	case OpReadN, OpReadStr:
 		return []field{0, 1, 2, fieldImm}
 	}
 	var out []field

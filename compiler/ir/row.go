@@ -22,6 +22,9 @@ type Lowering interface {
 	// as keys need it.
 	Into(e syntax.Expr, t *types.Type, p *Value, off int, pad bool)
 
+	// Raw copies size bytes, a scalar up to limit, of a value in memory to dst, whatever they mean; 0 or -errno.
+	Raw(e syntax.Expr, dst, size *Value, limit int) *Value
+
 	// Map is the map that a map expression names.
 	Map(e *syntax.Map) *Map
 	// Key is a pointer to the key made of the expressions. An unkeyed map's key is nil.

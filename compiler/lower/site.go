@@ -40,6 +40,9 @@ func (s site) Scalar(e syntax.Expr) *ir.Value    { return s.f.scalar(e) }
 func (s site) Into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {
 	s.f.into(e, t, p, off, pad)
 }
+func (s site) Raw(e syntax.Expr, dst, size *ir.Value, limit int) *ir.Value {
+	return s.f.raw(e, dst, size, limit)
+}
 func (s site) Map(e *syntax.Map) *ir.Map { return s.f.l.maps[s.f.info.Maps[e]] }
 func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {
 	if m.Key == nil {

@@ -29,12 +29,13 @@ const (
 	Array
 	Aggregate
 	Stack // of calls: a word that names its return addresses in a map of their own, a word with the process of user code
+	Late  // words that user space makes text of when they are printed: Late says how
 )
 
 // Type is a type of the language. Types are compared with Equal, not ==.
 type Type struct {
 	Kind   Kind
-	Size   int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Struct or Array all of it
+	Size   int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Buffer its capacity; of a Struct or Array all of it
 	Signed bool
 	Elem   *Type    // Pointer, Array
 	Len    int      // Array
@@ -46,6 +47,8 @@ type Type struct {
 	Args   bool     // Struct: the arguments of a probe, which are no value in memory
 	User   bool     // Pointer (and its pointee) or Stack: lives in user space
 	Mode   string   // Stack: how it is printed; Len is how many frames are kept
+	Late   LateKind // Late
+	Text   string   // Late: the format of a Timestamp, the hierarchies that a CgroupPath tells of
 	Agg    *Agg     // Aggregate
 }
 
@@ -74,6 +77,42 @@ type Field struct {
 	BitOff  int  // from Offset
 	BitSize int  // 0: not a bit field
 	DataLoc bool // a __data_loc word: low half the offset of the bytes in the record, high half their length
+}
+
+// LateKind is what the words of a Late value say.
+type LateKind uint8
+
+// The kinds of late values.
+const (
+	KernelSymbol LateKind = iota // an address
+	UserSymbol                   // an address, the process
+	Inet                         // the address family, the address in 16 bytes
+	MACAddress                   // its 6 bytes
+	UserName                     // a user ID
+	Timestamp                    // nanoseconds of the boot clock
+	CgroupPath                   // a cgroup ID
+)
+
+// lateKinds has their names and sizes in bytes.
+var lateKinds = [...]struct {
+	name string
+	size int
+}{KernelSymbol: {"ksym_t", 8}, UserSymbol: {"usym_t", 16}, Inet: {"inet", 24}, MACAddress: {"mac_address", 8},
+	UserName: {"username_t", 8}, Timestamp: {"timestamp", 8}, CgroupPath: {"cgroup_path_t", 8}}
+
+// LateOf is the type of late values; text as in Type.Text.
+func LateOf(k LateKind, text string) *Type {
+	return &Type{Kind: Late, Size: lateKinds[k].size, Late: k, Text: text}
+}
+
+// LateNamed finds a type of late values by its name, nil when there is none.
+func LateNamed(name string) *Type {
+	for k, info := range lateKinds {
+		if info.name == name {
+			return LateOf(LateKind(k), "")
+		}
+	}
+	return nil
 }
 
 // AggKind says how the words of an aggregation's value in the kernel are read and merged over the CPUs.
@@ -161,6 +200,9 @@ func IntOf(size int, signed bool) *Type {
 // StringOf is a string with a capacity in bytes, the NUL included.
 func StringOf(capacity int) *Type { return &Type{Kind: String, Size: capacity} }
 
+// BufferOf is bytes of any number up to a capacity: a word with how many, and the bytes.
+func BufferOf(capacity int) *Type { return &Type{Kind: Buffer, Size: capacity} }
+
 // TupleOf is a tuple.
 func TupleOf(elems ...*Type) *Type { return &Type{Kind: Tuple, Elems: elems} }
 
@@ -226,6 +268,8 @@ func (t *Type) Memory() int {
 		return max(n, 8) // the kernel has no values of no bytes
 	case Aggregate:
 		return 8 * t.Agg.Words
+	case Buffer:
+		return 8 + (t.Size+7)&^7
 	case Void, Invalid:
 		return 0
 	}
@@ -263,6 +307,8 @@ func (t *Type) Equal(o *Type) bool {
 		return t.Len == o.Len && t.Elem.Equal(o.Elem)
 	case Stack:
 		return t.User == o.User && t.Mode == o.Mode && t.Len == o.Len
+	case Late:
+		return t.Late == o.Late && t.Text == o.Text
 	case Aggregate:
 		return t.Agg.Equal(o.Agg)
 	}
@@ -283,7 +329,7 @@ func Unify(a, b *Type) (t *Type, ok bool) {
 		return a, true
 	case a.Kind != b.Kind:
 		return nil, false
-	case a.Kind == String:
+	case a.Kind == String, a.Kind == Buffer:
 		if a.Size >= b.Size {
 			return a, true
 		}
@@ -366,6 +412,12 @@ func (t *Type) String() string {
 		return fmt.Sprintf("%s[%d]", t.Elem, t.Len)
 	case Aggregate:
 		return t.Agg.Func + "_t"
+	case Late:
+		name := lateKinds[t.Late].name
+		if t.Text != "" {
+			name += fmt.Sprintf("(%q)", t.Text)
+		}
+		return name
 	case Stack:
 		if t.User {
 			return "ustack_t"

@@ -133,7 +133,7 @@ func (h *Handler) Handle(record []byte) error {
 		a := &e.Args[0]
 		h.opt.Sink.Value(a.Type, record[a.Offset:a.Offset+a.Type.Memory()])
 	case ir.EventTime:
-		h.buf = AppendTime(h.buf[:0], e.Format, h.opt.Now())
+		h.buf = export.AppendTime(h.buf[:0], e.Format, h.opt.Now())
 		h.opt.Sink.Time(h.buf)
 	case ir.EventPrintMap:
 		h.opt.Host.PrintMap(e.Map, e.Top, e.Div)

@@ -100,8 +100,7 @@ func TestPrintf(t *testing.T) {
 }
 
 func buffer(s string) arg {
-	size := (len(s) + 7) &^ 7
-	return arg{&types.Type{Kind: types.Buffer, Size: len(s)}, append([]byte(s), make([]byte, size-len(s))...)}
+	return arg{types.BufferOf(len(s) + 3), append(append(num(types.Int64, int64(len(s))).raw, s...), make([]byte, (len(s)+3+7)&^7-len(s))...)}
 }
 
 func TestOtherEvents(t *testing.T) {
@@ -141,7 +140,7 @@ func TestTime(t *testing.T) {
 		"%j %s": "064 1772719449", "%z %Z": "+0100 CET", "%% %q %": "% %q %", "%I:%M %p %l": "03:04 PM  3", "%e %k %y %C": " 5 15 26 20",
 		"%D %R %r": "03/05/26 15:04 03:04:09 PM", "%c": "Thu Mar  5 15:04:09 2026", "%u %w %V %G %U %W": "4 4 10 2026 09 09", "%f%n%t": "123456\n\t",
 	} {
-		if got := string(AppendTime(nil, format, at)); got != want {
+		if got := string(export.AppendTime(nil, format, at)); got != want {
 			t.Errorf("%q: got %q, want %q", format, got, want)
 		}
 	}
