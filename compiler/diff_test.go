@@ -228,7 +228,7 @@ func settled(lines []string) []string {
 	var events, rest []string
 	for _, l := range lines {
 		switch word, _, _ := strings.Cut(l, " "); word {
-		case "printf", "print", "clear", "zero", "time", "exit":
+		case "printf", "print", "clear", "zero", "time", "exit", "join", "cat", "system", "errorf", "warnf":
 			events = append(events, l)
 		default:
 			rest = append(rest, l)

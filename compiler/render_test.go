@@ -293,7 +293,19 @@ func indicator(s *lower.SLILayout, o *outcome, vary bool) []string {
 }
 
 func event(ev *ir.Event, rec []byte) string {
-	s := [...]string{"printf", "print", "print", "clear", "zero", "time", "exit"}[ev.Kind]
+	s := [...]string{"printf", "print", "print", "clear", "zero", "time", "exit", "join", "cat", "system", "errorf", "warnf"}[ev.Kind]
+	if ev.Kind == ir.EventJoin {
+		a := rec[ev.Args[0].Offset:]
+		s += fmt.Sprintf(" %q", ev.Format)
+		for i := range le.Uint64(a) {
+			text, _, _ := strings.Cut(string(a[8+i*ir.JoinSize:][:ir.JoinSize]), "\x00")
+			s += fmt.Sprintf(" %q", text)
+		}
+		return s
+	}
+	if ev.Status != 0 {
+		s += fmt.Sprintf(" %d", ev.Status)
+	}
 	if ev.Format != "" {
 		s += fmt.Sprintf(" %q", ev.Format)
 	}

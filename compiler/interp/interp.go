@@ -385,6 +385,9 @@ func (m *Machine) checkRecord(rec Record) error {
 		return fmt.Errorf("event %d has %d bytes, want %d", id, len(rec.Data), ev.Size)
 	}
 	for i, a := range ev.Args {
+		if ev.Kind == ir.EventJoin { // of the texts only as many as there are
+			a.Type = types.TupleOf(a.Type.Elems[:1+le.Uint64(rec.Data[a.Offset:])]...)
+		}
 		if err := readable(rec, a.Type, a.Offset); err != nil {
 			return fmt.Errorf("argument %d of event %d: %w", i, id, err)
 		}

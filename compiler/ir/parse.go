@@ -160,7 +160,7 @@ func (ps *parser) event(rest string) error {
 	if n < 4 {
 		return fmt.Errorf("bad event: %w", err)
 	}
-	k, ok := find(kind, int(EventExit)+1, func(i int) string { return EventKind(i).String() })
+	k, ok := find(kind, int(numEvents), func(i int) string { return EventKind(i).String() })
 	if !ok {
 		return fmt.Errorf("unknown event kind %q", kind)
 	}

@@ -122,12 +122,13 @@ type Config struct {
 	MaxMapKeys int
 	LabelLen   int  // capacity of a label's string, with the NUL
 	SpanKeys   int  // entries of an sli's span map
+	MaxCat     int  // bytes that are printed of a file
 	Unsafe     bool // functions that change the system are allowed
 }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240}
 }
 
 // Role says what a variable identifies, for lints.

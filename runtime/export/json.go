@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 )
@@ -59,6 +60,28 @@ func (j *JSON) Printf(text []byte) { j.line(append(appendQuoted(j.begin("printf"
 
 // Time writes a time.
 func (j *JSON) Time(text []byte) { j.line(append(appendQuoted(j.begin("time"), text), '}')) }
+
+// Join writes joined texts.
+func (j *JSON) Join(text []byte) { j.line(append(appendQuoted(j.begin("join"), text), '}')) }
+
+// Cat writes what is in a file.
+func (j *JSON) Cat(text []byte) { j.line(append(appendQuoted(j.begin("cat"), text), '}')) }
+
+// System writes what a command printed.
+func (j *JSON) System(text []byte) { j.line(append(appendQuoted(j.begin("syscall"), text), '}')) }
+
+// Diagnose writes an error or a warning with its place.
+func (j *JSON) Diagnose(d source.Diagnostic) {
+	kind := "errorf"
+	if d.Severity == source.Warning {
+		kind = "warnf"
+	}
+	line, col := d.File.Position(d.Span.Start)
+	b := append(append(append(j.buf[:0], `{"type": "`...), kind...), `", "msg": `...)
+	b = appendQuoted(append(appendQuoted(b, d.Message), `, "filename": `...), d.File.Name)
+	b = strconv.AppendInt(append(b, `, "line": `...), int64(line), 10)
+	j.line(append(strconv.AppendInt(append(b, `, "col": `...), int64(col), 10), '}'))
+}
 
 // Value writes a value.
 func (j *JSON) Value(t *types.Type, raw []byte) {
