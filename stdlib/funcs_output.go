@@ -53,8 +53,7 @@ func outputFuncs() []Func {
 						c.Errorf(2, "print: div got %d, want at least 1", d)
 					}
 					if whole == nil && c.Args[0].Kind == types.Aggregate {
-						c.Errorf(0, "print: single values of aggregations are not supported by this version of slope").
-							WithHint("print the whole map: print(@x)")
+						c.Errorf(0, "print: map type %s cannot print the value of individual keys", c.Args[0]).WithHint("print the whole map: print(@x)")
 					}
 				},
 			},
@@ -262,7 +261,7 @@ func checkFormat(c *types.Call) {
 		} else if !d.Accepts(c.Args[at]) {
 			c.Errorf(at, "%s: %%%s expects a value of another type, got '%s'", name, d.Verb, c.Args[at])
 		} else if c.Args[at].Kind == types.Aggregate {
-			c.Errorf(at, "%s: single values of aggregations are not supported by this version of slope", name)
+			c.Errorf(at, "%s: map type %s cannot print the value of individual keys", name, c.Args[at]).WithHint("print the whole map: print(@x)")
 		}
 		at++
 	}

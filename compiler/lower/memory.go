@@ -26,6 +26,10 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 		f.Store(p, off, 8, f.scalar(e))
 		return
 	}
+	if f.isArgs(e) {
+		f.argsInto(e, t, p, off, pad)
+		return
+	}
 	switch e := e.(type) {
 	case *syntax.String:
 		f.text(e.Value, t, p, off, pad)
@@ -75,6 +79,28 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 		})
 	default:
 		bug("memory value %T", e)
+	}
+}
+
+// printed is the type that an expression has where it is printed: the arguments of a probe are a record.
+func (f *fn) printed(e syntax.Expr) *types.Type {
+	t := f.info.Type(e)
+	if f.isArgs(e) {
+		t, _ = types.ArgsRecord(f.entryOf.args(), f.entryOf.form(), f.l.in.Config.MaxStrlen)
+	}
+	return t
+}
+
+// argsInto writes all arguments of the probe, laid out as their record.
+func (f *fn) argsInto(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {
+	for i, name := range t.Names {
+		field := &syntax.Field{X: e, Name: &syntax.Name{Text: name}}
+		if ft := t.Elems[i]; ft.Scalar() {
+			f.Store(p, off, 8, f.argScalar(field))
+		} else {
+			f.fieldInto(field, ft, ft, p, off, pad)
+		}
+		off += t.Elems[i].Memory()
 	}
 }
 

@@ -34,7 +34,7 @@ type site struct{ f *fn }
 func (s site) Builder() *ir.Builder              { return s.f.Builder }
 func (s site) Kernel() *ir.Kernel                { return &s.f.l.opt.Kernel }
 func (s site) Target() *types.Target             { return s.f.target() }
-func (s site) Type(e syntax.Expr) *types.Type    { return s.f.info.Type(e) }
+func (s site) Type(e syntax.Expr) *types.Type    { return s.f.printed(e) }
 func (s site) Const(e syntax.Expr) (int64, bool) { v, ok := s.f.info.Consts[e]; return v, ok }
 func (s site) Scalar(e syntax.Expr) *ir.Value    { return s.f.scalar(e) }
 func (s site) Into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {

@@ -216,6 +216,28 @@ func ArrayOf(elem *Type, n int) *Type {
 	return &Type{Kind: Array, Elem: elem, Len: n, Size: n * elem.Size}
 }
 
+// ArgsRecord is the record that the arguments of a probe are printed as. Arrays of char are strings, of maxStrlen where
+// their length is only known at run time. bad is the first field that no record can have, "" without one.
+func ArgsRecord(args *Type, form ArgsForm, maxStrlen int) (t *Type, bad string) {
+	t = &Type{Kind: Tuple, Names: []string{}}
+	for _, f := range args.Layout.Fields() {
+		ft := f.Type
+		switch text := ft.Kind == Array && ft.Elem.Char() && ft.Elem.Signed; {
+		case ft.Scalar() || ft.Kind == String && form == InputArgs:
+		case form != RecordArgs || ft.Kind != Array:
+			return t, f.Name
+		case text && f.DataLoc:
+			ft = StringOf((maxStrlen + 7) &^ 7)
+		case text:
+			ft = StringOf(ft.Len)
+		case f.DataLoc || ft.Size == 0:
+			return t, f.Name
+		}
+		t.Names, t.Elems = append(t.Names, f.Name), append(t.Elems, ft)
+	}
+	return t, ""
+}
+
 // Element returns the position of a record's field, -1 without one.
 func (t *Type) Element(name string) int {
 	for i, n := range t.Names {
