@@ -16,6 +16,7 @@ import (
 type names struct {
 	*stackReader
 	boot time.Time
+	tai  time.Duration
 
 	mu      sync.Mutex
 	users   map[uint64]string
@@ -30,15 +31,21 @@ type cgroupQuery struct {
 // newNames takes the moment of boot from the clocks as they are now: later steps of the wall clock change nothing.
 func newNames(s *stackReader) *names {
 	n := &names{stackReader: s, users: map[uint64]string{}, cgroups: map[cgroupQuery]string{}}
-	var wall, boot unix.Timespec
+	var wall, boot, tai unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_REALTIME, &wall) == nil && unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) == nil {
 		n.boot = time.Unix(0, wall.Nano()-boot.Nano())
+	}
+	if unix.ClockGettime(unix.CLOCK_REALTIME, &wall) == nil && unix.ClockGettime(unix.CLOCK_TAI, &tai) == nil {
+		n.tai = time.Duration(tai.Nano() - wall.Nano()).Round(time.Second)
 	}
 	return n
 }
 
 // Boot implements export.Names.
 func (n *names) Boot() time.Time { return n.boot }
+
+// TAI implements export.Names.
+func (n *names) TAI() time.Duration { return n.tai }
 
 // Symbol implements export.Names.
 func (n *names) Symbol(ofProcess bool, addr, pid uint64) string {

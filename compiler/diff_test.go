@@ -20,6 +20,7 @@ import (
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/types"
 )
 
 // header is what the comments of a script say: "// ctx: words" is one run of its raw tracepoint programs, "// vary: a b"
@@ -88,8 +89,24 @@ func (o *outcome) raw(vary map[string]bool) string {
 	return b.String()
 }
 
-// forgetTimes sets the times in the values of indicators to 1, where they are set.
+// forgetTimes sets the times in time series and in the values of indicators to 1, where they are set.
 func (o *outcome) forgetTimes(obj *compiler.Object) {
+	for _, m := range obj.IR.Maps {
+		if m.Value == nil || m.Value.Kind != types.Aggregate || m.Value.Agg.Kind != types.TSeriesAgg {
+			continue
+		}
+		for _, v := range o.maps[m.Name] {
+			for off := 0; off < len(v); off += 8 * types.TSeriesWords {
+				if le.Uint64(v[off:]) == 0 {
+					continue
+				}
+				le.PutUint64(v[off:], 1)
+				if types.TSeriesMode(m.Value.Agg.Args[2]) == types.TSeriesLast {
+					le.PutUint64(v[off+16:], 1)
+				}
+			}
+		}
+	}
 	for _, l := range obj.Layout.SLIs {
 		var times []int
 		if l.SLI.Kind == check.Gauge {

@@ -116,6 +116,18 @@ func aggregate(a *types.Agg, w []uint64) string {
 			return histBucket(a.Args[0], i)
 		})
 	}
+	if a.Kind == types.TSeriesAgg {
+		s := a.Func
+		for ; len(w) > 0; w = w[types.TSeriesWords:] {
+			if w[0] != 0 {
+				s += " " + n(w[1])
+			}
+			if w[0] != 0 && types.TSeriesMode(a.Args[2]) == types.TSeriesAvg {
+				s += fmt.Sprintf("/%d", w[2])
+			}
+		}
+		return s
+	}
 	return fmt.Sprintf("dist count %d sum %d zero %d", w[0], w[1], w[2]) + nativeBuckets(w[3:], int(a.Args[0]), 1)
 }
 

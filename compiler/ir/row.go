@@ -67,6 +67,7 @@ type Global int
 // The globals.
 const (
 	GlobalStart Global = iota // boot-clock ns when the script started
+	GlobalTAI                 // ns from the boot clock to the clock of International Atomic Time
 	NumGlobals
 )
 

@@ -111,6 +111,12 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 		return -1, nil
 	}
 	bad := false
+	tc.Warnf = func(i int, format string, args ...any) *source.Diagnostic {
+		if i < 0 || i >= len(e.Args) {
+			return c.warnf(e, format, args...)
+		}
+		return c.warnf(e.Args[i], format, args...)
+	}
 	tc.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
 		bad = true
 		if i < 0 || i >= len(e.Args) {

@@ -120,22 +120,38 @@ type AggKind uint8
 
 // The aggregation kinds, with the words of a value.
 const (
-	CountAgg AggKind = iota // count
-	SumAgg                  // sum, 1 once set
-	MinAgg                  // least, 1 once set
-	MaxAgg                  // greatest, 1 once set
-	AvgAgg                  // sum, count
-	StatsAgg                // sum, count
-	HistAgg                 // Args[0] = k bits: negatives; 0 … 2^k-1; then 2^k linear parts of every octave
-	LHistAgg                // Args = min, max, step: below min; each step; max and above
-	DistAgg                 // Args[0] = schema: count, sum, zeros, native buckets from native.Table.First
+	CountAgg   AggKind = iota // count
+	SumAgg                    // sum, 1 once set
+	MinAgg                    // least, 1 once set
+	MaxAgg                    // greatest, 1 once set
+	AvgAgg                    // sum, count
+	StatsAgg                  // sum, count
+	HistAgg                   // Args[0] = k bits: negatives; 0 … 2^k-1; then 2^k linear parts of every octave
+	LHistAgg                  // Args = min, max, step: below min; each step; max and above
+	TSeriesAgg                // Args = interval in ns, number of intervals, TSeriesMode; for each interval: 1 + its number since the epoch of TAI, value, count or time
+	DistAgg                   // Args[0] = schema: count, sum, zeros, native buckets from native.Table.First
+)
+
+// TSeriesWords are the words of an interval of a time series.
+const TSeriesWords = 3
+
+// TSeriesMode is what a time series keeps of the values of an interval.
+type TSeriesMode int64
+
+// The modes.
+const (
+	TSeriesLast TSeriesMode = iota
+	TSeriesAvg
+	TSeriesMax
+	TSeriesMin
+	TSeriesSum
 )
 
 // Agg is what an aggregation was called with: its row's name and the constant arguments after the value.
 type Agg struct {
 	Kind   AggKind
 	Func   string
-	Args   []int64 // hist: bits; lhist: min, max, step; dist: schema
+	Args   []int64 // as its AggKind says
 	Signed bool    // of the aggregated value
 	Words  int     // of one value in the kernel, 8 bytes each
 }

@@ -113,6 +113,7 @@ type Call struct {
 	Const  func(i int) (int64, bool)
 	Map    func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
 	Errorf func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
+	Warnf  func(i int, format string, args ...any) *source.Diagnostic
 	Config *Config
 }
 
@@ -120,11 +121,22 @@ type Call struct {
 type Config struct {
 	MaxStrlen  int // capacity of str(), with the NUL
 	MaxMapKeys int
-	LabelLen   int  // capacity of a label's string, with the NUL
-	SpanKeys   int  // entries of an sli's span map
-	MaxCat     int  // bytes that are printed of a file
+	LabelLen   int // capacity of a label's string, with the NUL
+	SpanKeys   int // entries of an sli's span map
+	MaxCat     int // bytes that are printed of a file
+	TSeries    Unstable
 	Unsafe     bool // functions that change the system are allowed
 }
+
+// Unstable says what using a feature is that may still change.
+type Unstable uint8
+
+// What it is.
+const (
+	UnstableWarn Unstable = iota
+	UnstableEnable
+	UnstableError
+)
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {

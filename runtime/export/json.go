@@ -100,7 +100,7 @@ func (j *JSON) Map(s *agg.Snapshot, top, div int64) {
 	div = max(div, 1)
 	b := append(appendQuoted(append(j.begin(mapType(s.Value)), '{'), s.Name), ": "...)
 	if s.Key == nil {
-		b = j.appendEntry(b, s.Value, s.Rows[0], div)
+		b = j.appendEntry(b, s, s.Rows[0], div)
 	} else {
 		b = append(b, '{')
 		var key []byte
@@ -112,7 +112,7 @@ func (j *JSON) Map(s *agg.Snapshot, top, div int64) {
 			}
 			key = keys.AppendKey(key[:0], s.Key, r.Key)
 			b = append(appendQuoted(b, key), ": "...)
-			b = j.appendEntry(b, s.Value, r, div)
+			b = j.appendEntry(b, s, r, div)
 		}
 		b = append(b, '}')
 	}
@@ -128,13 +128,19 @@ func mapType(t *types.Type) string {
 		return "stats"
 	case types.HistAgg, types.LHistAgg:
 		return "hist"
+	case types.TSeriesAgg:
+		return "tseries"
 	case types.DistAgg:
 		return "dist"
 	}
 	return "map"
 }
 
-func (j *JSON) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []byte {
+func (j *JSON) appendEntry(dst []byte, s *agg.Snapshot, r agg.Row, div int64) []byte {
+	typ := s.Value
+	if isSeries(typ) {
+		return j.values.seriesJSON(dst, s, r)
+	}
 	if typ.Kind != types.Aggregate {
 		if typ.Kind == types.Int {
 			return appendJSONInt(dst, divide(agg.Number(r.Raw), div, typ.Signed), typ.Signed)

@@ -15,6 +15,7 @@ type Names interface {
 	User(id uint64) string                     // "" when unknown
 	Cgroup(id uint64, filter string) string    // its path in every hierarchy that the filter matches
 	Boot() time.Time                           // when the boot clock was 0
+	TAI() time.Duration                        // how far International Atomic Time is ahead, as this machine has it
 }
 
 // The address families of Linux.

@@ -32,6 +32,8 @@ func (fakeNames) Cgroup(id uint64, filter string) string { return filter + ":/x"
 
 func (fakeNames) Boot() time.Time { return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC) }
 
+func (fakeNames) TAI() time.Duration { return 37 * time.Second }
+
 func TestLate(t *testing.T) {
 	inet := func(family int64, addr string) []byte {
 		b, err := hex.DecodeString(addr)

@@ -110,6 +110,10 @@ func (t *Text) Map(s *agg.Snapshot, top, div int64) {
 			t.buf = append(t.Values.AppendKey(append(t.buf, '['), s.Key, r.Key), ']')
 		}
 		t.buf = append(t.buf, ':')
+		if isSeries(s.Value) {
+			t.buf = append(t.Values.appendSeries(append(t.buf, '\n'), s, r), '\n')
+			continue
+		}
 		t.buf = t.appendEntry(t.buf, s.Value, r, div)
 	}
 	t.flush(t.Out)
