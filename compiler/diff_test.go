@@ -133,11 +133,12 @@ func (o *outcome) forgetTimes(obj *compiler.Object) {
 // runAll runs a script in every way there is and returns the text of what it leaves behind, by way. The kernel may be
 // nil. An error is a bug in the compiler.
 func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map[string][]string, error) {
-	texts, raws := map[string][]string{}, map[string]string{}
+	texts, raws, printed := map[string][]string{}, map[string]string{}, map[string]string{}
 	note := func(way string, obj *compiler.Object, o *outcome) {
 		texts[way] = render(obj, o, h.vary)
 		o.forgetTimes(obj)
 		raws[way] = o.raw(h.vary)
+		printed[way] = product(t, obj, o, h.vary)
 	}
 	o := options(backend.Features{AtomicFetch: true, MapEach: true, PerCPU: true}, true, commOffset)
 	obj, diags := lowered(file, o)
@@ -190,6 +191,9 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 	for way := range texts {
 		if a, b := strings.Join(texts["plain"], "\n"), strings.Join(texts[way], "\n"); a != b {
 			return texts, fmt.Errorf("plain IR leaves\n%s\n%s leaves\n%s", a, way, b)
+		}
+		if printed[way] != printed["plain"] {
+			return texts, fmt.Errorf("plain IR prints\n%s\n%s prints\n%s", printed["plain"], way, printed[way])
 		}
 		if raws[way] != raws["plain"] {
 			return texts, fmt.Errorf("plain IR leaves\n%s\n%s leaves\n%s", raws["plain"], way, raws[way])

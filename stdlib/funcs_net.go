@@ -30,7 +30,7 @@ func netFuncs() []Func {
 						c.Errorf(0, "ntop() got the address family %d, want 2 (AF_INET) or 10 (AF_INET6)", n)
 					}
 					t := c.Args[last]
-					if size := byteArray(t); t.Kind != types.Int && size != 4 && size != 16 {
+					if size := byteArray(t); !t.Integer() && size != 4 && size != 16 {
 						c.Errorf(last, "ntop() got '%s' for the address, want an integer or an array of 4 or 16 bytes", t)
 					} else if last == 1 && literal && n == familyInet6 && size != 16 {
 						c.Errorf(last, "ntop() got '%s' for the address, want an array of 16 bytes for AF_INET6", t)
