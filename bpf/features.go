@@ -154,6 +154,15 @@ func (f *Features) PerCPULookup() error {
 // AttachCookie tells about a value per attach point that the program can read (5.15).
 func (f *Features) AttachCookie() error { return f.Helper(ebpf.Kprobe, asm.FnGetAttachCookie) }
 
+// FuncIP tells about the address of the probed function: of the kernel (5.15), or of a program (6.6, as attaching to many
+// places of one).
+func (f *Features) FuncIP(user bool) error {
+	if user {
+		return f.UprobeMulti()
+	}
+	return f.Helper(ebpf.Kprobe, asm.FnGetFuncIp)
+}
+
 // RingBuf tells about BPF ring buffers (5.8).
 func (f *Features) RingBuf() error {
 	return f.probe("ring buffers", func() error { return probeMapType(ebpf.RingBuf) })

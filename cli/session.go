@@ -45,7 +45,7 @@ type session struct {
 
 func (r *session) setup() error {
 	r.stacks = &stackReader{eng: r.eng}
-	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames}
+	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames, Names: newNames(r.stacks)}
 	r.values = values
 	if r.flags.format == "json" {
 		r.format = export.NewJSON(r.out, values)

@@ -80,13 +80,16 @@ func (r *session) noteProcesses() error {
 	return nil
 }
 
-// userStack is where in a key a stack of user code is.
+// userStack is where in a key a stack or an address of user code is; the process is in the second word.
 func userStack(t *types.Type) (at int, ok bool) {
 	if t == nil {
 		return 0, false
 	}
 	if t.Kind == types.Stack {
 		return 0, t.User
+	}
+	if t.Kind == types.Late && t.Late == types.UserSymbol {
+		return 0, true
 	}
 	if t.Kind == types.Tuple {
 		for _, e := range t.Elems {

@@ -135,8 +135,19 @@ func (w *world) Read(addr uint64, buf []byte, kernel bool) bool {
 	return false
 }
 
-// word turns a word of a "// ctx:" line into a number; a quoted one becomes the address of a string.
+// word turns a word of a "// ctx:" line into a number; a quoted one becomes the address of a string, quoted ones with *
+// before each the address of an array of such addresses that ends with a null pointer.
 func (w *world) word(t testing.TB, s string) uint64 {
+	if list, ok := strings.CutPrefix(s, "*"); ok {
+		var b []byte
+		for _, one := range strings.Split(list, "*") {
+			b = le.AppendUint64(b, w.word(t, one))
+		}
+		b = le.AppendUint64(b, 0)
+		w.pin.Pin(&b[0])
+		w.text = append(w.text, b)
+		return uint64(uintptr(unsafe.Pointer(&b[0])))
+	}
 	if strings.HasPrefix(s, `"`) {
 		text, err := strconv.Unquote(s)
 		if err != nil {

@@ -31,6 +31,15 @@ func memoryFuncs() []Func {
 	}
 }
 
+// kernelAddress tells whether a value of a scalar type is an address of the kernel.
+func kernelAddress(l ir.Lowering, t *types.Type) bool {
+	switch l.Target().Hook.Kind { // a number there is an argument of a function of the kernel
+	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
+		return t.Kind != types.Pointer || !t.User
+	}
+	return t.Kind == types.Pointer && !t.User
+}
+
 func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int, pad bool) {
 	b := l.Builder()
 	at := l.Type(c.Args[0])
@@ -72,12 +81,7 @@ func fills(b *ir.Builder, t *types.Type) func(*ir.Value) *ir.Value {
 // NUL, negative after a fault.
 func readString(l ir.Lowering, at *types.Type, dst, addr, size *ir.Value, t *types.Type, cut func(*ir.Value) *ir.Value) *ir.Value {
 	b := l.Builder()
-	kernel := at.Kind == types.Pointer && !at.User
-	switch l.Target().Hook.Kind { // a number there is an argument of a function of the kernel
-	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
-		kernel = at.Kind != types.Pointer || !at.User
-	}
-	n := b.ReadStr(dst, addr, size, t.Size, kernel)
+	n := b.ReadStr(dst, addr, size, t.Size, kernelAddress(l, at))
 	l.When(b.Bin(ir.OpSLt, n, b.Const(0)), func() { l.Count(ir.LossReadFault, nil) })
 	if cut != nil {
 		l.When(cut(n), func() { l.Count(ir.LossTruncated, nil) })

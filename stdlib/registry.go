@@ -47,7 +47,7 @@ type Registry struct {
 // New builds the registry of all rows.
 func New() *Registry {
 	r := &Registry{funcs: map[string]*Func{}, vars: map[string]*Var{}, probes: map[string]*Probe{}}
-	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), taskFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
+	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), taskFuncs(), textFuncs(), symbolFuncs(), netFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
 		for i := range rows {
 			f := &rows[i]
 			r.funcs[f.Name] = f
@@ -55,7 +55,7 @@ func New() *Registry {
 			r.names[class] = append(r.names[class], f.Name)
 		}
 	}
-	vars := slices.Concat(variables(), taskVars(), stacks())
+	vars := slices.Concat(variables(), taskVars(), stacks(), symbolVars())
 	for i := range vars {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)

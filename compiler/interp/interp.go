@@ -321,7 +321,13 @@ func (r *run) memory(v *ir.Value) value {
 	case ir.OpMapDelete:
 		return value{n: r.m.Map(v.Map).remove(r.read(v.Args[0], 0, int64(v.Map.KeySize)))}
 	case ir.OpRead:
-		return value{n: r.probeRead(v)}
+		return value{n: r.probeRead(v, v.Imm)}
+	case ir.OpReadN:
+		size := r.scalar(v.Args[2])
+		if size < 0 || size > v.Imm {
+			r.fail("a size of %d, want 0 to %d", size, v.Imm)
+		}
+		return value{n: r.probeRead(v, size)}
 	case ir.OpReadStr:
 		return value{n: r.probeReadStr(v)}
 	case ir.OpStack:
@@ -385,6 +391,9 @@ func (m *Machine) checkRecord(rec Record) error {
 		return fmt.Errorf("event %d has %d bytes, want %d", id, len(rec.Data), ev.Size)
 	}
 	for i, a := range ev.Args {
+		if ev.Kind == ir.EventJoin { // of the texts only as many as there are
+			a.Type = types.TupleOf(a.Type.Elems[:1+le.Uint64(rec.Data[a.Offset:])]...)
+		}
 		if err := readable(rec, a.Type, a.Offset); err != nil {
 			return fmt.Errorf("argument %d of event %d: %w", i, id, err)
 		}

@@ -300,6 +300,20 @@ func (b *Builder) Read(dst, addr *Value, size int, kernel bool) *Value {
 	return b.emit(v)
 }
 
+// ReadN is Read of size bytes, a scalar from 0 to limit.
+func (b *Builder) ReadN(dst, addr, size *Value, limit int, kernel bool) *Value {
+	switch {
+	case size.Op != OpConst:
+	case size.Imm == 0:
+		return b.Const(0)
+	default:
+		return b.Read(dst, addr, int(size.Imm), kernel)
+	}
+	v := b.value(OpReadN, dst, addr, size)
+	v.Imm, v.Signed = int64(limit), kernel
+	return b.emit(v)
+}
+
 // ReadStr copies a string of at most size-1 bytes and a NUL to dst; size is a scalar from 1 to limit.
 // It returns the length with the NUL, or -errno.
 func (b *Builder) ReadStr(dst, addr, size *Value, limit int, kernel bool) *Value {

@@ -90,17 +90,40 @@ const (
 	EventZero
 	EventTime
 	EventExit
+	EventJoin // Format is what stands between the texts: see JoinTexts
+	EventCat
+	EventSystem
+	EventError
+	EventWarning
+	numEvents
 )
+
+// The texts of an EventJoin: its argument is a tuple of how many there are and of that many strings, each of as many
+// bytes with its NUL; those that are not there are not written.
+const (
+	JoinTexts = 16
+	JoinSize  = 1024
+)
+
+// Printf tells whether a record is text of a format.
+func (k EventKind) Printf() bool {
+	switch k {
+	case EventPrintf, EventCat, EventSystem, EventError, EventWarning:
+		return true
+	}
+	return false
+}
 
 // Event describes one kind of ring-buffer record. A record is a u64 event ID followed by Size-8 bytes;
 // Args say where the arguments stand in the whole record and how to read them.
 type Event struct {
 	ID     int
 	Kind   EventKind
-	Format string // printf, time
+	Format string // of those that print text, time, join
 	Map    *Map   // print, clear, zero
 	Top    int64  // print of a map: how many entries, 0 for all
 	Div    int64  // print of a map: divide values by, 0 for 1
+	Status int    // exit without an argument
 	Args   []EventArg
 	Size   int // of the whole record, a multiple of 8
 	Span   source.Span

@@ -160,7 +160,7 @@ func (ps *parser) event(rest string) error {
 	if n < 4 {
 		return fmt.Errorf("bad event: %w", err)
 	}
-	k, ok := find(kind, int(EventExit)+1, func(i int) string { return EventKind(i).String() })
+	k, ok := find(kind, int(numEvents), func(i int) string { return EventKind(i).String() })
 	if !ok {
 		return fmt.Errorf("unknown event kind %q", kind)
 	}
@@ -425,7 +425,7 @@ func (ps *parser) finish(v *Value, suffix string) error {
 		v.Class = helperTable[v.Helper].class
 	case OpRingReserve:
 		v.Map = ps.prog.Ring
-	case OpRead, OpReadStr, OpStack:
+	case OpRead, OpReadN, OpReadStr, OpStack:
 		v.Signed = suffix == "kernel"
 	case OpLoad, OpExt, OpStore:
 		if suffix == "btf" {

@@ -127,7 +127,7 @@ func (vf *verifier) term(b *Block) {
 // operandClass says what an operation's i-th operand must be; Void stands for any pointer that can be accessed.
 func operandClass(op Op, i int) Class {
 	switch op {
-	case OpStore, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpIndex, OpRead, OpReadStr:
+	case OpStore, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpIndex, OpRead, OpReadN, OpReadStr:
 		if i > 0 {
 			return Scalar
 		}
@@ -186,7 +186,7 @@ func (vf *verifier) inst(v *Value) {
 // mayLeak allows the one use of a pointer as a number: a kernel address that is stored, compared or read through. The
 // program's own memory is at kernel addresses too.
 func mayLeak(v *Value, i int, a *Value) bool {
-	read := (v.Op == OpRead || v.Op == OpReadStr) && i == 1
+	read := (v.Op == OpRead || v.Op == OpReadN || v.Op == OpReadStr) && i == 1
 	return (a.Class == Ctx || a.Class == SlotPtr || a.Class == MapValue) && read || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
 }
 
@@ -238,7 +238,7 @@ func (vf *verifier) fieldsOf(v *Value) {
 		}
 	}
 	switch v.Op {
-	case OpStore, OpZero, OpBytes, OpCopy, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpRead, OpReadStr, OpStack:
+	case OpStore, OpZero, OpBytes, OpCopy, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpRead, OpReadN, OpReadStr, OpStack:
 		if c := v.Args[0].Class; c == BTFPtr || c == Ctx {
 			vf.fail(v.Span, "v%d: %s to %s memory", v.ID, v.Op, c)
 		}

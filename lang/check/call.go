@@ -162,6 +162,12 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 	}
 	tc.Fold = func(v int64) { c.info.Consts[e] = v }
 	bad := false
+	tc.Warnf = func(i int, format string, args ...any) *source.Diagnostic {
+		if i < 0 || i >= len(e.Args) {
+			return c.warnf(e, format, args...)
+		}
+		return c.warnf(e.Args[i], format, args...)
+	}
 	tc.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
 		bad = true
 		if i < 0 || i >= len(e.Args) {
@@ -385,6 +391,10 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 		}
 		if t.Kind == types.Void {
 			tc.Errorf(i, "%s() got no value for '%s'", f, p.Name)
+		} else if row := c.info.Vars[a]; row != nil && row.Args && t.Kind == types.Struct {
+			if _, bad := types.ArgsRecord(t, c.target.Form, c.prog.Config.MaxStrlen); bad != "" {
+				tc.Errorf(i, "%s() cannot print the whole args: the field '%s' is of a type that has no text", f, bad)
+			}
 		} else if !storable(t) {
 			tc.Errorf(i, "%s() got '%s' for '%s', which cannot be printed by this version of slope", f, t, p.Name)
 		}

@@ -117,6 +117,7 @@ type Call struct {
 	Const    func(i int) (int64, bool)
 	Map      func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
 	Errorf   func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
+	Warnf    func(i int, format string, args ...any) *source.Diagnostic
 	Config   *Config
 	Target   *Target // of the probe
 	Resolver Resolver
@@ -130,14 +131,26 @@ type Config struct {
 	Child      int // the process of -c, 0 without
 	MaxStrlen  int // capacity of str(), with the NUL
 	MaxMapKeys int
-	LabelLen   int  // capacity of a label's string, with the NUL
-	SpanKeys   int  // entries of an sli's span map
+	LabelLen   int // capacity of a label's string, with the NUL
+	SpanKeys   int // entries of an sli's span map
+	MaxCat     int // bytes that are printed of a file
+	TSeries    Unstable
 	Unsafe     bool // functions that change the system are allowed
 }
 
+// Unstable says what using a feature is that may still change.
+type Unstable uint8
+
+// What it is.
+const (
+	UnstableWarn Unstable = iota
+	UnstableEnable
+	UnstableError
+)
+
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240}
 }
 
 // Role says what a variable identifies, for lints.

@@ -29,6 +29,8 @@ type Snapshot struct {
 	Key   *types.Type // nil for an unkeyed map
 	Value *types.Type
 	Rows  []Row
+
+	Newest uint64 // of time series: 1 + the last interval that a row has, 0 without one
 }
 
 // Row is an entry. Key is laid out as the map's key type says and nil in an unkeyed map.
@@ -80,6 +82,9 @@ func readAgg(s *Snapshot, m *ir.Map, read Reader) error {
 		return collect(s, m, read, adds{n: 2})
 	case types.HistAgg, types.LHistAgg, types.DistAgg:
 		return collect(s, m, read, adds{n: a.Words})
+	case types.TSeriesAgg:
+		defer s.findNewest()
+		return collect(s, m, read, series{words: a.Words, mode: types.TSeriesMode(a.Args[2]), signed: a.Signed})
 	}
 	return fmt.Errorf("aggregation of unknown kind %d", a.Kind)
 }

@@ -467,12 +467,15 @@ func (e *Engine) setStart() error {
 		if m.Name != "globals" {
 			continue
 		}
-		var ts unix.Timespec
+		var ts, tai unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 			return fmt.Errorf("read boot clock: %w", err)
 		}
+		if err := unix.ClockGettime(unix.CLOCK_TAI, &tai); err != nil {
+			return fmt.Errorf("read atomic time: %w", err)
+		}
 		value := make([]uint64, ir.NumGlobals)
-		value[ir.GlobalStart] = uint64(ts.Nano())
+		value[ir.GlobalStart], value[ir.GlobalTAI] = uint64(ts.Nano()), uint64(tai.Nano()-ts.Nano())
 		raw := make([]byte, 0, 8*len(value))
 		for _, v := range value {
 			raw = le.AppendUint64(raw, v)

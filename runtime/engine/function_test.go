@@ -19,6 +19,7 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/runtime/symbols"
 	"github.com/slopebpf/slope/stdlib"
 )
 
@@ -33,6 +34,11 @@ func TestKernelFunctions(t *testing.T) {
 		"kretprobe": {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
 		"fentry":    {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
 		"fexit":     {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+
+		"func in kprobe":    {`kprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
+		"func in kretprobe": {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
+		"func in fentry":    {`fentry:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
+		"func in fexit":     {`fexit:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runtime.LockOSThread() // the runtime's other threads sleep too
@@ -43,8 +49,11 @@ func TestKernelFunctions(t *testing.T) {
 			machine := &stdlib.Machine{Registry: reg}
 			defer machine.Close()
 			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
-				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil}, CPUs: runtime.NumCPU(),
+				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU(),
 				Params: []string{strconv.Itoa(unix.Gettid())}})
+			if text := fmt.Sprint(diags); feat.FuncIP(false) != nil && strings.Contains(text, "bpf_get_func_ip is there since Linux 5.15") {
+				return
+			}
 			if diags.HasErrors() {
 				t.Fatal(diags)
 			}
@@ -77,6 +86,10 @@ func TestKernelFunctions(t *testing.T) {
 			if err := <-ended; err != nil {
 				t.Fatal(err)
 			}
+			kernel, err := symbols.OpenKernel()
+			if err != nil {
+				t.Fatal(err)
+			}
 			seen := map[string]uint64{}
 			for _, m := range obj.IR.Maps {
 				if m.Name != "@n" {
@@ -87,7 +100,11 @@ func TestKernelFunctions(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, row := range s.Rows {
-					seen[fmt.Sprint(agg.Number(row.Key))] += row.Words[0]
+					key := fmt.Sprint(agg.Number(row.Key))
+					if s.Key.Kind == types.Late {
+						key, _, _ = kernel.Lookup(agg.Number(row.Key))
+					}
+					seen[key] += row.Words[0]
 				}
 			}
 			total := uint64(0)

@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	"github.com/slopebpf/slope/compiler"
@@ -268,6 +269,17 @@ func (m *Machine) Zero(x *ir.Map) {
 		}
 		clear(value)
 	}
+}
+
+// Cat implements events.Host: a test reads no file, what would be read is printed.
+func (m *Machine) Cat(path string) { fmt.Fprintf(&m.output, "cat %s\n", path) }
+
+// System implements events.Host: a test runs no command, it is printed.
+func (m *Machine) System(command string) { fmt.Fprintf(&m.output, "system %s\n", command) }
+
+// Message implements events.Host.
+func (m *Machine) Message(e *ir.Event, text string) {
+	fmt.Fprintf(&m.output, "%s: %s\n", m.obj.IR.Source.Place(e.Span), text)
 }
 
 // Exit implements events.Host.
