@@ -30,7 +30,7 @@ func (m *Machine) List(pattern string, f func(Listed) bool) error {
 			if err != nil {
 				return err
 			}
-			matches := pattern == "" || typed && (rest == "" || match(rest, strings.TrimPrefix(l.Name, name+":"))) ||
+			matches := pattern == "" || typed && matchParts(rest, strings.TrimPrefix(l.Name, name+":")) ||
 				!typed && matchAnywhere(pattern, l.Name)
 			if matches && !f(l) {
 				return nil
@@ -38,6 +38,11 @@ func (m *Machine) List(pattern string, f func(Listed) bool) error {
 		}
 	}
 	return nil
+}
+
+// matchParts matches the parts after the probe type; those that the pattern does not have may be any.
+func matchParts(pattern, parts string) bool {
+	return pattern == "" || match(pattern, parts) || match(pattern+":*", parts)
 }
 
 // matchAnywhere matches a pattern without a probe type against a name: all of it, or what follows one of its colons.

@@ -124,6 +124,8 @@ func variables() []Var {
 					return l.Word(cArgWords[n])
 				case types.GoArgs:
 					return l.Word(goArgWords[n])
+				case types.PlacedArgs:
+					return placedArg(l, n)
 				}
 				return l.Word(n)
 			}},
@@ -168,6 +170,8 @@ func argType(t *types.Target, n int) (*types.Type, error) {
 		limit = len(cArgWords)
 	case types.GoArgs:
 		limit = len(goArgWords)
+	case types.PlacedArgs:
+		return placedType(t, n)
 	case types.WordArgs:
 		limit = 12
 		if t.Args != nil {

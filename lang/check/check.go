@@ -2,6 +2,7 @@ package check
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/cdecl"
@@ -253,7 +254,7 @@ func sameShape(a, b *types.Target) bool {
 	if a.Raw != nil && (a.Raw.Form != b.Raw.Form || (a.Raw.Args == nil) != (b.Raw.Args == nil)) {
 		return false
 	}
-	return sameFields(a.Args, b.Args)
+	return sameFields(a.Args, b.Args) && slices.EqualFunc(a.Operands, b.Operands, types.Operand.Same)
 }
 
 func sameFields(a, b *types.Type) bool {
