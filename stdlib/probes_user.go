@@ -54,23 +54,43 @@ func userProbe(m *Machine, p *types.Probe, parts []string, at place) ([]*types.T
 	if len(parts) < 3 || parts[1] == "" {
 		return nil, wrong(-1, "write: "+p.Forms[0], "a %s has a binary and a function", p.Name)
 	}
-	file, err := symbols.ResolvePath(parts[1], m.Pid)
+	files, err := m.files(parts[1])
 	if err != nil {
-		return nil, wrong(1, "", "%s", err)
+		return nil, err
 	}
+	name := strings.Join(parts[2:], ":")
+	var out []*types.Target
+	var last error
+	for _, file := range files {
+		targets, err := m.fileProbes(p, file, parts[1], name, at)
+		if err != nil {
+			last = err
+		}
+		out = append(out, targets...)
+	}
+	switch {
+	case len(out) > 0:
+		return out, nil
+	case len(files) > 1:
+		return nil, wrong(2, "", "no function '%s' in the %d files that match '%s'", name, len(files), parts[1])
+	}
+	return nil, last
+}
+
+// fileProbes are the targets in one file, which the script calls shown.
+func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place) ([]*types.Target, error) {
 	bin, err := m.binary(file)
 	if err != nil {
 		return nil, wrong(1, "", "%s", err)
 	}
-	name := strings.Join(parts[2:], ":")
 	switch {
 	case at == cReturn && bin.IsGo():
-		return nil, wrong(-1, fmt.Sprintf("use goret:%s:%s with goid as the key", parts[1], name),
-			"uretprobe on the Go binary %s would corrupt its stacks", parts[1])
+		return nil, wrong(-1, fmt.Sprintf("use goret:%s:%s with goid as the key", shown, name),
+			"uretprobe on the Go binary %s would corrupt its stacks", shown)
 	case at == goReturn && !bin.IsGo():
-		return nil, wrong(-1, fmt.Sprintf("use uretprobe:%s:%s", parts[1], name), "%s is not a Go binary", parts[1])
+		return nil, wrong(-1, fmt.Sprintf("use uretprobe:%s:%s", shown, name), "%s is not a Go binary", shown)
 	}
-	funcs, offset, err := m.functions(bin, parts[1], name, at)
+	funcs, offset, err := m.functions(bin, shown, name, at)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +102,7 @@ func userProbe(m *Machine, p *types.Probe, parts []string, at place) ([]*types.T
 			last = err
 			continue
 		}
-		t.Name = p.Name + ":" + parts[1] + ":" + f.Name
+		t.Name = p.Name + ":" + file + ":" + f.Name
 		if offset > 0 {
 			t.Name += "+" + strconv.FormatUint(offset, 10)
 		}
