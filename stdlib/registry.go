@@ -58,7 +58,7 @@ func New() *Registry {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)
 	}
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), usdtProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
+	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), usdtProbes(), iterProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
 		for i := range rows {
 			p := &rows[i]
 			r.probes[p.Name] = p

@@ -42,6 +42,7 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperComm:      16,
 	ir.HelperTaskBTF:   158,
 	ir.HelperCookie:    174,
+	ir.HelperSeqWrite:  127,
 }
 
 // aluOps are the operations that are one instruction on two operands.
@@ -466,6 +467,11 @@ func (s *selector) call(v *ir.Value) {
 		case ir.HelperCookie:
 			s.move(1, s.ctx)
 			n = 1
+		case ir.HelperSeqWrite:
+			s.into(1, v.Args[0])
+			s.into(2, v.Args[1])
+			s.constant(3, ir.IterMark)
+			n = 3
 		}
 		s.helper(helperNumbers[v.Helper], n)
 	}

@@ -189,8 +189,12 @@ const (
 	HelperComm             // p: 16 bytes of the current task's name; padded with NUL
 	HelperTaskBTF          // the current task: BTFPtr
 	HelperCookie           // the attach cookie; the context is passed by the back end
+	HelperSeqWrite         // seq (BTFPtr), p: gives IterMark bytes to the reader of an iterator
 	numHelpers
 )
+
+// IterMark is how many bytes HelperSeqWrite gives to the reader of an iterator.
+const IterMark = 8
 
 type helperInfo struct {
 	name   string
@@ -211,6 +215,7 @@ var helperTable = [numHelpers]helperInfo{
 	HelperComm:      {"get_current_comm", 1, Call, Scalar, false},
 	HelperTaskBTF:   {"get_current_task_btf", 0, Read, BTFPtr, true},
 	HelperCookie:    {"get_attach_cookie", 0, Read, Scalar, true},
+	HelperSeqWrite:  {"seq_write", 2, Call, Scalar, false},
 }
 
 func (h Helper) String() string { return helperTable[h].name }

@@ -76,8 +76,11 @@ func (vf *verifier) access(v *Value) {
 			vf.fail(v.Span, "v%d: %s of %d bytes", v.ID, v.Op, v.Imm)
 		}
 	case OpHelper:
-		if v.Helper == HelperComm {
+		switch v.Helper {
+		case HelperComm:
 			vf.inside(v, 0, 0, 16)
+		case HelperSeqWrite:
+			vf.inside(v, 1, 0, IterMark)
 		}
 	}
 }

@@ -246,7 +246,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 		return ir.Tracepoint
 	case types.HookUprobe, types.HookUretprobe, types.HookKprobe, types.HookKretprobe:
 		return ir.Uprobe
-	case types.HookFentry, types.HookFexit:
+	case types.HookFentry, types.HookFexit, types.HookIter:
 		return ir.TPBTF
 	case types.HookProfile, types.HookPerf:
 		return ir.PerfEvent
@@ -355,6 +355,8 @@ func hookText(hooks []types.Hook) string {
 		}
 	case types.HookTracepoint:
 		text = h.Event
+	case types.HookIter:
+		text = "iter:" + h.Event
 	case types.HookPoll:
 		text += ":" + h.Period.String()
 		if h.Path != "" {
@@ -404,6 +406,7 @@ type fn struct {
 	cache     keyCache
 	labels    map[string]operand // inside the conditions of an sli
 	traceID   *ir.Slot           // nil without
+	objects   map[int]*ir.Value  // the pointers of an iterator's context, by their offset
 	extra     int                // instructions that the verifier follows more than once: see cost
 
 	turnsAround int64 // how often the plain loops around turn
@@ -422,6 +425,7 @@ func (f *fn) entry(e *entry) {
 	f.selectSyscall(e)
 	f.selectProcess()
 	f.prepareTrace()
+	f.selectObject()
 	if pred := e.clause.Probe.Pred; pred != nil {
 		body := f.Block()
 		f.cond(pred, body, f.end)

@@ -128,6 +128,7 @@ func (c *checker) declare() {
 			c.notYet(it, "test blocks are")
 		}
 	}
+	c.alone()
 	c.declareSLOs()
 	for _, cl := range c.prog.Clauses {
 		c.bindObjectives(cl)
@@ -136,6 +137,17 @@ func (c *checker) declare() {
 		end := int32(len(c.file.Source.Text))
 		c.diags.Errorf(c.file.Source, source.Span{Start: 0, End: end}, "no probes to attach").
 			WithHint("a script needs at least one probe, for example: begin { printf(\"hello\\n\"); }")
+	}
+}
+
+// alone reports the probes that can have no others beside them.
+func (c *checker) alone() {
+	for _, cl := range c.prog.Clauses {
+		if row := cl.Targets[0].Probe; row.Alone && (len(c.prog.Clauses) > 1 || len(cl.Targets) > 1) {
+			d := c.errorf(cl.Probe.Attach[0], "%s probes cannot be mixed with other probes", row.Name)
+			d.WithHint("a script has either one %s probe and nothing else, or none", row.Name)
+			return
+		}
 	}
 }
 

@@ -156,6 +156,7 @@ type Probe struct {
 	Doc
 	Aliases []string
 	Forms   []string // "tracepoint:subsystem:event"
+	Alone   bool     // must be the only probe of a script
 }
 
 // Resolver finds what an attach point stands for on this machine.
@@ -193,6 +194,7 @@ const (
 	HookKretprobe  // Event: a function of the kernel returns
 	HookFentry     // Event: a function of the kernel, and ID: its BTF id
 	HookFexit      // the same, when it returns
+	HookIter       // Event: a kind of the kernel's objects, and ID: the BTF id of their iterator; once for each, then the script ends
 )
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
@@ -236,6 +238,7 @@ const (
 	GoArgs                // registers of Go's calling convention
 	InputArgs             // texts that the engine stores before each run
 	PlacedArgs            // where Target.Operands says
+	IterArgs              // field i is context word Offset/8; the action runs only where no pointer but the first is null
 )
 
 // OperandKind says how an operand is read.

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -197,6 +198,9 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 				spec.AttachType = ebpf.AttachTraceFExit
 			}
 			return spec, nil
+		case types.HookIter:
+			spec.AttachType, spec.AttachBTFID = attach.TraceIterType, uint32(h.ID)
+			return spec, nil
 		}
 		id, err := e.opt.BTF(f.Hooks[0].Event)
 		if err != nil {
@@ -306,7 +310,7 @@ func (e *Engine) burning() map[string]bool {
 func (e *Engine) attach(p *program, h *types.Hook) error {
 	var link attach.Link
 	var err error
-	if e.opt.Switch != nil {
+	if e.opt.Switch != nil && h.Kind != types.HookIter { // that ends before it could be replaced
 		link, err = e.opt.Switch.plug(e, p, h)
 	} else {
 		link, err = attachTo(p.prog, p.fn.Type, h, e.opt.Pid)
@@ -345,6 +349,11 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
 	case types.HookFentry, types.HookFexit:
 		return attach.Tracing(prog)
+	case types.HookIter:
+		if !strings.HasPrefix(h.Event, "task") {
+			pid = 0
+		}
+		return attach.Iter(prog, h.Event, pid)
 	case types.HookUprobe, types.HookUretprobe:
 		points := make([]attach.Point, len(h.Points))
 		for i, pt := range h.Points {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/attach"
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -134,6 +137,9 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) (*Engine, error) {
 	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() {
 		return nil, nil
 	}
+	if it := e.iterator(); it != nil {
+		return nil, e.iterate(ctx, it, h)
+	}
 	timers, stop, err := e.startTimers()
 	if err != nil {
 		return nil, err
@@ -179,6 +185,36 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) (*Engine, error) {
 		}
 	}
 	return nil, timers.err()
+}
+
+// objectsAtOnce is how many objects an iterator walks over before the records are taken out of the ring buffer.
+const objectsAtOnce = 32
+
+// iterator is the script's, nil without.
+func (e *Engine) iterator() *attach.Iterator {
+	for _, p := range e.all {
+		for _, l := range p.links {
+			if it, ok := l.(*attach.Iterator); ok {
+				return it
+			}
+		}
+	}
+	return nil
+}
+
+// iterate runs the script for every object that the kernel has.
+func (e *Engine) iterate(ctx context.Context, it *attach.Iterator, h Hooks) error {
+	for ctx.Err() == nil && !h.Exited() {
+		err := it.Next(objectsAtOnce * ir.IterMark)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e.drain(h, h.Exited)
+	}
+	return nil
 }
 
 // waits tells whether there is anything but begin and end.
