@@ -231,7 +231,7 @@ var elsewhere = map[string][]string{
 	"runtime/poll/poll.go":  {"max"},
 	// The parser must tell a builtin in brackets from a cast, and the attach points of probes from other items.
 	"lang/syntax/expr.go":  {"arg", "args", "ctx", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
-	"lang/syntax/token.go": {"iter", "fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe", "usdt"},
+	"lang/syntax/token.go": {"iter", "self", "fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe", "usdt"},
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
@@ -264,6 +264,7 @@ var elsewhere = map[string][]string{
 	"runtime/export/promlabel.go":    {"probe"},
 	"cli/check.go":                   {"exit"},
 	"bpf/vmtest/main.go":             {"max"},
+	"bpf/bench/slope.go":             {"self"},
 	"compiler/explain.go":            {"good"},
 	// Functions of the shell over maps, and one of its commands.
 	"repl/data.go":     {"avg", "count", "event", "max", "min", "sum"},

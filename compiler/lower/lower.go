@@ -257,7 +257,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 // attached tells whether the kernel runs the programs of a hook, not the engine.
 func attached(k types.HookKind) bool {
 	switch k {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
 		return false
 	}
 	return true
@@ -357,6 +357,8 @@ func hookText(hooks []types.Hook) string {
 		text = h.Event
 	case types.HookIter:
 		text = "iter:" + h.Event
+	case types.HookSignal:
+		text = "self:signal:" + h.Event
 	case types.HookPoll:
 		text += ":" + h.Period.String()
 		if h.Path != "" {

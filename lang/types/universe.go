@@ -194,6 +194,7 @@ const (
 	HookKretprobe  // Event: a function of the kernel returns
 	HookFentry     // Event: a function of the kernel, and ID: its BTF id
 	HookFexit      // the same, when it returns
+	HookSignal     // Event: a signal that slope gets
 	HookIter       // Event: a kind of the kernel's objects, and ID: the BTF id of their iterator; once for each, then the script ends
 )
 

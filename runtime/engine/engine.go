@@ -18,6 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +66,7 @@ type Engine struct {
 	side      int                   // of the Switch
 	inherited map[string]bool       // maps that the generation before had already
 	prepared  bool
+	signals   chan os.Signal // for the programs on signals; nil without
 	nudged    chan struct{}
 	successor *Engine
 }
@@ -123,6 +126,10 @@ func (e *Engine) load() error {
 			return err
 		}
 		e.all = append(e.all, p)
+	}
+	if slices.ContainsFunc(e.all, func(p *program) bool { return p.fn.Hooks[0].Kind == types.HookSignal }) {
+		e.signals = make(chan os.Signal, 16)
+		signal.Notify(e.signals, unix.SIGUSR1)
 	}
 	e.needs = e.indicatorsOf()
 	if r := e.obj.IR.Ring; r != nil {
@@ -284,7 +291,7 @@ func (e *Engine) attachAll(ctx context.Context) error {
 // kernelCalled tells whether the kernel runs the program, not the engine.
 func kernelCalled(f *ir.Func) bool {
 	switch f.Hooks[0].Kind {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
 		return false
 	}
 	return true
@@ -412,6 +419,9 @@ func (e *Engine) Close() error {
 	errs := []error{e.Detach()}
 	e.closing.Lock()
 	defer e.closing.Unlock()
+	if e.signals != nil {
+		signal.Stop(e.signals)
+	}
 	e.opt.Previous = nil // or every generation would keep all before it
 	if e.ring != nil {
 		errs = append(errs, e.ring.Close())

@@ -60,6 +60,9 @@ func (e *Engine) Run(ctx context.Context, h Hooks) error {
 			return err
 		}
 	}
+	for e.prepared && len(e.signals) > 0 { // the generation before had them
+		<-e.signals
+	}
 	next, err := e.runAttached(ctx, h)
 	if err == nil && next != nil {
 		if err = e.handOver(next, h); err == nil {
@@ -253,7 +256,7 @@ func (e *Engine) drain(h Hooks, drop func() bool) int {
 	return n
 }
 
-// timers runs the interval and poll programs.
+// timers runs the programs of intervals, polls and signals.
 type timers struct {
 	failure atomic.Pointer[error]
 	failed  chan struct{}
@@ -266,17 +269,41 @@ func (t *timers) err() error {
 	return nil
 }
 
-// startTimers starts a goroutine per interval; stop waits for all of them. The clock is the kernel's, since Go's tickers
+// fail keeps the first error.
+func (t *timers) fail(err error) {
+	if t.failure.CompareAndSwap(nil, &err) {
+		close(t.failed)
+	}
+}
+
+// startTimers starts a goroutine per interval and one for signals; stop waits for all of them. The clock is the kernel's, since Go's tickers
 // are no finer than a millisecond. A tick that comes while the program runs is not made up for, as with a perf event.
 func (e *Engine) startTimers() (t *timers, stop func(), err error) {
 	t = &timers{failed: make(chan struct{})}
 	var clocks []*os.File
 	var running sync.WaitGroup
+	over := make(chan struct{})
 	stop = func() {
+		close(over)
 		for _, c := range clocks {
 			c.Close()
 		}
 		running.Wait()
+	}
+	if e.signals != nil {
+		running.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				case <-e.signals:
+					if err := e.run(types.HookSignal); err != nil {
+						t.fail(err)
+						return
+					}
+				}
+			}
+		})
 	}
 	for _, p := range e.all {
 		h := &p.fn.Hooks[0]
@@ -299,10 +326,7 @@ func (e *Engine) startTimers() (t *timers, stop func(), err error) {
 		clocks = append(clocks, clock)
 		running.Go(func() {
 			if err := tick(clock, run); err != nil {
-				err = fmt.Errorf("run %s: %w", p.fn.Name, err)
-				if t.failure.CompareAndSwap(nil, &err) {
-					close(t.failed)
-				}
+				t.fail(fmt.Errorf("run %s: %w", p.fn.Name, err))
 			}
 		})
 	}
