@@ -29,6 +29,9 @@ func kernelProbes() []Probe {
 }
 
 func resolveTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+	if len(parts) == 2 && wild(parts[1]) { // the name of the event, most likely
+		parts = []string{parts[0], "*", parts[1]}
+	}
 	if len(parts) != 3 {
 		return nil, wrong(-1, "write: tracepoint:subsystem:event", "a tracepoint has a subsystem and an event, got %d part(s)", len(parts)-1)
 	}

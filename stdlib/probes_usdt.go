@@ -145,7 +145,7 @@ func (m *Machine) files(binary string) ([]string, error) {
 // listUSDT lists the static probes of the binary that the pattern names, or of all that the process has mapped.
 func listUSDT(m *Machine, p *types.Probe, rest string) listing {
 	return func(yield func(Listed, error) bool) {
-		binary, _, _ := strings.Cut(rest, ":")
+		binary, pattern, _ := strings.Cut(rest, ":")
 		if wild(binary) && !strings.Contains(binary, "/") && m.Pid == 0 || binary == "" {
 			return // of which there are too many
 		}
@@ -157,11 +157,11 @@ func listUSDT(m *Machine, p *types.Probe, rest string) listing {
 		seen := map[string]bool{}
 		for i := range all {
 			name := all[i].name()
-			if seen[name] {
+			if seen[name] || !matchParts(pattern, all[i].Provider+":"+all[i].Name) {
 				continue
 			}
 			seen[name] = true
-			if !yield(Listed{Name: name, Args: func() []string { return operandList(all[i].Args) }}, nil) {
+			if !yield(Listed{Name: name, chosen: true, Args: func() []string { return operandList(all[i].Args) }}, nil) {
 				return
 			}
 		}

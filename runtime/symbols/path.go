@@ -55,19 +55,21 @@ func ResolvePath(name string, pid int) (string, error) {
 	return found, nil
 }
 
-// MatchPaths finds the files that a pattern of shell matching means, in order: with a pid greater than 0 those that the
-// process has mapped, whose path or last part matches; otherwise paths, or commands on PATH for a pattern without '/'.
+// MatchPaths finds the files that a pattern of shell matching means, in order: paths for a pattern with '/'; otherwise
+// those that the process has mapped, by their last part, or without a pid greater than 0 commands on PATH.
 func MatchPaths(pattern string, pid int) ([]string, error) {
+	root := ""
 	if pid > 0 {
+		root = "/proc/" + strconv.Itoa(pid) + "/root"
+	}
+	if pid > 0 && !strings.Contains(pattern, "/") {
 		proc := new(Processes).read(pid)
 		if proc == nil {
 			return nil, fmt.Errorf("read the mappings of process %d: %w: there is no such process", pid, ErrNoFile)
 		}
-		root := "/proc/" + strconv.Itoa(pid) + "/root"
 		var out []string
 		for _, r := range proc.regions {
-			whole := matches(pattern, []byte(r.path))
-			if base, err := filepath.Match(pattern, filepath.Base(r.path)); !whole && (err != nil || !base) {
+			if base, err := filepath.Match(pattern, filepath.Base(r.path)); err != nil || !base {
 				continue
 			}
 			if file := regular(inRoot(root, r.path)); file != "" && !slices.Contains(out, file) {
@@ -77,7 +79,7 @@ func MatchPaths(pattern string, pid int) ([]string, error) {
 		slices.Sort(out)
 		return out, nil
 	}
-	patterns := []string{pattern}
+	patterns := []string{inRoot(root, pattern)}
 	if !strings.Contains(pattern, "/") {
 		patterns = nil
 		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
