@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"runtime/export":         {"lang", "compiler/ir", "compiler/lower", "compiler/native", "runtime/agg", "runtime/slo"},
 	"runtime/push":           {},
 	"runtime/slo":            {"lang/check"},
-	"runtime/symbols":        {"lang/source"},
+	"runtime/symbols":        {"lang/source", "lang/types"},
 	"runtime/poll":           {},
 	"runtime/supervisor":     {},
 	"runtime/governor":       {},

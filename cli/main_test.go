@@ -83,7 +83,7 @@ func build(t *testing.T, source string, flags ...string) string {
 }
 
 // buildC compiles a C program and returns its path.
-func buildC(t *testing.T, source string) string {
+func buildC(t *testing.T, source string, flags ...string) string {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
 	bpftest.Require(t, err)
@@ -91,7 +91,7 @@ func buildC(t *testing.T, source string) string {
 	if err := os.WriteFile(dir+"/main.c", []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(cc, "-O1", "-fno-inline", "-o", dir+"/target", dir+"/main.c").CombinedOutput(); err != nil {
+	if out, err := exec.Command(cc, append([]string{"-O1", "-fno-inline", "-o", dir + "/target", dir + "/main.c"}, flags...)...).CombinedOutput(); err != nil {
 		t.Fatalf("cc: %v\n%s", err, out)
 	}
 	return dir + "/target"

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/slopebpf/slope/bpf/tracefs"
 	"github.com/slopebpf/slope/lang/types"
@@ -30,6 +31,9 @@ func kernelProbes() []Probe {
 }
 
 func resolveTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+	if len(parts) == 2 && wild(parts[1]) { // the name of the event, most likely
+		parts = []string{parts[0], "*", parts[1]}
+	}
 	if len(parts) != 3 {
 		return nil, wrong(-1, "write: tracepoint:subsystem:event", "a tracepoint has a subsystem and an event, got %d part(s)", len(parts)-1)
 	}
@@ -151,32 +155,52 @@ func resolveRawTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.
 	if len(parts) != 2 && len(parts) != 3 {
 		return nil, wrong(-1, "write: rawtracepoint:event", "a raw tracepoint has an event, got %d part(s)", len(parts)-1)
 	}
+	if len(parts) == 3 && !match(parts[1], kernelItself) {
+		return nil, wrong(1, "write: rawtracepoint:event, or the module "+kernelItself, "raw tracepoints of the module '%s' are not supported by this version of slope", parts[1])
+	}
 	pattern := parts[len(parts)-1]
 	ix, err := m.BTF()
 	if err != nil {
 		return nil, wrong(-1, "", "%s", err)
 	}
-	events := []string{pattern}
-	if wild(pattern) {
-		events = events[:0]
-		for _, e := range slices.Sorted(maps.Keys(m.rawEvents())) {
-			if match(pattern, e) {
-				events = append(events, e)
-			}
-		}
-		if len(events) == 0 {
-			return nil, wrong(len(parts)-1, "", "no raw tracepoint matches '%s'", pattern)
-		}
-	}
 	var out []*types.Target
-	for _, e := range events {
-		args, err := ix.RawTracepointArgs(e)
+	add := func(event string, args types.Layout) {
+		out = append(out, &types.Target{Probe: p, Name: p.Name + ":" + event,
+			Hook: types.Hook{Kind: types.HookRaw, Event: event}, Form: types.WordArgs, Goid: -1, Syscall: -1,
+			Args: &types.Type{Kind: types.Struct, Name: event, Layout: args}})
+	}
+	if !wild(pattern) {
+		args, err := ix.RawTracepointArgs(pattern)
 		if err != nil {
-			return nil, wrong(len(parts)-1, closest(e, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", e)
+			return nil, wrong(len(parts)-1, closest(pattern, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", pattern)
 		}
-		out = append(out, &types.Target{Probe: p, Name: p.Name + ":" + e,
-			Hook: types.Hook{Kind: types.HookRaw, Event: e}, Form: types.WordArgs, Goid: -1, Syscall: -1,
-			Args: &types.Type{Kind: types.Struct, Name: e, Layout: args}})
+		add(pattern, args)
+		return out, nil
+	}
+	ix.EachRawTracepoint(func(event string, args func() types.Fields) bool {
+		if match(pattern, event) {
+			add(event, &lateFields{read: args})
+		}
+		return true
+	})
+	if len(out) == 0 {
+		return nil, wrong(len(parts)-1, "", "no raw tracepoint matches '%s'", pattern)
 	}
 	return out, nil
+}
+
+// kernelItself is the name that stands for the kernel without its modules.
+const kernelItself = "vmlinux"
+
+// lateFields are read when they are first asked for.
+type lateFields struct {
+	read func() types.Fields
+	once sync.Once
+	all  types.Fields
+}
+
+// Fields implements types.Layout.
+func (f *lateFields) Fields() []types.Field {
+	f.once.Do(func() { f.all = f.read() })
+	return f.all
 }

@@ -60,7 +60,7 @@ func New() *Registry {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)
 	}
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
+	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), usdtProbes(), iterProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
 		for i := range rows {
 			p := &rows[i]
 			r.probes[p.Name] = p
@@ -94,7 +94,11 @@ func (r *Registry) Var(name string) *types.Var {
 
 // Probe implements types.Universe.
 func (r *Registry) Probe(name string) *types.Probe {
-	if p := r.probes[strings.ToLower(name)]; p != nil {
+	p := r.probes[name] // U is not u
+	if p == nil {
+		p = r.probes[strings.ToLower(name)]
+	}
+	if p != nil {
 		return &p.Probe
 	}
 	return nil

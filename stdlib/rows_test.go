@@ -34,6 +34,7 @@ func TestMain(m *testing.M) { bpftest.Main(m) }
 // without are the rows that have no example, and why.
 var without = map[string]string{
 	"goid":  "its example needs a Go program, see the live tests",
+	"usdt":  "its example needs a program with static probes, see the live tests",
 	"goret": "its example needs a Go program, see the live tests",
 }
 
@@ -89,7 +90,11 @@ func TestRows(t *testing.T) {
 			t.Errorf("probe type %s: bad forms %q", n, p.Forms)
 		}
 		for _, a := range p.Aliases {
-			if r.Probe(a) != p || r.Probe(strings.ToUpper(a)) != p {
+			upper := strings.ToUpper(a)
+			if a == "u" {
+				upper = a // U is usdt
+			}
+			if r.Probe(a) != p || r.Probe(upper) != p {
 				t.Errorf("alias %s is not %s", a, n)
 			}
 		}
@@ -141,7 +146,7 @@ func TestExamples(t *testing.T) {
 	defer m.Close()
 	_, noBTF := m.BTF()
 	config := types.DefaultConfig()
-	config.Unsafe = true
+	config.Unsafe, config.TSeries = true, types.UnstableEnable
 	for _, row := range rows(r) {
 		for i, text := range row.Examples {
 			if text == "" {
@@ -216,8 +221,8 @@ func printed(t *testing.T, f *syntax.File) string {
 // elsewhere are string literals that are a row's name and mean something else, by file.
 var elsewhere = map[string][]string{
 	// The IR's own words: operations, events, program types.
-	"compiler/ir/ir.go":        {"tracepoint", "uprobe"},
-	"compiler/ir/op.go":        {"delete", "len", "read", "zero"},
+	"compiler/ir/ir.go":        {"ctx", "tracepoint", "uprobe"},
+	"compiler/ir/op.go":        {"ctx", "delete", "len", "read", "zero"},
 	"compiler/ir/parse.go":     {"event", "func"},
 	"compiler/ir/print.go":     {"cat", "clear", "errorf", "exit", "join", "print", "printf", "system", "time", "warnf", "zero"},
 	"compiler/backend/mach.go": {"exit"},
@@ -228,11 +233,13 @@ var elsewhere = map[string][]string{
 	"compiler/lower/sli.go": {"trace"},
 	"lang/check/program.go": {"alert", "bad", "good", "ratio"},
 	"lang/check/sli.go":     {"ratio"},
+	"lang/check/test.go":    {"assert"},
+	"cli/corpus/corpus.go":  {"args"},
 	"runtime/poll/poll.go":  {"cgroup", "max"},
 	"lang/check/config.go":  {"strlen"},
 	// The parser must tell a builtin in brackets from a cast, and the attach points of probes from other items.
-	"lang/syntax/expr.go":  {"arg", "args", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
-	"lang/syntax/token.go": {"fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe"},
+	"lang/syntax/expr.go":  {"arg", "args", "ctx", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
+	"lang/syntax/token.go": {"iter", "self", "fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe", "usdt"},
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
@@ -241,7 +248,7 @@ var elsewhere = map[string][]string{
 	"runtime/symbols/goid.go":  {"goid"},
 	"stdlib/syscalls_amd64.go": {"exit", "poll", "read", "time", "uprobe", "uretprobe"},
 	// Parameters of functions, resources of the kernel, forms of attach points.
-	"stdlib/aggs.go":             {"max", "min"},
+	"stdlib/aggs.go":             {"interval", "max", "min"},
 	"stdlib/verbs.go":            {"bad", "good"},
 	"stdlib/funcs_output.go":     {"args"},
 	"stdlib/funcs_poll.go":       {"cpu"},
@@ -252,7 +259,7 @@ var elsewhere = map[string][]string{
 	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile"},
 	"stdlib/machine.go":          {"comm"},
 	// Words of the output formats, of a flag, of an emulator's option, and of what an objective counts.
-	"runtime/export/json.go":         {"cat", "dist", "errorf", "hist", "join", "max", "printf", "stats", "time", "warnf"},
+	"runtime/export/json.go":         {"cat", "dist", "errorf", "hist", "join", "max", "printf", "stats", "time", "tseries", "warnf"},
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
@@ -267,6 +274,7 @@ var elsewhere = map[string][]string{
 	"runtime/export/promlabel.go":    {"probe"},
 	"cli/check.go":                   {"exit", "fail"},
 	"bpf/vmtest/main.go":             {"max"},
+	"bpf/bench/slope.go":             {"self"},
 	"compiler/explain.go":            {"good"},
 	// What an event of a test may be given, and who its process is.
 	"stdlib/stand.go":          {"arg", "args", "goid", "retval"},

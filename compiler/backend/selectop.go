@@ -49,6 +49,7 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperTaskBTF:      158,
 	ir.HelperCookie:       174,
 	ir.HelperFuncIP:       173,
+	ir.HelperSeqWrite:     127,
 	ir.HelperSignal:       109,
 	ir.HelperSignalThread: 117,
 	ir.HelperOverride:     58,

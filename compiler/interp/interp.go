@@ -175,7 +175,7 @@ func (r *run) blocks() int64 {
 				to, args = t.Else, t.ElseArgs
 			}
 		case ir.TermNullCheck:
-			if r.val(t.Cond).reg == nil {
+			if r.null(t.Cond) {
 				to, args = t.Else, t.ElseArgs
 			}
 		default:
@@ -206,6 +206,12 @@ func (r *run) val(v *ir.Value) value {
 	return x
 }
 
+// null tells whether a pointer that may be null is.
+func (r *run) null(v *ir.Value) bool {
+	p := r.val(v)
+	return p.reg == nil && (v.Class != ir.BTFPtrOrNull || p.n == 0)
+}
+
 // scalar is an operand that is a number; kernel addresses count as numbers.
 func (r *run) scalar(v *ir.Value) int64 {
 	x := r.val(v)
@@ -231,7 +237,7 @@ func (r *run) eval(v *ir.Value) value {
 	case ir.OpMask:
 		return num(arg(0) & v.Imm)
 	case ir.OpForget:
-		return num(arg(0) + int64(le.Uint64(r.read(v.Args[1], 0, 8))))
+		return num(arg(0) + int64(le.Uint64(r.read(v.Args[1], 0, ir.IterMark))))
 	case ir.OpCtx:
 		return value{reg: r.ctx}
 	case ir.OpSlot:
@@ -246,11 +252,10 @@ func (r *run) eval(v *ir.Value) value {
 		}
 		return value{reg: p.reg, n: p.n + by}
 	case ir.OpNonNull:
-		p := r.val(v.Args[0])
-		if p.reg == nil {
+		if r.null(v.Args[0]) {
 			r.fail("the pointer is null")
 		}
-		return p
+		return r.val(v.Args[0])
 	case ir.OpHelper:
 		return num(r.helper(v))
 	}
@@ -268,6 +273,9 @@ func (r *run) helper(v *ir.Value) int64 {
 		return 0
 	case ir.HelperNsPidTgid: // the world has one namespace
 		le.PutUint64(r.write(v.Args[2], 0, 8), uint64(r.m.Env.Helper(ir.HelperPidTgid)))
+		return 0
+	case ir.HelperSeqWrite: // what the reader of an iterator sees is none of the program's output
+		r.read(v.Args[1], 0, ir.IterMark)
 		return 0
 	}
 	return r.m.Env.Helper(v.Helper)

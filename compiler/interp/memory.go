@@ -40,7 +40,7 @@ func (r *run) at(p *ir.Value, off, size int64) (*region, int64) {
 	if v.reg == nil {
 		r.fail("v%d is no pointer to memory or null", p.ID)
 	}
-	if p.Class == ir.MapValueOrNull || p.Class == ir.RingPtrOrNull {
+	if p.Class.MayBeNull() {
 		r.fail("v%d may be null", p.ID)
 	}
 	from := v.n + off

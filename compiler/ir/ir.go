@@ -277,14 +277,31 @@ const (
 	RingPtr              // into a reserved ring-buffer record
 	RingPtrOrNull        // result of RingReserve
 	BTFPtr               // trusted or untrusted BTF pointer: loads cannot fault, read as 0 instead
+	BTFPtrOrNull         // one that the kernel says may be null
 )
 
 func (c Class) String() string {
-	return [...]string{"void", "scalar", "ctx", "slot", "mapvalue", "mapvalue_or_null", "ring", "ring_or_null", "btf"}[c]
+	return [...]string{"void", "scalar", "ctx", "slot", "mapvalue", "mapvalue_or_null", "ring", "ring_or_null", "btf", "btf_or_null"}[c]
 }
 
 // Pointer tells whether values of the class may be the base of a Load or Store (or, …OrNull, become one).
 func (c Class) Pointer() bool { return c >= Ctx }
+
+// MayBeNull tells whether values of the class go nowhere but to a NullCheck.
+func (c Class) MayBeNull() bool {
+	return c == MapValueOrNull || c == RingPtrOrNull || c == BTFPtrOrNull
+}
+
+// nonNull is the class once a NullCheck was passed.
+func (c Class) nonNull() Class {
+	switch c {
+	case RingPtrOrNull:
+		return RingPtr
+	case BTFPtrOrNull:
+		return BTFPtr
+	}
+	return MapValue
+}
 
 // Each says where OpMapEach copies the entries of a map. The buffer has an area for every CPU, which starts with three
 // words: taken, how many entries were copied, and whether some did not fit. The entries follow: keys, with their values

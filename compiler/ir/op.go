@@ -200,6 +200,7 @@ const (
 	HelperTaskBTF             // the current task: BTFPtr
 	HelperCookie              // the attach cookie; the context is passed by the back end
 	HelperFuncIP              // the address of the function that is probed; the context is passed by the back end (5.15)
+	HelperSeqWrite            // b (seq), p: gives IterMark bytes to the reader of an iterator
 	HelperSignal              // x: a signal for the current process; 0 or -errno
 	HelperSignalThread        // the same for the current thread
 	HelperOverride            // x: what the probed function returns instead of being run; the context is passed by the back end
@@ -207,9 +208,12 @@ const (
 	numHelpers
 )
 
+// IterMark is how many bytes HelperSeqWrite gives to the reader of an iterator.
+const IterMark = 8
+
 type helperInfo struct {
 	name   string
-	args   string // a letter for each: p a pointer, x a scalar
+	args   string // a letter for each: p a pointer, b a BTFPtr, x a scalar
 	effect Effect
 	class  Class
 	once   bool // gives the same value during one run: CSE may merge it
@@ -234,6 +238,7 @@ var helperTable = [numHelpers]helperInfo{
 	HelperTaskBTF:      {name: "get_current_task_btf", effect: Read, class: BTFPtr, once: true},
 	HelperCookie:       {name: "get_attach_cookie", effect: Read, class: Scalar, once: true},
 	HelperFuncIP:       {name: "get_func_ip", effect: Read, class: Scalar, once: true},
+	HelperSeqWrite:     {name: "seq_write", args: "bp", effect: Call, class: Scalar, bytes: IterMark},
 	HelperSignal:       {name: "send_signal", args: "x", effect: Call, class: Scalar},
 	HelperSignalThread: {name: "send_signal_thread", args: "x", effect: Call, class: Scalar},
 	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar},

@@ -185,8 +185,8 @@ func (v *Value) suffix() string {
 	}
 	switch v.Op {
 	case OpLoad:
-		if v.Class == BTFPtr {
-			return ".btf"
+		if v.Class != Scalar {
+			return "." + v.Class.String()
 		}
 		return "." + sign + strconv.Itoa(int(v.Width))
 	case OpExt:

@@ -246,7 +246,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 		return ir.Tracepoint
 	case types.HookUprobe, types.HookUretprobe, types.HookKprobe, types.HookKretprobe:
 		return ir.Uprobe
-	case types.HookFentry, types.HookFexit:
+	case types.HookFentry, types.HookFexit, types.HookIter:
 		return ir.TPBTF
 	case types.HookProfile, types.HookPerf:
 		return ir.PerfEvent
@@ -257,7 +257,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 // attached tells whether the kernel runs the programs of a hook, not the engine.
 func attached(k types.HookKind) bool {
 	switch k {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
 		return false
 	}
 	return true
@@ -355,6 +355,10 @@ func hookText(hooks []types.Hook) string {
 		}
 	case types.HookTracepoint:
 		text = h.Event
+	case types.HookIter:
+		text = "iter:" + h.Event
+	case types.HookSignal:
+		text = "self:signal:" + h.Event
 	case types.HookPoll:
 		text += ":" + h.Period.String()
 		if h.Path != "" {
@@ -405,6 +409,7 @@ type fn struct {
 	cache     keyCache
 	labels    map[string]operand // inside the conditions of an sli
 	traceID   *ir.Slot           // nil without
+	objects   map[int]*ir.Value  // the pointers of an iterator's context, by their offset
 	extra     int                // instructions that the verifier follows more than once: see cost
 	scans     []*scan            // that count their turns
 
@@ -424,6 +429,7 @@ func (f *fn) entry(e *entry) {
 	f.selectSyscall(e)
 	f.selectProcess()
 	f.prepareTrace()
+	f.selectObject()
 	if pred := e.clause.Probe.Pred; pred != nil {
 		body := f.Block()
 		f.cond(pred, body, f.end)

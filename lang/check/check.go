@@ -2,6 +2,7 @@ package check
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/cdecl"
@@ -129,6 +130,7 @@ func (c *checker) declare() {
 			c.test(it)
 		}
 	}
+	c.alone()
 	c.declareSLOs()
 	for _, cl := range c.prog.Clauses {
 		c.bindObjectives(cl)
@@ -137,6 +139,17 @@ func (c *checker) declare() {
 		end := int32(len(c.file.Source.Text))
 		c.diags.Errorf(c.file.Source, source.Span{Start: 0, End: end}, "no probes to attach").
 			WithHint("a script needs at least one probe, for example: begin { printf(\"hello\\n\"); }")
+	}
+}
+
+// alone reports the probes that can have no others beside them.
+func (c *checker) alone() {
+	for _, cl := range c.prog.Clauses {
+		if row := cl.Targets[0].Probe; row.Alone && (len(c.prog.Clauses) > 1 || len(cl.Targets) > 1) {
+			d := c.errorf(cl.Probe.Attach[0], "%s probes cannot be mixed with other probes", row.Name)
+			d.WithHint("a script has either one %s probe and nothing else, or none", row.Name)
+			return
+		}
 	}
 }
 
@@ -255,7 +268,7 @@ func sameShape(a, b *types.Target) bool {
 	if a.Raw != nil && (a.Raw.Form != b.Raw.Form || (a.Raw.Args == nil) != (b.Raw.Args == nil)) {
 		return false
 	}
-	return sameFields(a.Args, b.Args)
+	return sameFields(a.Args, b.Args) && slices.EqualFunc(a.Operands, b.Operands, types.Operand.Same)
 }
 
 func sameFields(a, b *types.Type) bool {

@@ -181,6 +181,7 @@ type Probe struct {
 	Doc
 	Aliases []string
 	Forms   []string // "tracepoint:subsystem:event"
+	Alone   bool     // must be the only probe of a script
 }
 
 // Resolver finds what an attach point stands for on this machine.
@@ -218,6 +219,8 @@ const (
 	HookKretprobe  // Event: a function of the kernel returns
 	HookFentry     // Event: a function of the kernel, and ID: its BTF id
 	HookFexit      // the same, when it returns
+	HookSignal     // Event: a signal that slope gets
+	HookIter       // Event: a kind of the kernel's objects, and ID: the BTF id of their iterator; once for each, then the script ends
 )
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
@@ -260,6 +263,8 @@ const (
 	CArgs                 // registers of the System V calling convention
 	GoArgs                // registers of Go's calling convention
 	InputArgs             // texts that the engine stores before each run
+	PlacedArgs            // where Target.Operands says
+	IterArgs              // field i is context word Offset/8; the action runs only where no pointer but the first is null
 )
 
 // Given is a value that a test gives an event: a number, or a text where Text is not nil.
@@ -268,19 +273,49 @@ type Given struct {
 	Text   *string
 }
 
+// OperandKind says how an operand is read.
+type OperandKind uint8
+
+// The kinds of operands.
+const (
+	UnreadableOperand OperandKind = iota // by no means, such as a register of floating-point numbers
+	ConstantOperand                      // Value
+	RegisterOperand                      // Base, from the bit Shift on
+	MemoryOperand                        // user memory at Base + Index*Scale + Value
+)
+
+// Operand says where a program keeps an argument of a static probe when it reaches it.
+type Operand struct {
+	Kind        OperandKind
+	Size        int // in bytes: 1, 2, 4 or 8
+	Signed      bool
+	Value       int64
+	Base, Index int // words of the pt_regs, -1 for none
+	Scale       int
+	Shift       int
+	Text        string // as the program notes it
+}
+
+// Same tells whether one code reads both.
+func (o Operand) Same(p Operand) bool {
+	o.Text, p.Text = "", ""
+	return o == p
+}
+
 // Target is one concrete probe.
 type Target struct {
-	Probe   *Probe
-	Name    string // in full: "tracepoint:syscalls:sys_enter_read"
-	Hook    Hook
-	Args    *Type // struct, nil without fields
-	Form    ArgsForm
-	Return  bool  // retval exists
-	Result  *Type // of retval, where it is a word of the context; nil for a register
-	Word    int   // that word
-	Goid    int   // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
-	Syscall int   // system-call number for SyscallEnter and SyscallExit, -1 for all
-	Raw     *Raw  // the raw tracepoint that serves the same event more cheaply, nil when none does
+	Probe    *Probe
+	Name     string // in full: "tracepoint:syscalls:sys_enter_read"
+	Hook     Hook
+	Args     *Type // struct, nil without fields
+	Form     ArgsForm
+	Return   bool      // retval exists
+	Result   *Type     // of retval, where it is a word of the context; nil for a register
+	Word     int       // that word
+	Goid     int       // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
+	Syscall  int       // system-call number for SyscallEnter and SyscallExit, -1 for all
+	Operands []Operand // of PlacedArgs
+	Raw      *Raw      // the raw tracepoint that serves the same event more cheaply, nil when none does
 }
 
 // Raw is a cheaper way to serve a tracepoint.

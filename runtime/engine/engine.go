@@ -18,6 +18,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -63,6 +66,7 @@ type Engine struct {
 	side      int                   // of the Switch
 	inherited map[string]bool       // maps that the generation before had already
 	prepared  bool
+	signals   chan os.Signal // for the programs on signals; nil without
 	nudged    chan struct{}
 	successor *Engine
 }
@@ -152,6 +156,10 @@ func (e *Engine) load() error {
 		}
 		e.all = append(e.all, p)
 	}
+	if slices.ContainsFunc(e.all, func(p *program) bool { return p.fn.Hooks[0].Kind == types.HookSignal }) {
+		e.signals = make(chan os.Signal, 16)
+		signal.Notify(e.signals, unix.SIGUSR1)
+	}
 	e.needs = e.indicatorsOf()
 	if r := e.obj.IR.Ring; r != nil {
 		ring, err := bpf.OpenRing(e.maps[r])
@@ -225,6 +233,9 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 			if h.Kind == types.HookFexit {
 				spec.AttachType = ebpf.AttachTraceFExit
 			}
+			return spec, nil
+		case types.HookIter:
+			spec.AttachType, spec.AttachBTFID = attach.TraceIterType, uint32(h.ID)
 			return spec, nil
 		}
 		id, err := e.opt.BTF(f.Hooks[0].Event)
@@ -309,7 +320,7 @@ func (e *Engine) attachAll(ctx context.Context) error {
 // kernelCalled tells whether the kernel runs the program, not the engine.
 func kernelCalled(f *ir.Func) bool {
 	switch f.Hooks[0].Kind {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
 		return false
 	}
 	return true
@@ -335,7 +346,7 @@ func (e *Engine) burning() map[string]bool {
 func (e *Engine) attach(p *program, h *types.Hook) error {
 	var link attach.Link
 	var err error
-	if e.opt.Switch != nil {
+	if e.opt.Switch != nil && h.Kind != types.HookIter { // that ends before it could be replaced
 		link, err = e.opt.Switch.plug(e, p, h)
 	} else {
 		link, err = attachTo(p.prog, p.fn.Type, h, e.opt.Pid)
@@ -374,6 +385,11 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
 	case types.HookFentry, types.HookFexit:
 		return attach.Tracing(prog)
+	case types.HookIter:
+		if !strings.HasPrefix(h.Event, "task") {
+			pid = 0
+		}
+		return attach.Iter(prog, h.Event, pid)
 	case types.HookUprobe, types.HookUretprobe:
 		points := make([]attach.Point, len(h.Points))
 		for i, pt := range h.Points {
@@ -432,6 +448,9 @@ func (e *Engine) Close() error {
 	errs := []error{e.Detach()}
 	e.closing.Lock()
 	defer e.closing.Unlock()
+	if e.signals != nil {
+		signal.Stop(e.signals)
+	}
 	e.opt.Previous = nil // or every generation would keep all before it
 	if e.ring != nil {
 		errs = append(errs, e.ring.Close())

@@ -31,10 +31,12 @@ const (
 	MapUpdateBatch    Cmd = 26
 	MapDeleteBatch    Cmd = 27
 	LinkCreate        Cmd = 28
+	IterCreate        Cmd = 33
 )
 
 // The attach types of link creation in use.
 const (
+	AttachTraceIter     = 28
 	AttachPerfEvent     = 41
 	AttachUprobeMulti   = 48
 	AttachUprobeSession = 57
@@ -119,6 +121,23 @@ type LinkUprobeMultiAttr struct {
 	ProgFD, TargetFD, AttachType, Flags uint32
 	Path, Offsets, RefCtrs, Cookies     unsafe.Pointer
 	Count, MultiFlags, PID, _           uint32
+}
+
+// LinkIterAttr makes an iterator of a program. Info is a TaskIterInfo for one process, or nil for all objects.
+type LinkIterAttr struct {
+	ProgFD, TargetFD, AttachType, Flags uint32
+	Info                                unsafe.Pointer
+	InfoLen, _                          uint32
+}
+
+// TaskIterInfo limits an iterator over tasks to those of a process.
+type TaskIterInfo struct {
+	Tid, Pid, PidFD, _ uint32
+}
+
+// IterCreateAttr opens what an iterator gives to its reader.
+type IterCreateAttr struct {
+	LinkFD, Flags uint32
 }
 
 // BPF calls bpf(2) with an attribute of type T; the result is a file descriptor where the command makes one.
