@@ -44,7 +44,15 @@ func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int,
 	b := l.Builder()
 	at := l.Type(c.Args[0])
 	if !at.Scalar() { // already a string
-		l.Into(c.Args[0], t, p, off, pad)
+		if at.Size <= t.Size || len(c.Args) < 2 {
+			l.Into(c.Args[0], t, p, off, pad)
+			return
+		}
+		// As much as the script wants of it: what it cuts is not lost.
+		b.Copy(p, off, l.Memory(c.Args[0], at), t.Memory())
+		last := off + t.Memory() - 8
+		kept := (t.Size - 1) % 8
+		b.Store(p, last, 8, b.Bin(ir.OpAnd, b.Load(p, last, 8, false), b.Const(1<<(8*kept)-1)))
 		return
 	}
 	addr := l.Scalar(c.Args[0])

@@ -285,7 +285,7 @@ func (c *checker) typeArgument(a syntax.Expr) *types.Type {
 	switch a := a.(type) {
 	case *syntax.TypeExpr:
 		if a.Keyword == "" || a.Keyword == "typeof" {
-			t := types.Bad
+			var t *types.Type
 			if a.Type != nil {
 				t = c.typeOf(a.Type)
 			} else {

@@ -63,7 +63,7 @@ type Machine struct {
 func New(obj *compiler.Object, sentence func(*check.SLO) string) (*Machine, error) {
 	m := &Machine{obj: obj, process: newProcess(), burning: make([]bool, len(obj.Checked.SLOs))}
 	m.interp = interp.New(obj.IR, m.process, 1)
-	m.values = export.Values{MaxStrlen: obj.Checked.Config.MaxStrlen}
+	m.values = export.Values{MaxStrlen: obj.Checked.Config.MaxStrlen, Names: names{}}
 	m.text = export.NewText(export.TextOptions{Out: &m.output, Diag: &m.output, Values: m.values})
 	var err error
 	if m.decoder, err = events.New(obj.IR.Events, events.Options{Sink: m.text, Host: m, Values: m.values, Now: m.wall}); err != nil {
