@@ -521,9 +521,18 @@ func (f *fn) readKernel(addr *ir.Value, width int, signed bool) *ir.Value {
 	return f.readAt(addr, width, signed, true)
 }
 
+// mustRead reads size bytes at an address to p. Memory of a process that cannot be read is counted; where a pointer of the
+// kernel leads nowhere, as past the end of a list, there are zeros.
+func (f *fn) mustRead(p, addr *ir.Value, size int, kernel bool) {
+	failed := f.Read(p, addr, size, kernel)
+	if !kernel {
+		f.when(failed, func() { f.count(ir.LossReadFault, nil) })
+	}
+}
+
 func (f *fn) readAt(addr *ir.Value, width int, signed, kernel bool) *ir.Value {
 	p := f.Addr(f.Slot("read", 8))
-	f.Read(p, addr, width, kernel)
+	f.mustRead(p, addr, width, kernel)
 	return f.Load(p, 0, width, signed)
 }
 

@@ -273,7 +273,7 @@ func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad 
 	if off != 0 {
 		dst = f.Offset(p, int64(off))
 	}
-	f.Read(dst, f.address(pl), from.Size, pl.space != inUser)
+	f.mustRead(dst, f.address(pl), from.Size, pl.space != inUser)
 }
 
 // raw copies bytes of a value in memory, at most limit: the text in an array of char does not end at its NUL here.
