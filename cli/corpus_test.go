@@ -124,7 +124,10 @@ func corpusRun(t *testing.T, c *corpus.Case) {
 	if c.Unsafe {
 		args = append(args, "--unsafe")
 	}
-	r := slope(t, append(append(args, file), c.Args...)...)
+	if args = append(args, file); len(c.Args) > 0 {
+		args = append(append(args, "--"), c.Args...)
+	}
+	r := slope(t, args...)
 	if c.Refused != "" {
 		if r.status != 1 || !strings.Contains(r.err, c.Refused) {
 			t.Errorf("%s: status %d, want a refusal with %q\n%s%s", c.Title, r.status, c.Refused, r.out, r.err)
