@@ -29,7 +29,8 @@ type Machine struct {
 	binaries map[string]*symbols.Binary
 	rawNames map[string]bool
 
-	kernelFuncs []string // sorted
+	kernelFuncs   []string // sorted
+	kernelSymbols map[string]uint64
 }
 
 // Close closes what was opened.
@@ -121,7 +122,6 @@ func (m *Machine) rawEvents() map[string]bool {
 func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 	k := ir.Kernel{CommOffset: -1, MayGoto: f.MayGoto() == nil, MapEach: f.MapEach() == nil,
 		PerCPU: f.PerCPULookup() == nil, TPBTF: f.TPBTF() == nil, TaskBTF: f.TaskBTF() == nil}
-	k.KtimeTAI = f.KtimeTAI() == nil
 	var boot, tai unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) == nil && unix.ClockGettime(unix.CLOCK_TAI, &tai) == nil {
 		k.TAI = tai.Nano() - boot.Nano()
@@ -156,6 +156,26 @@ func pidNamespace(f *bpf.Features) (ns [2]uint64) {
 		ns = [2]uint64{st.Dev, st.Ino}
 	}
 	return ns
+}
+
+// Lacks tells why the running kernel does not let programs call a helper, "" when it does.
+func Lacks(f *bpf.Features) func(ir.Helper) string {
+	return func(h ir.Helper) string {
+		var err error
+		why := ""
+		switch h {
+		case ir.HelperKtimeTAI:
+			err, why = f.KtimeTAI(), "it is there since Linux 6.1; nsecs(sw_tai) works on older kernels"
+		case ir.HelperWriteUser:
+			err, why = f.WriteUser(), "a kernel that is locked down refuses it"
+		case ir.HelperOverride:
+			err, why = f.Override(), "it needs CONFIG_BPF_KPROBE_OVERRIDE"
+		}
+		if err == nil {
+			return ""
+		}
+		return why
+	}
 }
 
 // Resolve implements types.Resolver.

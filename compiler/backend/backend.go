@@ -38,6 +38,8 @@ type Features struct {
 	MapEach     bool // bpf_for_each_map_elem (5.13)
 	PerCPU      bool // bpf_map_lookup_percpu_elem (5.19)
 	AtomicFetch bool // atomic fetch-and-add, compare-and-exchange (5.12)
+
+	Lacks func(h ir.Helper) string // why a helper cannot be used, "" when it can; nil: all can
 }
 
 // Code is a compiled function.

@@ -38,6 +38,13 @@ func (l *legaliser) run(stack int) error {
 				if !l.feat.PerCPU {
 					return &Limit{Message: "this kernel cannot read an aggregation in a probe", Hint: "bpf_map_lookup_percpu_elem is there since Linux 5.19; print the whole map instead"}
 				}
+			case ir.OpHelper:
+				if l.feat.Lacks == nil {
+					continue
+				}
+				if why := l.feat.Lacks(v.Helper); why != "" {
+					return &Limit{Message: "this kernel does not offer programs " + v.Helper.String(), Hint: why}
+				}
 			case ir.OpFetchAdd, ir.OpCmpXchg:
 				if !l.feat.AtomicFetch {
 					return errAtomic

@@ -278,7 +278,7 @@ func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad 
 
 // number makes a plain number of a pointer that the kernel tracks: only its bytes go through memory.
 func (f *fn) number(v *ir.Value) *ir.Value {
-	if v.Class != ir.BTFPtr {
+	if !v.Class.Pointer() {
 		return v
 	}
 	from, to := f.Addr(f.Slot("pointer", 8)), f.Addr(f.Slot("number", 8))
