@@ -144,11 +144,6 @@ func (f *Features) WriteUser() error { return f.Helper(ebpf.Kprobe, asm.FnProbeW
 // Override tells about the helper that lets functions of the kernel return early.
 func (f *Features) Override() error { return f.Helper(ebpf.Kprobe, asm.FnOverrideReturn) }
 
-// PidNamespace tells about process IDs as another pid namespace than the initial one numbers them (5.7).
-func (f *Features) PidNamespace() error {
-	return f.Helper(ebpf.RawTracepoint, asm.FnGetNsCurrentPidTgid)
-}
-
 // MapEach tells about the helper bpf_for_each_map_elem (5.13).
 func (f *Features) MapEach() error { return f.Helper(ebpf.RawTracepoint, asm.FnForEachMapElem) }
 

@@ -3,9 +3,13 @@ package cli
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
 // TestTask reads the running task of the kernel: the shell is the parent of what it runs, and leads its own process.
@@ -56,4 +60,25 @@ func TestStringsInKernel(t *testing.T) {
 			if (strlen($s) > 800) { printf("%d %d %d %d\n", strlen($s), strstr($s, "needle"), strstr($s, $n), strcontains($s, "nope")); }
 		}`, comm)
 	want(t, r, fmt.Sprintf("%d 900 899 0", 906))
+}
+
+// TestPidNamespace runs slope in a pid namespace of its own, whose numbers are those that probes see.
+func TestPidNamespace(t *testing.T) {
+	unshare, err := exec.LookPath("unshare")
+	bpftest.Require(t, err, bpf.CheckPrivileges())
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-c", "sleep 0.1"}, {"-p", "1"}} {
+		c := exec.Command(unshare, append([]string{"-pf", "--mount-proc", self, "-q"}, append(args, "-e", `
+			begin { if (pid < 10 && pid(init) != pid) { printf("inside %d\n", cpid > 0 && cpid < 10); } }
+			tracepoint:raw_syscalls:sys_enter /pid == cpid || pid == 1/ { @n[pid] = count(); }
+			interval:ms:100 { exit(); }`)...)...)
+		c.Env = append(os.Environ(), beSlope+"=1")
+		out, err := c.CombinedOutput()
+		if err != nil || !regexp.MustCompile(`(?m)^inside [01]$`).Match(out) || !regexp.MustCompile(`(?m)^@n\[\d\]: [1-9]`).Match(out) {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
 }

@@ -126,7 +126,7 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) == nil && unix.ClockGettime(unix.CLOCK_TAI, &tai) == nil {
 		k.TAI = tai.Nano() - boot.Nano()
 	}
-	k.PidNS = pidNamespace(f)
+	k.PidNS = pidNamespace()
 	if !k.TaskBTF {
 		return k
 	}
@@ -149,10 +149,10 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 // initPidNamespace is the inode of the initial pid namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h).
 const initPidNamespace = 0xeffffffc
 
-// pidNamespace is the pid namespace that slope runs in, zero for the initial one or where probes cannot know another.
-func pidNamespace(f *bpf.Features) (ns [2]uint64) {
+// pidNamespace is the pid namespace that slope runs in, zero for the initial one. Probes know others since 5.7.
+func pidNamespace() (ns [2]uint64) {
 	var st unix.Stat_t
-	if unix.Stat("/proc/self/ns/pid", &st) == nil && st.Ino != initPidNamespace && f.PidNamespace() == nil {
+	if unix.Stat("/proc/self/ns/pid", &st) == nil && st.Ino != initPidNamespace {
 		ns = [2]uint64{st.Dev, st.Ino}
 	}
 	return ns
