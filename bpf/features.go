@@ -138,10 +138,11 @@ func (f *Features) MayGoto() error {
 // KtimeTAI tells about the helper bpf_ktime_get_tai_ns (6.1).
 func (f *Features) KtimeTAI() error { return f.Helper(ebpf.RawTracepoint, asm.FnKtimeGetTaiNs) }
 
-// PidNamespace tells about process IDs as another pid namespace than the initial one numbers them (5.7).
-func (f *Features) PidNamespace() error {
-	return f.Helper(ebpf.RawTracepoint, asm.FnGetNsCurrentPidTgid)
-}
+// WriteUser tells about the helper that writes memory of processes.
+func (f *Features) WriteUser() error { return f.Helper(ebpf.Kprobe, asm.FnProbeWriteUser) }
+
+// Override tells about the helper that lets functions of the kernel return early.
+func (f *Features) Override() error { return f.Helper(ebpf.Kprobe, asm.FnOverrideReturn) }
 
 // MapEach tells about the helper bpf_for_each_map_elem (5.13).
 func (f *Features) MapEach() error { return f.Helper(ebpf.RawTracepoint, asm.FnForEachMapElem) }

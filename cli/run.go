@@ -181,13 +181,6 @@ func (s Streams) run(f *runFlags, args []string) error {
 			return err
 		}
 	}
-	warning, err := checkPidNamespace(f.pid, f.command)
-	if err != nil {
-		return err
-	}
-	if warning != "" && !f.quiet && !f.noWarnings {
-		fmt.Fprintf(s.Err, "WARNING: %s\n", warning)
-	}
 	if f.pid != 0 {
 		if err := unix.Kill(f.pid, 0); errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("no process with ID %d", f.pid)

@@ -29,7 +29,8 @@ type Machine struct {
 	binaries map[string]*symbols.Binary
 	rawNames map[string]bool
 
-	kernelFuncs []string // sorted
+	kernelFuncs   []string // sorted
+	kernelSymbols map[string]uint64
 }
 
 // Close closes what was opened.
@@ -121,12 +122,11 @@ func (m *Machine) rawEvents() map[string]bool {
 func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 	k := ir.Kernel{CommOffset: -1, MayGoto: f.MayGoto() == nil, MapEach: f.MapEach() == nil,
 		PerCPU: f.PerCPULookup() == nil, TPBTF: f.TPBTF() == nil, TaskBTF: f.TaskBTF() == nil}
-	k.KtimeTAI = f.KtimeTAI() == nil
 	var boot, tai unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) == nil && unix.ClockGettime(unix.CLOCK_TAI, &tai) == nil {
 		k.TAI = tai.Nano() - boot.Nano()
 	}
-	k.PidNS = pidNamespace(f)
+	k.PidNS = pidNamespace()
 	if !k.TaskBTF {
 		return k
 	}
@@ -149,13 +149,33 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 // initPidNamespace is the inode of the initial pid namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h).
 const initPidNamespace = 0xeffffffc
 
-// pidNamespace is the pid namespace that slope runs in, zero for the initial one or where probes cannot know another.
-func pidNamespace(f *bpf.Features) (ns [2]uint64) {
+// pidNamespace is the pid namespace that slope runs in, zero for the initial one. Probes know others since 5.7.
+func pidNamespace() (ns [2]uint64) {
 	var st unix.Stat_t
-	if unix.Stat("/proc/self/ns/pid", &st) == nil && st.Ino != initPidNamespace && f.PidNamespace() == nil {
+	if unix.Stat("/proc/self/ns/pid", &st) == nil && st.Ino != initPidNamespace {
 		ns = [2]uint64{st.Dev, st.Ino}
 	}
 	return ns
+}
+
+// Lacks tells why the running kernel does not let programs call a helper, "" when it does.
+func Lacks(f *bpf.Features) func(ir.Helper) string {
+	return func(h ir.Helper) string {
+		var err error
+		why := ""
+		switch h {
+		case ir.HelperKtimeTAI:
+			err, why = f.KtimeTAI(), "it is there since Linux 6.1; nsecs(sw_tai) works on older kernels"
+		case ir.HelperWriteUser:
+			err, why = f.WriteUser(), "a kernel that is locked down refuses it"
+		case ir.HelperOverride:
+			err, why = f.Override(), "it needs CONFIG_BPF_KPROBE_OVERRIDE"
+		}
+		if err == nil {
+			return ""
+		}
+		return why
+	}
 }
 
 // Resolve implements types.Resolver.

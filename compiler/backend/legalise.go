@@ -43,6 +43,12 @@ func (l *legaliser) run(stack int) error {
 				if v.Helper == ir.HelperFuncIP && l.feat.FuncIP != nil && l.feat.FuncIP(l.f.Type == ir.Uprobe && l.f.Hooks[0].Kind == types.HookUretprobe) != nil {
 					return &Limit{Message: "this kernel cannot tell which function is probed here", Hint: "bpf_get_func_ip is there since Linux 5.15, in a uretprobe since 6.6"}
 				}
+				if l.feat.Lacks == nil {
+					continue
+				}
+				if why := l.feat.Lacks(v.Helper); why != "" {
+					return &Limit{Message: "this kernel does not offer programs " + v.Helper.String(), Hint: why}
+				}
 			case ir.OpFetchAdd, ir.OpCmpXchg:
 				if !l.feat.AtomicFetch {
 					return errAtomic

@@ -120,6 +120,10 @@ func slotRanges(f *ir.Func) map[*ir.Slot][]span {
 	}
 	out := map[*ir.Slot][]span{}
 	for n, s := range f.Slots {
+		if s.Pinned {
+			out[s] = []span{{0, start[len(order)]}}
+			continue
+		}
 		for i := range order {
 			in, on := before[i].has(n), after[i].has(n)
 			if !here[i].has(n) {

@@ -106,6 +106,8 @@ type run struct {
 	open  map[*region]bool // reserved records
 	inst  *ir.Value
 	turns int // of loops whose end is not known
+
+	numbered []*region // whose addresses are numbers of the script
 }
 
 // fault ends a run from wherever it is; Run turns it into an error.
@@ -290,7 +292,11 @@ func (r *run) memory(v *ir.Value) value {
 		return value{n: r.load(v)}
 	case ir.OpStore:
 		var b [8]byte
-		le.PutUint64(b[:], uint64(r.scalar(v.Args[1])))
+		if p := r.val(v.Args[1]); p.reg != nil {
+			le.PutUint64(b[:], r.address(p.reg)+uint64(p.n))
+		} else {
+			le.PutUint64(b[:], uint64(r.scalar(v.Args[1])))
+		}
 		copy(r.write(v.Args[0], off, int64(v.Width)), b[:v.Width])
 	case ir.OpZero:
 		clear(r.write(v.Args[0], off, size))

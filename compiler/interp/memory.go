@@ -3,6 +3,7 @@ package interp
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/slopebpf/slope/compiler/ir"
 )
@@ -119,9 +120,28 @@ func (r *run) copy(v *ir.Value, off, size int64) {
 	copy(dst.data[to:to+size], bytes.Clone(src.data[from:from+size]))
 }
 
-// address is an operand that is read through: a number, or the context, whose bytes are then at hand.
+// The addresses that the program's own memory has as numbers: nothing else is there.
+const (
+	firstAddress = 0xffffc90000000000
+	regionStride = 1 << 24
+)
+
+// address is the number that a region's address is.
+func (r *run) address(reg *region) uint64 {
+	at := slices.Index(r.numbered, reg)
+	if at < 0 {
+		at = len(r.numbered)
+		r.numbered = append(r.numbered, reg)
+	}
+	return firstAddress + uint64(at)*regionStride
+}
+
+// source is an operand that is read through: a number, or the context, whose bytes are then at hand.
 func (r *run) source(p *ir.Value, buf []byte, kernel bool) bool {
 	v := r.val(p)
+	if at := (uint64(v.n) - firstAddress) / regionStride; v.reg == nil && kernel && at < uint64(len(r.numbered)) {
+		v = value{n: int64((uint64(v.n) - firstAddress) % regionStride), reg: r.numbered[at]}
+	}
 	if v.reg == nil {
 		return r.m.Env.Read(uint64(v.n), buf, kernel)
 	}

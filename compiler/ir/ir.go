@@ -150,11 +150,12 @@ const (
 	LossReadFault                // memory could not be read
 	LossNegative                 // a negative value was observed as 0
 	LossLoopLimit                // a loop was left before its end: it had more turns than the kernel allows
+	LossSignal                   // a signal could not be sent
 	LossCounterReset             // a counter went back to 0; what it counted since the last look before is not known
 )
 
 func (l Loss) String() string {
-	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "counter_reset"}[l]
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "signal_failed", "counter_reset"}[l]
 }
 
 // Counter is one word of Program.Health: how often something was lost, and where.
@@ -261,6 +262,8 @@ type Slot struct {
 	ID   int
 	Name string // for printing: the variable or what it serves as
 	Size int
+
+	Pinned bool // its address is a number of the script, so that it may be read anywhere
 }
 
 // Class is what a value is, and for pointers where it points.

@@ -17,6 +17,8 @@ type Lowering interface {
 
 	Type(e syntax.Expr) *types.Type
 	Const(e syntax.Expr) (int64, bool)
+	// Notes are what the check of a call found out.
+	Notes(c *syntax.Call) []int64
 
 	// Scalar is the value of a scalar expression.
 	Scalar(e syntax.Expr) *Value
@@ -101,7 +103,6 @@ type Kernel struct {
 	CommPadded bool      // the kernel pads task->comm with NUL
 	CommOffset int       // of comm in task_struct, -1 when unknown
 	TAI        int64     // ns from the boot clock to TAI
-	KtimeTAI   bool      // bpf_ktime_get_tai_ns exists
 	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
 	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
 }

@@ -45,6 +45,11 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 			return f.Un(ir.OpNot, f.scalar(e.X))
 		case "!":
 			return f.Bin(ir.OpEq, f.scalar(e.X), f.Const(0))
+		case "&":
+			l := f.info.Locals[e.X.(*syntax.Var)]
+			p := f.local(l)
+			f.slots[l].Pinned = true
+			return f.number(p)
 		case "*":
 			pl, fld := f.placeOf(e)
 			return f.loadPlace(pl, f.info.Type(e), fld)

@@ -289,7 +289,7 @@ func (f *fn) raw(e syntax.Expr, dst, size *ir.Value, limit int) *ir.Value {
 
 // number makes a plain number of a pointer that the kernel tracks: only its bytes go through memory.
 func (f *fn) number(v *ir.Value) *ir.Value {
-	if v.Class != ir.BTFPtr {
+	if !v.Class.Pointer() {
 		return v
 	}
 	from, to := f.Addr(f.Slot("pointer", 8)), f.Addr(f.Slot("number", 8))

@@ -42,6 +42,7 @@ func (s site) Into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool)
 	s.f.into(e, t, p, off, pad)
 }
 func (s site) CPUs() int                                     { return s.f.l.opt.CPUs }
+func (s site) Notes(c *syntax.Call) []int64                  { return s.f.info.Notes[c] }
 func (s site) Memory(e syntax.Expr, t *types.Type) *ir.Value { return s.f.memory(e, t, true) }
 func (s site) Config() *types.Config                         { return &s.f.l.in.Config }
 func (s site) Scan(most int64, start []*ir.Value, over int64, turn func(state []*ir.Value, again, done func(...*ir.Value))) *ir.Value {

@@ -253,8 +253,8 @@ func (f *fn) let(s *syntax.Let) {
 	f.setLocal(l, s.Value)
 }
 
-// keepInMemory finds the scalar variables that change inside an operand that may not be evaluated (of && and ||).
-// Such a variable has no single value where the paths meet again, so it lives in a slot.
+// keepInMemory finds the scalar variables that change inside an operand that may not be evaluated (of && and ||), and
+// those whose address is taken. The former have no single value where the paths meet again, so they live in a slot.
 func (f *fn) keepInMemory(p *syntax.Probe) {
 	f.kept = map[*check.Local]bool{}
 	maybe := func(e syntax.Expr) {
@@ -273,6 +273,10 @@ func (f *fn) keepInMemory(p *syntax.Probe) {
 		case *syntax.Binary:
 			if n.Op == "&&" || n.Op == "||" {
 				maybe(n.R)
+			}
+		case *syntax.Unary:
+			if v, ok := n.X.(*syntax.Var); ok && n.Op == "&" {
+				f.kept[f.info.Locals[v]] = true
 			}
 		}
 		return true

@@ -39,7 +39,7 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	}
 	tc, ok := c.callArgs(e, f)
 	if c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
-		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in a poll probe, such as poll:1s")
+		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("%s", hookHint(f.Hooks))
 	}
 	if c.final && f.Unsafe && !c.prog.Config.Unsafe {
 		c.errorf(e, "%s() is an unsafe function being used in safe mode", f.Name).WithHint("run with --unsafe to allow it")
@@ -62,6 +62,14 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		return types.None
 	}
 	return f.Result(tc)
+}
+
+// hookHint says where a function can be used.
+func hookHint(hooks []types.HookKind) string {
+	if slices.Contains(hooks, types.HookPoll) {
+		return "use it in a poll probe, such as poll:1s"
+	}
+	return "use it in a probe of the kernel or of a program, such as kprobe or uprobe"
 }
 
 // stands types what stands for an expression.
@@ -199,6 +207,7 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 	}
 	if !bad && f.Check != nil {
 		f.Check(tc)
+		c.info.Notes[e] = tc.Notes
 	}
 	return tc, !bad
 }

@@ -30,9 +30,15 @@ func (c *checker) unary(e *syntax.Unary) *types.Type {
 		}
 		return t
 	case "&":
-		c.expr(e.X)
-		c.notYet(e, "the operator "+e.Op+" is")
-		return types.Bad
+		t := c.expr(e.X)
+		if _, ok := e.X.(*syntax.Var); !ok {
+			c.errorf(e.X, "the operator & wants a variable such as $x")
+			return types.Bad
+		}
+		if t.Kind == types.Invalid {
+			return t
+		}
+		return types.PointerTo(t, false)
 	case "*":
 		t := c.expr(e.X)
 		switch {

@@ -62,6 +62,7 @@ type Info struct {
 
 	Numbers map[syntax.Expr]int // of numbered builtin variables: arg3 has 3
 
+	Notes    map[*syntax.Call][]int64    // what the checks of rows found out
 	Expanded map[syntax.Expr]syntax.Expr // what stands for an expression: a call for a function written bare, or its expansion
 }
 
@@ -69,7 +70,7 @@ func newInfo() *Info {
 	return &Info{
 		Types: map[syntax.Expr]*types.Type{}, Funcs: map[*syntax.Call]*types.Func{}, Vars: map[syntax.Expr]*types.Var{},
 		Locals: map[*syntax.Var]*Local{}, Maps: map[*syntax.Map]*Map{}, Aggs: map[*syntax.Call]*types.Agg{},
-		Consts: map[syntax.Expr]int64{}, Numbers: map[syntax.Expr]int{}, Expanded: map[syntax.Expr]syntax.Expr{},
+		Consts: map[syntax.Expr]int64{}, Numbers: map[syntax.Expr]int{}, Expanded: map[syntax.Expr]syntax.Expr{}, Notes: map[*syntax.Call][]int64{},
 	}
 }
 

@@ -124,6 +124,7 @@ type Call struct {
 	Fold     func(v int64)      // the value is known: the call is not made
 	Text     func(i int) string // of an argument that is a string literal
 	Dead     bool               // the condition of an if around it is known to be false
+	Notes    []int64            // what Check found out for Result and the lowering
 }
 
 // Config is the part of the configuration that types depend on.

@@ -44,6 +44,8 @@ func Explain(l Loss) string {
 		return n + " reads of memory failed and gave zeros"
 	case "loop_limit":
 		return n + " loops were left before their end: they had more turns than this kernel allows"
+	case "signal_failed":
+		return n + " signals could not be sent"
 	case "counter_reset":
 		return n + " counters went back: what they counted before is not known"
 	case "poll_failed":

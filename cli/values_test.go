@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
+)
+
+// TestTask reads the running task of the kernel: the shell is the parent of what it runs, and leads its own process.
+func TestTask(t *testing.T) {
+	path, comm := ownDD(t)
+	r := named(t, "-c", "sh -c '"+path+" count=0 2>/dev/null; true'", "-e", `
+		tracepoint:sched:sched_process_exit /comm == "COMM"/ {
+			printf("%d %d %s %s %d\n", ppid == cpid, curtask.tgid == pid, pcomm, leader_comm, leader_tid(curtask) == tid);
+			printf("%s %d\n", leader_comm(curtask.real_parent), ppid(curtask.real_parent) != 0);
+		}`, comm)
+	want(t, r, "1 1 sh "+comm+" 1", "sh 1")
+}
+
+// TestSignal stops a program that would run for long.
+func TestSignal(t *testing.T) {
+	r := script(t, "--unsafe", "-c", "sleep 600", "-e", `
+		tracepoint:syscalls:sys_enter_clock_nanosleep /pid == cpid/ { signal("SIGKILL"); @killed = count(); }
+		tracepoint:sched:sched_process_exit /pid == cpid/ { @name[signal_name(curtask.exit_code)] = count(); }`)
+	want(t, r, "@killed: 1", "@name[Killed]: 1")
+	for _, call := range []string{"signal(9)", "signal_thread(9)", `write_user(arg0, arg1, 1)`} {
+		r := slope(t, "-e", "uprobe:libc:malloc { "+call+"; }")
+		if name, _, _ := strings.Cut(call, "("); r.status != 1 || !strings.Contains(r.err, name+"() is an unsafe function") {
+			t.Errorf("%s without --unsafe: status %d\n%s", call, r.status, r.err)
+		}
+	}
+}
+
+// TestUserAddress reads variables of a shell by their names, where the process has them.
+func TestUserAddress(t *testing.T) {
+	if _, err := os.Stat("/bin/bash"); err != nil {
+		t.Skip(err)
+	}
+	r := script(t, "-c", "/bin/bash -c 'true; :'", "-e",
+		`uprobe:/bin/bash:execute_command { printf("<%s>\n", str(*uaddr("shell_name"))); @[reg("ip") - (uint64)uaddr("execute_command"), usermode] = count(); exit(); }`)
+	want(t, r, "</bin/bash>")
+	if !regexp.MustCompile(`(?m)^@\[0, 1\]: [1-9]`).MatchString(r.out) {
+		t.Errorf("the function is not where uaddr says:\n%s", r.out)
+	}
+}
+
+// TestStringsInKernel searches the longest strings there are.
+func TestStringsInKernel(t *testing.T) {
+	path, comm := ownDD(t)
+	long := strings.Repeat("x", 900)
+	r := named(t, "-c", "sh -c '"+path+" if="+long+"needle 2>/dev/null; true'", "-e", `
+		tracepoint:syscalls:sys_enter_openat /comm == "COMM"/ {
+			$s = str(args.filename); $n = str_concat("xneed", "le");
+			if (strlen($s) > 800) { printf("%d %d %d %d\n", strlen($s), strstr($s, "needle"), strstr($s, $n), strcontains($s, "nope")); }
+		}`, comm)
+	want(t, r, fmt.Sprintf("%d 900 899 0", 906))
+}
+
+// TestPidNamespace runs slope in a pid namespace of its own, whose numbers are those that probes see.
+func TestPidNamespace(t *testing.T) {
+	unshare, err := exec.LookPath("unshare")
+	bpftest.Require(t, err, bpf.CheckPrivileges())
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-c", "sleep 0.1"}, {"-p", "1"}} {
+		c := exec.Command(unshare, append([]string{"-pf", "--mount-proc", self, "-q"}, append(args, "-e", `
+			begin { if (pid < 10 && pid(init) != pid) { printf("inside %d\n", cpid > 0 && cpid < 10); } }
+			tracepoint:raw_syscalls:sys_enter /pid == cpid || pid == 1/ { @n[pid] = count(); }
+			interval:ms:100 { exit(); }`)...)...)
+		c.Env = append(os.Environ(), beSlope+"=1")
+		out, err := c.CombinedOutput()
+		if err != nil || !regexp.MustCompile(`(?m)^inside [01]$`).Match(out) || !regexp.MustCompile(`(?m)^@n\[\d\]: [1-9]`).Match(out) {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
