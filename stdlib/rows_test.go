@@ -246,7 +246,7 @@ var elsewhere = map[string][]string{
 	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile"},
 	"stdlib/machine.go":          {"comm"},
 	// Words of the output formats, of a flag, of an emulator's option, and of what an objective counts.
-	"runtime/export/json.go":         {"cat", "dist", "errorf", "hist", "join", "max", "printf", "stats", "time", "warnf"},
+	"runtime/export/json.go":         {"cat", "dist", "errorf", "hist", "join", "max", "printf", "stats", "time", "tseries", "warnf"},
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
