@@ -61,3 +61,16 @@ func TestJoin(t *testing.T) {
 		}
 	}
 }
+
+// TestPrintEntry prints single values of aggregations, as a map has them when they are printed.
+func TestPrintEntry(t *testing.T) {
+	bars := strings.Repeat("@", 52)
+	program := `begin { @h[1, "x"] = hist(5); @s["a"] = stats(4); print(@h[1, "x"]); print(@s["a"]); print(@s["b"]); @s["a"] = stats(6); print(@h[2, "x"]); exit(); }`
+	r := script(t, "-q", "-e", program)
+	first := "[4, 8)                 1 |" + bars + "|\n\n{ .count = 2, .average = 5, .total = 10 }\n{ .count = 0, .average = 0, .total = 0 }\n\n"
+	if !strings.HasPrefix(r.out, first) {
+		t.Errorf("got\n%s\nwant\n%s", r.out, first)
+	}
+	r = script(t, "-q", "-f", "json", "-e", program)
+	want(t, r, `{"type": "value", "data": [{"min": 4, "max": 7, "count": 1}]}`, `{"type": "value", "data": {"count": 2, "average": 5, "total": 10}}`, `{"type": "value", "data": []}`)
+}

@@ -124,7 +124,7 @@ type Event struct {
 	Top    int64  // print of a map: how many entries, 0 for all
 	Div    int64  // print of a map: divide values by, 0 for 1
 	Status int    // exit without an argument
-	Args   []EventArg
+	Args   []EventArg // print of a map: the key whose value is printed, none for all
 	Size   int // of the whole record, a multiple of 8
 	Span   source.Span
 }
