@@ -72,3 +72,16 @@ func TestLateOfThisMachine(t *testing.T) {
 		t.Errorf("no known function of timers in\n%s", r.out)
 	}
 }
+
+// TestLateLabels has names, not numbers, in the labels of metrics.
+func TestLateLabels(t *testing.T) {
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := trace(t, "--listen", "127.0.0.1:0", "-e", `interval:ms:1 { @n[username, buf("ab\n", 3)] = count(); } export @n[user, bytes] as counter "Ticks.";`)
+	bpftest.Eventually(t, 10*time.Second, "the series shows", func() bool {
+		text, _ := fetch(t, p.address(t), acceptText)
+		return strings.Contains(text, `slope_n_total{bytes="ab\\x0a",user="`+u.Username+`"} `)
+	})
+}
