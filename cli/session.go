@@ -46,7 +46,7 @@ type session struct {
 }
 
 func (r *session) setup() error {
-	r.stacks = &stackReader{eng: r.eng}
+	r.stacks = &stackReader{eng: r.eng, program: onlyProgram(r.obj.IR.Funcs)}
 	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames, Names: newNames(r.stacks)}
 	r.values = values
 	if r.flags.format == "json" {
