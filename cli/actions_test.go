@@ -19,7 +19,7 @@ func TestActions(t *testing.T) {
 	if want := "0123456789\nout 7\n\n\n\n"; r.out != want {
 		t.Errorf("text: got %q, want %q", r.out, want)
 	}
-	for _, line := range []string{"err", place(`errorf("e%d", 1)`) + ": ERROR: e1", place(`warnf("w%s", "x")`) + ": WARNING: wx", program, "ERROR: cat: open /nowhere: no such file or directory"} {
+	for _, line := range []string{"err", place(`errorf("e%d", 1)`) + ": ERROR: e1", place(`warnf("w%s", "x")`) + ": WARNING: wx", program, "ERROR: failed to open file '/nowhere': no such file or directory"} {
 		if !strings.Contains("\n"+r.err, "\n"+line+"\n") {
 			t.Errorf("no line %q in\n%s", line, r.err)
 		}

@@ -191,11 +191,18 @@ func FuzzHandle(f *testing.F) {
 		num(types.Int64, 'x'), buffer("xyz"), arg{types.TupleOf(types.Int64, types.StringOf(8)), make([]byte, 16)})
 	val := &ir.Event{ID: 1, Kind: ir.EventPrintValue}
 	second := record(val, str(64, "x"))
+	join := &ir.Event{ID: 2, Kind: ir.EventJoin, Format: " "}
+	third := record(join, arg{types.BufferOf(ir.JoinTexts * ir.JoinSize), append(num(types.Int64, 1<<40).raw, make([]byte, ir.JoinTexts*ir.JoinSize)...)})
+	late := &ir.Event{ID: 3, Kind: ir.EventPrintf, Format: "%s %s %s %r"}
+	fourth := record(late, arg{types.LateOf(types.Inet, ""), make([]byte, 24)}, arg{types.LateOf(types.Timestamp, "%H"), num(types.Int64, -1).raw},
+		arg{types.LateOf(types.MACAddress, ""), make([]byte, 8)}, arg{types.BufferOf(4), append(num(types.Int64, -1).raw, "abcdefgh"...)})
 	f.Add(full)
 	f.Add(second)
+	f.Add(third)
+	f.Add(fourth)
 	f.Fuzz(func(t *testing.T, rec []byte) {
 		var out recorder
-		h := handler(t, &out, ev, val)
+		h := handler(t, &out, ev, val, join, late)
 		err := h.Handle(rec)
 		if (err != nil) != (h.Damaged() == 1) || err != nil && out.Len() > 0 {
 			t.Errorf("got %v, %d damaged, printed %q", err, h.Damaged(), out.String())
