@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
@@ -21,7 +23,11 @@ func (r *session) Cat(path string) {
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(r.streams.Err, "ERROR: cat: %s\n", err)
+		var number syscall.Errno
+		if errors.As(err, &number) {
+			err = number
+		}
+		fmt.Fprintf(r.streams.Err, "ERROR: failed to open file '%s': %s\n", path, err)
 	}
 }
 

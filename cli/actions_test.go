@@ -19,7 +19,7 @@ func TestActions(t *testing.T) {
 	if want := "0123456789\nout 7\n\n\n\n"; r.out != want {
 		t.Errorf("text: got %q, want %q", r.out, want)
 	}
-	for _, line := range []string{"err", place(`errorf("e%d", 1)`) + ": ERROR: e1", place(`warnf("w%s", "x")`) + ": WARNING: wx", program, "ERROR: cat: open /nowhere: no such file or directory"} {
+	for _, line := range []string{"err", place(`errorf("e%d", 1)`) + ": ERROR: e1", place(`warnf("w%s", "x")`) + ": WARNING: wx", program, "ERROR: failed to open file '/nowhere': no such file or directory"} {
 		if !strings.Contains("\n"+r.err, "\n"+line+"\n") {
 			t.Errorf("no line %q in\n%s", line, r.err)
 		}
@@ -60,4 +60,17 @@ func TestJoin(t *testing.T) {
 			t.Errorf("no %s in\n%s", line, r.out)
 		}
 	}
+}
+
+// TestPrintEntry prints single values of aggregations, as a map has them when they are printed.
+func TestPrintEntry(t *testing.T) {
+	bars := strings.Repeat("@", 52)
+	program := `begin { @h[1, "x"] = hist(5); @s["a"] = stats(4); print(@h[1, "x"]); print(@s["a"]); print(@s["b"]); @s["a"] = stats(6); print(@h[2, "x"]); exit(); }`
+	r := script(t, "-q", "-e", program)
+	first := "[4, 8)                 1 |" + bars + "|\n\n{ .count = 2, .average = 5, .total = 10 }\n{ .count = 0, .average = 0, .total = 0 }\n\n"
+	if !strings.HasPrefix(r.out, first) {
+		t.Errorf("got\n%s\nwant\n%s", r.out, first)
+	}
+	r = script(t, "-q", "-f", "json", "-e", program)
+	want(t, r, `{"type": "value", "data": [{"min": 4, "max": 7, "count": 1}]}`, `{"type": "value", "data": {"count": 2, "average": 5, "total": 10}}`, `{"type": "value", "data": []}`)
 }

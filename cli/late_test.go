@@ -43,6 +43,20 @@ func TestFunc(t *testing.T) {
 		goret:`+path+`:main.inner { @ret[func] = count(); @n++; }
 		interval:ms:10 /@n == 150/ { printf("%s\n", usym(1)); exit(); }`)
 	want(t, r, "@[main.inner]: 50", "@[main.outer]: 50", "@ret[main.inner]: 50", "@same: true", "0x1")
+
+	// A program that has ended: its address in the file is that in memory, unless it is built to be moved.
+	ended := strings.Replace(callsItself, "time.Sleep(time.Hour)", "_ = time.Hour", 1)
+	path = build(t, ended)
+	r = script(t, "-c", path, "-e", `uprobe:`+path+`:main.inner { @[func] = count(); @stack[ustack(2)] = count(); }`)
+	want(t, r, "@[main.inner]: 50")
+	if !regexp.MustCompile(`@stack\[\n    main\.inner\+\d+\n    main\.(outer|main)\+\d+\n\]: 50\n`).MatchString(r.out) {
+		t.Errorf("no stack of a program that has ended in\n%s", r.out)
+	}
+	path = build(t, ended, "-buildmode=pie")
+	r = script(t, "-c", path, "-e", `uprobe:`+path+`:main.inner { @[func] = count(); }`)
+	if !regexp.MustCompile(`@\[0x[0-9a-f]+\]: 50\n`).MatchString(r.out) {
+		t.Errorf("a program that was moved: got\n%s", r.out)
+	}
 }
 
 // TestLateOfThisMachine compares the user, the time of day and a kernel function with what this process finds itself.
@@ -71,4 +85,17 @@ func TestLateOfThisMachine(t *testing.T) {
 	if !strings.Contains(r.out, "@[hrtimer_wakeup]: ") && !strings.Contains(r.out, "@[tick_nohz_handler]: ") && !strings.Contains(r.out, "@[tick_sched_timer]: ") {
 		t.Errorf("no known function of timers in\n%s", r.out)
 	}
+}
+
+// TestLateLabels has names, not numbers, in the labels of metrics.
+func TestLateLabels(t *testing.T) {
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := trace(t, "--listen", "127.0.0.1:0", "-e", `interval:ms:1 { @n[username, buf("ab\n", 3)] = count(); } export @n[user, bytes] as counter "Ticks.";`)
+	bpftest.Eventually(t, 10*time.Second, "the series shows", func() bool {
+		text, _ := fetch(t, p.address(t), acceptText)
+		return strings.Contains(text, `slope_n_total{bytes="ab\\x0a",user="`+u.Username+`"} `)
+	})
 }

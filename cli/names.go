@@ -52,7 +52,7 @@ func (n *names) Symbol(ofProcess bool, addr, pid uint64) string {
 	n.stackReader.mu.Lock()
 	defer n.stackReader.mu.Unlock()
 	if ofProcess {
-		name, _, _, _ := n.processes.Lookup(int(pid), addr)
+		name, _, _ := n.userSymbol(int(pid), addr)
 		return name
 	}
 	if k := n.kernelSymbols(); k != nil {

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +46,7 @@ type session struct {
 }
 
 func (r *session) setup() error {
-	r.stacks = &stackReader{eng: r.eng}
+	r.stacks = &stackReader{eng: r.eng, program: onlyProgram(r.obj.IR.Funcs)}
 	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames, Names: newNames(r.stacks)}
 	r.values = values
 	if r.flags.format == "json" {
@@ -117,6 +119,20 @@ func (r *session) PrintMap(m *ir.Map, top, div int64) {
 
 // Clear implements events.Host.
 func (r *session) Clear(m *ir.Map) { r.keep(r.eng.Clear(m)) }
+
+// PrintEntry prints the value under a key; that of nothing where there is none.
+func (r *session) PrintEntry(m *ir.Map, key []byte) {
+	s, err := r.snapshot(m)
+	r.keep(err)
+	if err != nil {
+		return
+	}
+	row := agg.Row{Key: key, Words: make([]uint64, m.ValueSize/8)}
+	if at := slices.IndexFunc(s.Rows, func(o agg.Row) bool { return bytes.Equal(o.Key, key) }); at >= 0 {
+		row = s.Rows[at]
+	}
+	r.format.Entry(s, row)
+}
 
 // Zero implements events.Host.
 func (r *session) Zero(m *ir.Map) { r.keep(r.eng.Zero(m)) }

@@ -127,9 +127,9 @@ func aggregations() []Func {
 		{
 			Func: types.Func{
 				Doc: types.Doc{Name: "tseries", Text: "A series over time: a value for each of the last intervals, whose length is in nanoseconds (100ms, 1s). The value is the last number of the interval, or what the fourth argument says: \"avg\", \"max\", \"min\" or \"sum\".",
-					Examples: []string{"tracepoint:syscalls:sys_enter_read { @ = tseries(args.count, 1s, 20, \"sum\"); }"}},
+					Examples: []string{"config = { unstable_tseries = enable }\ntracepoint:syscalls:sys_enter_read { @ = tseries(args.count, 1s, 20, \"sum\"); }"}},
 				Class: types.AggFunc,
-				Params: []types.Param{valueParam, {Name: "interval", Kind: types.LiteralParam}, {Name: "intervals", Kind: types.LiteralParam},
+				Params: []types.Param{valueParam, {Name: "interval_ns", Kind: types.LiteralParam}, {Name: "intervals", Kind: types.LiteralParam},
 					{Name: "kept", Kind: types.TextParam, Optional: true}},
 				Check: checkTSeries,
 				Agg: func(c *types.Call) *types.Agg {

@@ -37,7 +37,7 @@ func outputFuncs() []Func {
 		},
 		{
 			Func: types.Func{
-				Doc: types.Doc{Name: "print", Text: "Print a value, or a whole map: its greatest top entries, values divided by div.",
+				Doc: types.Doc{Name: "print", Text: "Print a value, or a whole map: its greatest top entries, values divided by div. The histogram, series or statistics under a key are what the map holds when it is printed.",
 					Examples: []string{"interval:s:1 { @n = count(); print(@n); }", `begin { print((1, "two")); }`}},
 				Params: []types.Param{{Name: "value", Kind: types.PrintableParam}, {Name: "top", Kind: types.LiteralParam, Optional: true},
 					{Name: "div", Kind: types.LiteralParam, Optional: true}},
@@ -52,9 +52,6 @@ func outputFuncs() []Func {
 					if d, ok := c.Const(2); ok && d <= 0 {
 						c.Errorf(2, "print: div got %d, want at least 1", d)
 					}
-					if whole == nil && c.Args[0].Kind == types.Aggregate {
-						c.Errorf(0, "print: map type %s cannot print the value of individual keys", c.Args[0]).WithHint("print the whole map: print(@x)")
-					}
 				},
 			},
 			FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
@@ -67,6 +64,14 @@ func outputFuncs() []Func {
 						ev.Div, _ = l.Const(c.Args[2])
 					}
 					l.Emit(ev, nil, ir.ForceWakeup)
+					return
+				}
+				if m, ok := c.Args[0].(*syntax.Map); ok && l.Type(m).Kind == types.Aggregate {
+					ev := &ir.Event{Kind: ir.EventPrintMap, Map: l.Map(m)}
+					for _, t := range keyTypes(ev.Map.Key, len(m.Index)) {
+						ev.Args = append(ev.Args, ir.EventArg{Type: t})
+					}
+					l.Emit(ev, m.Index, ir.ForceWakeup)
 					return
 				}
 				l.Emit(&ir.Event{Kind: ir.EventPrintValue, Args: eventArgs(l, c.Args[:1])}, c.Args[:1], ir.NoWakeup)
@@ -206,6 +211,14 @@ func joinInto(l ir.Lowering, c *syntax.Call, _ *types.Type, p *ir.Value, off int
 	b.SetBlock(end)
 }
 
+// keyTypes are the types of the expressions that make a key.
+func keyTypes(key *types.Type, n int) []*types.Type {
+	if n == 1 {
+		return []*types.Type{key}
+	}
+	return key.Elems
+}
+
 // wholeMap is the map when e is one without a key, nil otherwise.
 func wholeMap(e syntax.Expr) *syntax.Map {
 	if m, ok := e.(*syntax.Map); ok && len(m.Index) == 0 {
@@ -260,8 +273,6 @@ func checkFormat(c *types.Call) {
 			c.Errorf(at, "%s: cannot print the whole map @%s with %%%s", name, m.Text, d.Verb).WithHint("use print(@%s)", m.Text)
 		} else if !d.Accepts(c.Args[at]) {
 			c.Errorf(at, "%s: %%%s expects a value of another type, got '%s'", name, d.Verb, c.Args[at])
-		} else if c.Args[at].Kind == types.Aggregate {
-			c.Errorf(at, "%s: map type %s cannot print the value of individual keys", name, c.Args[at]).WithHint("print the whole map: print(@x)")
 		}
 		at++
 	}

@@ -119,13 +119,13 @@ func (k EventKind) Printf() bool {
 type Event struct {
 	ID     int
 	Kind   EventKind
-	Format string // of those that print text, time, join
-	Map    *Map   // print, clear, zero
-	Top    int64  // print of a map: how many entries, 0 for all
-	Div    int64  // print of a map: divide values by, 0 for 1
-	Status int    // exit without an argument
-	Args   []EventArg
-	Size   int // of the whole record, a multiple of 8
+	Format string     // of those that print text, time, join
+	Map    *Map       // print, clear, zero
+	Top    int64      // print of a map: how many entries, 0 for all
+	Div    int64      // print of a map: divide values by, 0 for 1
+	Status int        // exit without an argument
+	Args   []EventArg // print of a map: the key whose value is printed, none for all
+	Size   int        // of the whole record, a multiple of 8
 	Span   source.Span
 }
 

@@ -48,7 +48,7 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 		arg := ev.Args[i]
 		switch {
 		case ready[i] == nil:
-			f.into(a, arg.Type, p, arg.Offset, false)
+			f.into(a, arg.Type, p, arg.Offset, ev.Kind == ir.EventPrintMap) // a key is compared by its bytes
 		case arg.Type.Scalar():
 			f.Store(p, arg.Offset, 8, ready[i])
 		default:

@@ -10,6 +10,9 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
+// unsupported are functions of bpftrace that slope has not, with what to do instead.
+var unsupported = map[string]string{"debugf": "use printf()"}
+
 // call types a call; statement tells whether its value is dropped.
 func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	f := c.opt.Universe.Func(e.Name.Text)
@@ -24,7 +27,12 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 			return c.useBuiltin(e, row, n)
 		}
 		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
-		suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
+		if instead := unsupported[e.Name.Text]; instead != "" {
+			d.Message = e.Name.Text + "() is not supported by this version of slope"
+			d.Hint = instead
+		} else {
+			suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
+		}
 		for _, a := range e.Args {
 			c.expr(a)
 		}

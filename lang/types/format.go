@@ -61,7 +61,7 @@ func ParseFormat(format string) ([]Directive, error) {
 			continue
 		}
 		if strings.HasPrefix(format[j:], "gr") {
-			return nil, fmt.Errorf("unsupported format specifier: gr")
+			return nil, fmt.Errorf("unsupported format specifier: gr (flags of memory allocations; %%x prints the number)")
 		}
 		if strings.IndexByte(formatVerbs, format[j]) < 0 {
 			return nil, fmt.Errorf("unsupported format specifier: %s", format[j:j+1])

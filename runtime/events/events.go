@@ -26,6 +26,7 @@ import (
 // Host does what a record asks for beyond output. Calls come in the order of the records.
 type Host interface {
 	PrintMap(m *ir.Map, top, div int64)
+	PrintEntry(m *ir.Map, key []byte)
 	Clear(m *ir.Map)
 	Zero(m *ir.Map)
 	Exit(status int)
@@ -80,6 +81,9 @@ func New(events []*ir.Event, opt Options) (*Handler, error) {
 			if a.Offset < 8 || a.Offset+a.Type.Memory() > e.size {
 				return nil, fmt.Errorf("prepare event %d: argument at %d of a record of %d bytes", i, a.Offset, e.size)
 			}
+		}
+		if n := len(ev.Args); ev.Kind == ir.EventPrintMap && n > 0 && (ev.Map.Key == nil || ev.Args[0].Offset+ev.Map.Key.Memory() > e.size) {
+			return nil, fmt.Errorf("prepare event %d: got %d arguments, want a key", i, n)
 		}
 		switch {
 		case ev.Kind.Printf():
@@ -153,6 +157,11 @@ func (h *Handler) Handle(record []byte) error {
 		h.buf = export.AppendTime(h.buf[:0], e.Format, h.opt.Now())
 		h.opt.Sink.Time(h.buf)
 	case ir.EventPrintMap:
+		if len(e.Args) > 0 {
+			at := e.Args[0].Offset
+			h.opt.Host.PrintEntry(e.Map, record[at:at+e.Map.Key.Memory()])
+			break
+		}
 		h.opt.Host.PrintMap(e.Map, e.Top, e.Div)
 	case ir.EventClear:
 		h.opt.Host.Clear(e.Map)

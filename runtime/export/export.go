@@ -29,6 +29,7 @@ type Output interface {
 	Diagnose(d source.Diagnostic) // an error or a warning of the script
 	Value(t *types.Type, raw []byte)
 	Map(s *agg.Snapshot, top, div int64) // sorts the snapshot; 0 means all entries, undivided
+	Entry(s *agg.Snapshot, r agg.Row)    // the value of one row, which may be none of the snapshot's
 	End()                                // between the last event and the maps that are printed at the end
 	LostEvents(n uint64)
 	Losses(l []Loss)

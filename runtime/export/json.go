@@ -119,6 +119,11 @@ func (j *JSON) Map(s *agg.Snapshot, top, div int64) {
 	j.line(append(b, "}}"...))
 }
 
+// Entry writes a value of a map.
+func (j *JSON) Entry(s *agg.Snapshot, r agg.Row) {
+	j.line(append(j.appendEntry(j.begin("value"), s, r, 1), '}'))
+}
+
 func mapType(t *types.Type) string {
 	if t.Kind != types.Aggregate {
 		return "map"

@@ -119,6 +119,16 @@ func (t *Text) Map(s *agg.Snapshot, top, div int64) {
 	t.flush(t.Out)
 }
 
+// Entry prints a value of a map.
+func (t *Text) Entry(s *agg.Snapshot, r agg.Row) {
+	if isSeries(s.Value) {
+		t.buf = append(t.Values.appendSeries(t.buf, s, r), '\n')
+	} else {
+		t.buf = append(t.buf, t.appendEntry(nil, s.Value, r, 1)[1:]...)
+	}
+	t.flush(t.Out)
+}
+
 // appendEntry appends a value after "@name:".
 func (t *Text) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []byte {
 	if typ.Kind == types.Aggregate {

@@ -85,5 +85,9 @@ func (k *Kernel) Lookup(addr uint64) (name string, offset uint64, ok bool) {
 	for i > 0 && k.addrs[i-1] == k.addrs[i] { // of several names the first
 		i--
 	}
-	return string(cString(k.names, uint64(k.at[i]))), addr - k.addrs[i], true
+	name = string(cString(k.names, uint64(k.at[i])))
+	if name == "_etext" || name == "_einittext" { // where functions end: what follows is data
+		return "", 0, false
+	}
+	return name, addr - k.addrs[i], true
 }
