@@ -262,6 +262,8 @@ var elsewhere = map[string][]string{
 	"cli/objectives.go":              {"alert"},
 	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
 	"runtime/export/promlabel.go":    {"probe"},
+	"cli/attach.go":                  {"kprobe", "uprobe"},
+	"cli/runner.go":                  {"kprobe", "uprobe"},
 	"cli/check.go":                   {"exit"},
 	"bpf/vmtest/main.go":             {"max"},
 	"bpf/bench/slope.go":             {"self"},

@@ -5,25 +5,30 @@ import (
 	"strings"
 
 	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
 )
 
 // The keys of a config block, besides those that config obeys. accepted ones change nothing here: what they ask for is
 // how slope works, or concerns bpftrace's own workings.
 var (
 	acceptedKeys = []string{"cache_user_symbols", "cpp_demangle", "lazy_symbolication", "license", "log_size", "max_bpf_progs",
-		"max_cat_bytes", "max_probes", "missing_probes", "on_stack_limit", "perf_rb_pages", "print_maps_on_exit", "show_debug_info",
+		"max_cat_bytes", "max_probes", "on_stack_limit", "perf_rb_pages", "print_maps_on_exit", "show_debug_info",
 		"stack_mode", "str_trunc_trailer", "use_blazesym", "unstable_tseries", "unstable_dw_ustack", "unstable_typeinfo",
 		"unstable_import_statement"}
 	deprecatedKeys = []string{"symbol_source", "max_type_res_iterations", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl"}
 	renamedKeys    = map[string]string{"strlen": "max_strlen", "no_cpp_demangle": "cpp_demangle", "cat_bytes_max": "max_cat_bytes", "map_keys_max": "max_map_keys"}
-	obeyedKeys     = []string{"max_map_keys", "max_strlen"}
+	obeyedKeys     = []string{"max_map_keys", "max_strlen", missingKey}
 )
+
+const missingKey = "missing_probes"
 
 // config takes a config block. A key that is not obeyed gets a warning, one that nobody knows an error.
 func (c *checker) config(n *syntax.Config) {
 	for _, p := range n.Props {
 		name := strings.TrimPrefix(strings.ToLower(p.Name.Text), "bpftrace_")
 		switch {
+		case name == missingKey:
+			c.configMissing(p.Value)
 		case slices.Contains(obeyedKeys, name):
 			c.configNumber(name, p.Value)
 		case slices.Contains(deprecatedKeys, name):
@@ -40,6 +45,23 @@ func (c *checker) config(n *syntax.Config) {
 			}
 		}
 	}
+}
+
+// configMissing takes the name of a policy, in quotes or not.
+func (c *checker) configMissing(value syntax.Expr) {
+	word := ""
+	switch v := value.(type) {
+	case *syntax.Name:
+		word = v.Text
+	case *syntax.String:
+		word = v.Value
+	}
+	i := slices.Index(types.MissingPolicies(), word)
+	if i < 0 {
+		c.errorf(value, "invalid value for '%s': want one of %s", missingKey, strings.Join(types.MissingPolicies(), ", "))
+		return
+	}
+	c.prog.Config.Missing = types.MissingPolicy(i)
 }
 
 func (c *checker) configNumber(name string, value syntax.Expr) {

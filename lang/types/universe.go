@@ -121,7 +121,21 @@ type Config struct {
 	MaxMapKeys int
 	LabelLen   int // capacity of a label's string, with the NUL
 	SpanKeys   int // entries of an sli's span map
+	Missing    MissingPolicy
 }
+
+// MissingPolicy says what becomes of a script with a probe that does not exist, or cannot be attached.
+type MissingPolicy uint8
+
+// The policies, by the names they have in a script.
+const (
+	MissingError  MissingPolicy = iota // it does not run
+	MissingWarn                        // it runs without, and that is told
+	MissingIgnore                      // it runs without
+)
+
+// MissingPolicies are the names of the policies, in their order.
+func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
@@ -168,6 +182,7 @@ type Resolver interface {
 // ResolveError tells which part of an attach point is wrong (0 is the probe type, -1 all of it).
 type ResolveError struct {
 	Part    int
+	Missing bool // the attach point is well formed, but there is no such thing
 	Message string
 	Hint    string
 }
@@ -208,6 +223,7 @@ type Hook struct {
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
 	Offset uint64 // into a function of the kernel
+	Asked  string // the probe that the script has, where another kind serves it: "kprobe:f"
 	Perf   PerfEvent
 }
 
