@@ -62,29 +62,38 @@ func (e *Engine) attachAll(ctx context.Context) error {
 		if !wanted(p) {
 			continue
 		}
-		if attached, err := e.attachMany(p); err != nil {
-			e.detachLocked()
-			return err
-		} else if attached {
-			done += len(p.fn.Hooks)
-			continue
-		}
-		for h := range p.fn.Hooks {
-			err := e.attach(p, &p.fn.Hooks[h])
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				e.detachLocked()
-				return err
-			}
-			done++
-			if e.opt.Progress != nil {
+		err := e.attachProgram(ctx, p, func(n int) {
+			if done += n; e.opt.Progress != nil {
 				e.opt.Progress(done, total)
 			}
+		})
+		if err != nil {
+			e.detachLocked()
+			return err
 		}
 	}
 	e.running = true
+	return nil
+}
+
+// attachProgram attaches a program to all of its hooks, and tells after how many more each time.
+func (e *Engine) attachProgram(ctx context.Context, p *program, progress func(n int)) error {
+	if attached, err := e.attachMany(p); err != nil {
+		return err
+	} else if attached {
+		progress(len(p.fn.Hooks))
+		return nil
+	}
+	for h := range p.fn.Hooks {
+		err := e.attach(p, &p.fn.Hooks[h])
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		progress(1)
+	}
 	return nil
 }
 
