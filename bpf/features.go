@@ -230,6 +230,28 @@ func (f *Features) Kprobe() error {
 	})
 }
 
+// KprobeMulti tells about attaching to many functions of the kernel with one link (5.18, and fprobes compiled in).
+func (f *Features) KprobeMulti() error {
+	return f.probe("kprobe_multi links", func() error {
+		prog, err := Load(ProgSpec{Name: "probe", Type: ebpf.Kprobe, AttachType: ebpf.AttachType(sys.AttachKprobeMulti),
+			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err != nil {
+			return err
+		}
+		defer prog.Close()
+		names := []unsafe.Pointer{sys.Ptr([]byte("no such function\x00"))}
+		attr := sys.LinkKprobeMultiAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachKprobeMulti, Syms: sys.Ptr(names), Count: 1}
+		fd, err := sys.BPF(sys.LinkCreate, &attr)
+		if err == nil {
+			unix.Close(fd)
+		}
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		return err
+	})
+}
+
 // UprobeMulti tells about attaching to many places of a file with one link (6.6).
 func (f *Features) UprobeMulti() error {
 	return f.probe("uprobe_multi links", func() error { return tryUprobeLink(sys.AttachUprobeMulti) })

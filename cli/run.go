@@ -28,6 +28,7 @@ type runFlags struct {
 	quiet      bool
 	noWarnings bool
 	verbose    bool
+	attach     []string
 	unsafe     bool
 	dryRun     bool
 	dump       string
@@ -108,6 +109,7 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print no messages but of what is lost or went wrong")
 	fl.BoolVar(&f.noWarnings, "no-warnings", false, "print no warnings")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print more; with -l, arguments")
+	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, kprobe=single, kprobe=multi, uprobe=single, uprobe=multi")
 	fl.BoolVar(&f.unsafe, "unsafe", false, "allow functions that change the system")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "attach, then exit")
 	fl.StringVarP(&f.dump, "debug", "d", "", "print stages: ast, types, ir, opt, ra, asm, all")
@@ -140,6 +142,8 @@ func (f *runFlags) check(args []string) error {
 		return usagef("-p and -c exclude each other")
 	case f.every < 0 || f.every > 0 && f.every < time.Second:
 		return usagef("invalid --every %s: want at least 1s", f.every)
+	case f.attachError() != nil:
+		return f.attachError()
 	case f.overheadError() != nil:
 		return f.overheadError()
 	case f.watch && (f.given || len(args) > 0 && args[0] == "-"):

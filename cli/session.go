@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -67,7 +65,7 @@ func (r *session) setup() error {
 func (r *session) attached(addr string) {
 	r.start = time.Now()
 	r.follows.attached()
-	n := r.obj.Probes()
+	n := r.obj.Probes() - r.eng.Missing()
 	switch {
 	case r.flags.quiet:
 	case len(r.obj.Checked.SLIs) > 0 && r.flags.format == "text":
@@ -127,11 +125,7 @@ func (r *session) PrintEntry(m *ir.Map, key []byte) {
 	if err != nil {
 		return
 	}
-	row := agg.Row{Key: key, Words: make([]uint64, m.ValueSize/8)}
-	if at := slices.IndexFunc(s.Rows, func(o agg.Row) bool { return bytes.Equal(o.Key, key) }); at >= 0 {
-		row = s.Rows[at]
-	}
-	r.format.Entry(s, row)
+	r.format.Entry(s, s.Row(key, m.ValueSize/8))
 }
 
 // Zero implements events.Host.

@@ -67,6 +67,8 @@ func TestUSDT(t *testing.T) {
 			want(t, r, "@n: 1500", "@text[hello]: 1500", "@armed: 1000", "@other: 1", "seen 1000", "@p[usdt:"+bin+":loop:step]: 1500",
 				"@a0[0]: 334", "@a0[-1]: 333", "@a0[-2]: 333", "@a0[-9]: 500", "@a2[-42]: 1000", "@a2[42]: 500", "@a3[-5]: 250", "@a3[-4]: 250", "@a3[-3]: 250", "@a3[-2]: 750",
 				"@a4[1]: 500", "@a4[10]: 125", "@a4[80]: 125", "@a5[7]: 1000", "@a5[1]: 500", "@a6[254]: 500", "@a6[255]: 500", "@a6[1]: 500", "@a8[-2]: 1000", "@a8[1]: 500")
+			perf := script(t, "--attach", "uprobe=single", "-c", bin, "-e", fmt.Sprintf("usdt:%[1]s:loop:armed { @armed = count(); } usdt:%[1]s:loop:step { @n = count(); }", bin))
+			want(t, perf, "@armed: 1000", "@n: 1500", "seen 1000")
 			if plain := slope(t, "-e", "usdt:"+bin+":loop:armed { @ = count(); } interval:ms:1 { exit(); }"); plain.status != 0 {
 				t.Errorf("status %d\n%s", plain.status, plain.err)
 			}

@@ -139,7 +139,7 @@ func kernelAddressOf(c *types.Call, name string) (uint64, bool) {
 
 // KernelSymbol is the address of a symbol of the kernel.
 func (m *Machine) KernelSymbol(name string) (uint64, error) {
-	if at, ok := m.kernelSymbols[name]; ok {
+	if at, ok := m.kernelAddresses[name]; ok {
 		return at, nil
 	}
 	f, err := os.Open("/proc/kallsyms")
@@ -160,10 +160,10 @@ func (m *Machine) KernelSymbol(name string) (uint64, error) {
 		if at == 0 && !strings.ContainsAny(string(fields[1]), "Aa") {
 			return 0, errors.New("the kernel hides its addresses (kernel.kptr_restrict)")
 		}
-		if m.kernelSymbols == nil {
-			m.kernelSymbols = map[string]uint64{}
+		if m.kernelAddresses == nil {
+			m.kernelAddresses = map[string]uint64{}
 		}
-		m.kernelSymbols[name] = at
+		m.kernelAddresses[name] = at
 		return at, nil
 	}
 	return 0, fmt.Errorf("failed to resolve kernel symbol: %s", name)

@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
 )
 
 // functionProbes are on functions of the kernel. Where the kernel has no kprobes, a trampoline serves the whole function.
@@ -47,6 +49,13 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		}
 		pattern, offset = name, n
 	}
+	module := ""
+	if len(parts) == 3 && !match(parts[1], kernelItself) {
+		module = parts[1] + ":"
+		if wild(module) || wild(pattern) || kind == types.HookFentry || kind == types.HookFexit || m.Fentry || new(bpf.Features).Kprobe() != nil {
+			return nil, wrong(1, "write the name of the function with kprobe:module:function", "functions of the module '%s' can only be probed by kprobe and kretprobe, one by one, in this version of slope", parts[1])
+		}
+	}
 	names := []string{pattern}
 	if wild(pattern) {
 		all, err := m.kernelFunctions()
@@ -60,17 +69,20 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 			}
 		}
 		if len(names) == 0 {
-			return nil, wrong(last, "", "no function of the kernel matches '%s'", pattern)
+			return nil, missing(last, "", "no function of the kernel matches '%s'", pattern)
 		}
 	}
 	probed := kind == types.HookKprobe || kind == types.HookKretprobe
 	noKprobes := new(bpf.Features).Kprobe()
+	if m.Fentry {
+		noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
+	}
 	var out []*types.Target
 	for _, f := range names {
-		t := &types.Target{Probe: p, Name: p.Name + ":" + f, Goid: -1, Syscall: -1, Form: types.CArgs,
-			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: f, Offset: offset}}
+		t := &types.Target{Probe: p, Name: p.Name + ":" + module + f, Goid: -1, Syscall: -1, Form: types.CArgs,
+			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: module + f, Offset: offset}}
 		if probed && noKprobes == nil {
-			if err := m.knownFunction(f, last); err != nil {
+			if err := m.knownFunction(f, last); err != nil && module == "" {
 				return nil, err
 			}
 			out = append(out, t)
@@ -78,6 +90,9 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		}
 		if probed && offset > 0 {
 			return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), noKprobes)
+		}
+		if probed {
+			t.Hook.Asked = t.Name
 		}
 		if err := m.trampoline(t, f, last); err != nil {
 			return nil, err
@@ -118,6 +133,12 @@ func (m *Machine) knownFunction(name string, part int) error {
 	if _, found := slices.BinarySearch(all, name); found {
 		return nil
 	}
+	if m.kernelSymbols == nil { // some can be probed but not traced
+		m.kernelSymbols, err = symbols.OpenKernel()
+	}
+	if err != nil || m.kernelSymbols.Has(name) {
+		return nil // the kernel will say
+	}
 	return m.noFunction(name, part)
 }
 
@@ -126,7 +147,7 @@ func (m *Machine) noFunction(name string, part int) error {
 	if err != nil {
 		all = nil
 	}
-	return wrong(part, closest(name, all), "the kernel has no function '%s'", name)
+	return missing(part, closest(name, all), "the kernel has no function '%s'", name)
 }
 
 // kernelFunctions are the functions of the kernel that can be probed, in order: those that it lists for tracing, else

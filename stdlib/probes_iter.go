@@ -52,7 +52,9 @@ func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, e
 	if err != nil {
 		return nil, wrong(1, "", "the kernel has no iterator over '%s': %s", name, err)
 	}
-	return []*types.Target{{Probe: p, Name: p.Name + ":" + name, Form: types.IterArgs, Args: ctx, Goid: -1, Syscall: -1,
+	args := *ctx
+	args.Args = true
+	return []*types.Target{{Probe: p, Name: p.Name + ":" + name, Form: types.IterArgs, Args: &args, Goid: -1, Syscall: -1,
 		Hook: types.Hook{Kind: types.HookIter, Event: name, ID: uint64(id)}}}, nil
 }
 

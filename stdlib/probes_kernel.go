@@ -77,7 +77,7 @@ func resolveTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.Tar
 		}
 	}
 	if len(out) == 0 {
-		return nil, wrong(-1, "", "no tracepoint matches '%s:%s'", parts[1], parts[2])
+		return nil, missing(-1, "", "no tracepoint matches '%s:%s'", parts[1], parts[2])
 	}
 	return out, nil
 }
@@ -89,13 +89,13 @@ func (m *Machine) noTracepoint(fs *tracefs.FS, parts []string) error {
 		return wrong(-1, "", "%s", err)
 	}
 	if !slices.Contains(systems, parts[1]) {
-		return wrong(1, closest(parts[1], systems), "tracepoint not found: no subsystem '%s'", parts[1])
+		return missing(1, closest(parts[1], systems), "tracepoint not found: no subsystem '%s'", parts[1])
 	}
 	events, err := fs.Events(parts[1])
 	if err != nil {
 		return wrong(1, "", "%s", err)
 	}
-	return wrong(2, closest(parts[2], events), "tracepoint not found: %s:%s", parts[1], parts[2])
+	return missing(2, closest(parts[2], events), "tracepoint not found: %s:%s", parts[1], parts[2])
 }
 
 // tracepoint reads one event's format and finds the raw tracepoint that serves it more cheaply.
@@ -172,7 +172,7 @@ func resolveRawTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.
 	if !wild(pattern) {
 		args, err := ix.RawTracepointArgs(pattern)
 		if err != nil {
-			return nil, wrong(len(parts)-1, closest(pattern, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", pattern)
+			return nil, missing(len(parts)-1, closest(pattern, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", pattern)
 		}
 		add(pattern, args)
 		return out, nil
@@ -184,7 +184,7 @@ func resolveRawTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.
 		return true
 	})
 	if len(out) == 0 {
-		return nil, wrong(len(parts)-1, "", "no raw tracepoint matches '%s'", pattern)
+		return nil, missing(len(parts)-1, "", "no raw tracepoint matches '%s'", pattern)
 	}
 	return out, nil
 }

@@ -81,16 +81,16 @@ next:
 // noStaticProbe says what a binary has instead.
 func noStaticProbe(binary, provider, probe string, part int, all []usdtPlace) error {
 	if len(all) == 0 {
-		return wrong(1, "it was perhaps built without them", "no static probes in %s", binary)
+		return missing(1, "it was perhaps built without them", "no static probes in %s", binary)
 	}
 	names, providers := map[string]bool{}, map[string]bool{}
 	for _, u := range all {
 		names[u.Name], providers[u.Provider] = true, true
 	}
 	if provider != "" && !slices.ContainsFunc(all, func(u usdtPlace) bool { return match(provider, u.Provider) }) {
-		return wrong(2, closest(provider, slices.Sorted(maps.Keys(providers))), "no provider '%s' of static probes in %s", provider, binary)
+		return missing(2, closest(provider, slices.Sorted(maps.Keys(providers))), "no provider '%s' of static probes in %s", provider, binary)
 	}
-	return wrong(part, closest(probe, slices.Sorted(maps.Keys(names))), "no static probe '%s' in %s", probe, binary)
+	return missing(part, closest(probe, slices.Sorted(maps.Keys(names))), "no static probe '%s' in %s", probe, binary)
 }
 
 // staticProbes lists those of the binaries that a name or pattern means.
@@ -124,7 +124,7 @@ func (m *Machine) files(binary string) ([]string, error) {
 	if !wild(binary) {
 		file, err := symbols.ResolvePath(binary, m.Pid)
 		if err != nil {
-			return nil, wrong(1, "", "%s", err)
+			return nil, missing(1, "", "%s", err)
 		}
 		return []string{file}, nil
 	}
@@ -137,7 +137,7 @@ func (m *Machine) files(binary string) ([]string, error) {
 		if m.Pid > 0 {
 			where = "no file that the process has mapped matches '%s'"
 		}
-		return nil, wrong(1, "", where, binary)
+		return nil, missing(1, "", where, binary)
 	}
 	return files, nil
 }

@@ -78,7 +78,7 @@ func userProbe(m *Machine, p *types.Probe, parts []string, at place) ([]*types.T
 	case len(out) > 0:
 		return out, nil
 	case len(files) > 1:
-		return nil, wrong(2, "", "no function '%s' in the %d files that match '%s'", name, len(files), binary)
+		return nil, missing(2, "", "no function '%s' in the %d files that match '%s'", name, len(files), binary)
 	}
 	return nil, last
 }
@@ -121,7 +121,7 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 		out = append(out, t)
 	}
 	if len(out) == 0 {
-		return nil, wrong(2, "", "cannot probe %s: %s", name, last)
+		return nil, missing(2, "", "cannot probe %s: %s", name, last)
 	}
 	return out, nil
 }
@@ -134,7 +134,7 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 			return nil, 0, wrong(2, "", "%s", err)
 		}
 		if len(funcs) == 0 {
-			return nil, 0, wrong(3, "", "no function '%s' of C++ or Rust in %s", pattern, shown)
+			return nil, 0, missing(3, "", "no function '%s' of C++ or Rust in %s", pattern, shown)
 		}
 		return funcs, 0, nil
 	}
@@ -148,7 +148,7 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 			return nil, 0, wrong(2, "", "%s", err)
 		}
 		if len(funcs) == 0 {
-			return nil, 0, wrong(2, "", "no function of %s matches '%s'", shown, name)
+			return nil, 0, missing(2, "", "no function of %s matches '%s'", shown, name)
 		}
 		return funcs, 0, nil
 	}
@@ -163,7 +163,7 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 		if off, e := strconv.ParseUint(name[plus+1:], 0, 32); e == nil {
 			if f, e := bin.Lookup(name[:plus]); e == nil {
 				if f.Size > 0 && off >= f.Size {
-					return nil, 0, wrong(2, "", "offset %d lies outside of %s, which has %d bytes", off, f.Name, f.Size)
+					return nil, 0, missing(2, "", "offset %d lies outside of %s, which has %d bytes", off, f.Name, f.Size)
 				}
 				return []symbols.Func{f}, off, nil
 			}
@@ -176,7 +176,7 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 	if near := bin.Similar(name); len(near) > 0 {
 		hint = "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"
 	}
-	return nil, 0, wrong(2, hint, "no function '%s' in %s", name, shown)
+	return nil, 0, missing(2, hint, "no function '%s' in %s", name, shown)
 }
 
 // cpp stands before a name as it is in the source.
@@ -197,14 +197,14 @@ func sourceLine(bin *symbols.Binary, shown, text string) ([]symbols.Func, error)
 		numbers[i] = int(n)
 	}
 	funcs, err := bin.Line(parts[0], numbers[0], numbers[1])
-	var missing *symbols.LineError
+	var line *symbols.LineError
 	switch {
-	case errors.As(err, &missing) && len(missing.Near) > 0:
-		return nil, wrong(2, fmt.Sprintf("lines with code near by: %s", strings.Trim(fmt.Sprint(missing.Near), "[]")), "%s", missing)
-	case errors.As(err, &missing):
-		return nil, wrong(1, "", "%s of %s", missing, shown)
+	case errors.As(err, &line) && len(line.Near) > 0:
+		return nil, missing(2, fmt.Sprintf("lines with code near by: %s", strings.Trim(fmt.Sprint(line.Near), "[]")), "%s", line)
+	case errors.As(err, &line):
+		return nil, missing(1, "", "%s of %s", line, shown)
 	case errors.Is(err, symbols.ErrNoDebug):
-		return nil, wrong(1, "it must be compiled with -g, and not stripped", "%s has no debug information", shown)
+		return nil, missing(1, "it must be compiled with -g, and not stripped", "%s has no debug information", shown)
 	case err != nil:
 		return nil, wrong(-1, "", "%s", err)
 	}

@@ -257,7 +257,7 @@ var elsewhere = map[string][]string{
 	"runtime/symbols/goid.go":  {"goid"},
 	"stdlib/syscalls_amd64.go": {"exit", "poll", "read", "time", "uprobe", "uretprobe"},
 	// Parameters of functions, resources of the kernel, forms of attach points.
-	"stdlib/aggs.go":             {"interval", "max", "min"},
+	"stdlib/aggs.go":             {"max", "min"},
 	"stdlib/verbs.go":            {"bad", "good"},
 	"stdlib/funcs_output.go":     {"args"},
 	"stdlib/funcs_poll.go":       {"cpu"},
@@ -266,7 +266,7 @@ var elsewhere = map[string][]string{
 	"stdlib/funcs_type.go":       {"args"},
 	"stdlib/vars_task.go":        {"comm", "pid"},
 	"stdlib/funcs_kernel.go":     {"cpu"},
-	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile"},
+	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile", "signal"},
 	"stdlib/machine.go":          {"comm"},
 	// Words of the output formats, of a flag, of an emulator's option, and of what an objective counts.
 	"runtime/export/json.go":         {"cat", "dist", "errorf", "hist", "join", "max", "printf", "stats", "time", "tseries", "warnf"},
@@ -282,6 +282,8 @@ var elsewhere = map[string][]string{
 	"cli/objectives.go":              {"alert"},
 	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
 	"runtime/export/promlabel.go":    {"probe"},
+	"cli/attach.go":                  {"kprobe", "uprobe"},
+	"cli/runner.go":                  {"kprobe", "uprobe"},
 	"cli/check.go":                   {"exit", "fail"},
 	"bpf/vmtest/main.go":             {"max"},
 	"bpf/bench/slope.go":             {"self"},

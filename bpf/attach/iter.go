@@ -48,7 +48,7 @@ func Iter(prog *ebpf.Program, kind string, pid int) (*Iterator, error) {
 		unix.Close(link)
 		return nil, failed(target, err)
 	}
-	return &Iterator{links: links{fds: []int{link, fd}}}, nil
+	return &Iterator{links: links{fds: []int{link, fd}, how: "iterator"}}, nil
 }
 
 // Next runs the program until it has given the reader so many bytes, or there are no objects any more: then it returns

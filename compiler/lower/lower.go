@@ -13,6 +13,7 @@ package lower
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -226,13 +227,27 @@ func (l *lowerer) place() []*group {
 		sign := fmt.Sprint(g.typ, g.hooks[0].Kind, " ", signature[key])
 		alone := g.typ == ir.TPBTF || g.hooks[0].Kind == types.HookRaw || !attached(g.hooks[0].Kind)
 		if !alone && shared[sign] != nil {
-			shared[sign].hooks = append(shared[sign].hooks, g.hooks...)
+			shared[sign].join(g.hooks[0])
 			continue
 		}
 		shared[sign] = g
 		out = append(out, g)
 	}
 	return out
+}
+
+// join attaches a group to one hook more. Places in one file are attached as one, where the kernel can: that takes no
+// longer for a thousand than for one.
+func (g *group) join(h types.Hook) {
+	if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
+		for i := range g.hooks {
+			if o := &g.hooks[i]; o.Path == h.Path {
+				o.Points = append(slices.Clip(o.Points), h.Points...)
+				return
+			}
+		}
+	}
+	g.hooks = append(g.hooks, h)
 }
 
 func (l *lowerer) progType(k types.HookKind) ir.ProgType {
@@ -350,6 +365,10 @@ func hookText(hooks []types.Hook) string {
 		text += ":" + h.Period.String()
 	case types.HookUprobe, types.HookUretprobe:
 		text += ":" + h.Path
+		if len(h.Points) > 4 {
+			text += fmt.Sprintf(" (%d places)", len(h.Points))
+			break
+		}
 		for _, p := range h.Points {
 			text += fmt.Sprintf("+0x%x", p.Offset)
 		}

@@ -135,7 +135,8 @@ func (c *checker) declare() {
 	for _, cl := range c.prog.Clauses {
 		c.bindObjectives(cl)
 	}
-	if len(c.prog.Clauses) == 0 && !c.diags.HasErrors() && len(c.file.Items) == 0 {
+	nothing := len(c.file.Items) == 0 || c.prog.Config.Missing != types.MissingError
+	if len(c.prog.Clauses) == 0 && !c.diags.HasErrors() && nothing {
 		end := int32(len(c.file.Source.Text))
 		c.diags.Errorf(c.file.Source, source.Span{Start: 0, End: end}, "no probes to attach").
 			WithHint("a script needs at least one probe, for example: begin { printf(\"hello\\n\"); }")
@@ -196,7 +197,13 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 			if re.Part >= 0 {
 				n = part(a, re.Part)
 			}
-			c.errorf(n, "%s", re.Message).Hint = re.Hint
+			switch policy := c.prog.Config.Missing; {
+			case re.Missing && policy == types.MissingIgnore:
+			case re.Missing && policy == types.MissingWarn:
+				c.warnf(n, "%s", re.Message).Hint = re.Hint
+			default:
+				c.errorf(n, "%s", re.Message).Hint = re.Hint
+			}
 			continue
 		case err != nil:
 			c.errorf(a, "%s", err)

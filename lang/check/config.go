@@ -12,13 +12,15 @@ import (
 // how slope works, or concerns bpftrace's own workings.
 var (
 	acceptedKeys = []string{"cache_user_symbols", "cpp_demangle", "lazy_symbolication", "license", "log_size", "max_bpf_progs",
-		"max_probes", "missing_probes", "on_stack_limit", "perf_rb_pages", "print_maps_on_exit", "show_debug_info",
+		"max_probes", "on_stack_limit", "perf_rb_pages", "print_maps_on_exit", "show_debug_info",
 		"stack_mode", "str_trunc_trailer", "use_blazesym", "unstable_dw_ustack", "unstable_typeinfo",
 		"unstable_import_statement"}
 	deprecatedKeys = []string{"symbol_source", "max_type_res_iterations", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl"}
 	renamedKeys    = map[string]string{"strlen": "max_strlen", "no_cpp_demangle": "cpp_demangle", "cat_bytes_max": "max_cat_bytes", "map_keys_max": "max_map_keys"}
-	obeyedKeys     = []string{"max_cat_bytes", "max_map_keys", "max_strlen", "unstable_tseries"}
+	obeyedKeys     = []string{"max_cat_bytes", "max_map_keys", "max_strlen", "unstable_tseries", missingKey}
 )
+
+const missingKey = "missing_probes"
 
 // config takes a config block. A key that is not obeyed gets a warning, one that nobody knows an error.
 func (c *checker) config(n *syntax.Config) {
@@ -27,6 +29,8 @@ func (c *checker) config(n *syntax.Config) {
 		switch {
 		case name == "unstable_tseries":
 			c.configUnstable(name, p.Value, &c.prog.Config.TSeries)
+		case name == missingKey:
+			c.configMissing(p.Value)
 		case slices.Contains(obeyedKeys, name):
 			c.configNumber(name, p.Value)
 		case slices.Contains(deprecatedKeys, name):
@@ -43,6 +47,23 @@ func (c *checker) config(n *syntax.Config) {
 			}
 		}
 	}
+}
+
+// configMissing takes the name of a policy, in quotes or not.
+func (c *checker) configMissing(value syntax.Expr) {
+	word := ""
+	switch v := value.(type) {
+	case *syntax.Name:
+		word = v.Text
+	case *syntax.String:
+		word = v.Value
+	}
+	i := slices.Index(types.MissingPolicies(), word)
+	if i < 0 {
+		c.errorf(value, "invalid value for '%s': want one of %s", missingKey, strings.Join(types.MissingPolicies(), ", "))
+		return
+	}
+	c.prog.Config.Missing = types.MissingPolicy(i)
 }
 
 func (c *checker) configNumber(name string, value syntax.Expr) {

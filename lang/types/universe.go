@@ -136,6 +136,7 @@ type Config struct {
 	SpanKeys   int // entries of an sli's span map
 	MaxCat     int // bytes that are printed of a file
 	TSeries    Unstable
+	Missing    MissingPolicy
 	Unsafe     bool // functions that change the system are allowed
 }
 
@@ -148,6 +149,19 @@ const (
 	UnstableEnable
 	UnstableError
 )
+
+// MissingPolicy says what becomes of a script with a probe that does not exist, or cannot be attached.
+type MissingPolicy uint8
+
+// The policies, by the names they have in a script.
+const (
+	MissingError  MissingPolicy = iota // it does not run
+	MissingWarn                        // it runs without, and that is told
+	MissingIgnore                      // it runs without
+)
+
+// MissingPolicies are the names of the policies, in their order.
+func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
@@ -194,6 +208,7 @@ type Resolver interface {
 // ResolveError tells which part of an attach point is wrong (0 is the probe type, -1 all of it).
 type ResolveError struct {
 	Part    int
+	Missing bool // the attach point is well formed, but there is no such thing
 	Message string
 	Hint    string
 }
@@ -234,6 +249,7 @@ type Hook struct {
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
 	Offset uint64 // into a function of the kernel
+	Asked  string // the probe that the script has, where another kind serves it: "kprobe:f"
 	Perf   PerfEvent
 }
 

@@ -11,6 +11,7 @@
 package agg
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -59,6 +60,14 @@ func Read(m *ir.Map, read Reader) (*Snapshot, error) {
 		return nil, fmt.Errorf("read map %s: %w", m.Name, err)
 	}
 	return s, nil
+}
+
+// Row is the row of a key, or one of so many words that are nothing.
+func (s *Snapshot) Row(key []byte, words int) Row {
+	if at := slices.IndexFunc(s.Rows, func(r Row) bool { return bytes.Equal(r.Key, key) }); at >= 0 {
+		return s.Rows[at]
+	}
+	return Row{Key: key, Words: make([]uint64, words)}
 }
 
 // readAgg picks the fold; the loop over the rows then knows its type.

@@ -14,15 +14,14 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -41,9 +40,23 @@ type Options struct {
 	BTF      func(event string) (uint32, error) // the BTF id of a raw tracepoint's type
 	Pid      int                                // uprobes are attached to this process only; 0 for all
 	Progress func(done, total int)              // told while attaching; may be nil
+	Verbose  func(line string)                  // told how and how fast everything is attached and detached; may be nil
+	Missing  func(err error)                    // told what could not be attached where the script goes on without; may be nil
+	Kprobe   Way                                // how functions of the kernel are probed
+	Uprobe   Way                                // how functions of programs are probed
 	Switch   *Switch                            // attach through it; nil for a script that is not replaced
 	Previous *Engine                            // the generation to take over from, attached by the same Switch; nil for none
 }
+
+// Way says whether links are used that attach to many places at once.
+type Way uint8
+
+// The ways.
+const (
+	BestWay   Way = iota // where it is of use and the kernel has them
+	SingleWay            // never
+	MultiWay             // always
+)
 
 // Engine is a loaded script. Its methods are for one goroutine, but for reading maps, which may go on beside Run.
 type Engine struct {
@@ -66,6 +79,7 @@ type Engine struct {
 	side      int                   // of the Switch
 	inherited map[string]bool       // maps that the generation before had already
 	prepared  bool
+	missing   int            // hooks and places that could not be attached
 	signals   chan os.Signal // for the programs on signals; nil without
 	nudged    chan struct{}
 	successor *Engine
@@ -77,7 +91,9 @@ type program struct {
 	code    int // index in obj.Code
 	prog    *ebpf.Program
 	spec    bpf.ProgSpec // without its code
-	burning string       // the objective that gates it
+	maps    map[string]*ebpf.Map
+	single  bool   // loaded for one function of the kernel at a time
+	burning string // the objective that gates it
 
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
@@ -150,8 +166,8 @@ func (e *Engine) load() error {
 		e.maps[m], byName[m.Name] = km, km
 	}
 	for i, f := range e.obj.IR.Funcs {
-		p := &program{fn: f, code: i, burning: burningName(e, f)}
-		if err := e.loadProgram(p, byName); err != nil {
+		p := &program{fn: f, code: i, burning: burningName(e, f), maps: byName, single: !e.many(f)}
+		if err := e.loadProgram(p); err != nil {
 			return err
 		}
 		e.all = append(e.all, p)
@@ -190,14 +206,14 @@ func (e *Engine) newMap(m *ir.Map) (*ebpf.Map, error) {
 	return km, nil
 }
 
-func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
+func (e *Engine) loadProgram(p *program) error {
 	code := e.obj.Code[p.code]
 	for i := range code.Insns {
 		ins := &code.Insns[i]
-		if !ins.IsLoadFromMap() {
+		if !ins.IsLoadFromMap() || ins.Map() != nil { // as when it is loaded once more
 			continue
 		}
-		m := maps[ins.Reference()]
+		m := p.maps[ins.Reference()]
 		if m == nil {
 			return fmt.Errorf("load %s: BUG: no map %q", p.fn.Name, ins.Reference())
 		}
@@ -205,7 +221,7 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 			return fmt.Errorf("load %s: %w", p.fn.Name, err)
 		}
 	}
-	spec, err := e.spec(p.fn)
+	spec, err := e.spec(p)
 	if err != nil {
 		return err
 	}
@@ -220,7 +236,8 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 }
 
 // spec is how the kernel wants a function loaded.
-func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
+func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
+	f := p.fn
 	spec := bpf.ProgSpec{Name: f.Name}
 	switch f.Type {
 	case ir.RawTracepoint:
@@ -247,9 +264,14 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.TracePoint
 	case ir.Uprobe:
 		spec.Type = ebpf.Kprobe
-		user := f.Hooks[0].Kind == types.HookUprobe || f.Hooks[0].Kind == types.HookUretprobe
-		if user && e.opt.Features.UprobeMulti() == nil {
+		switch {
+		case p.single:
+		case f.Hooks[0].Kind == types.HookUprobe, f.Hooks[0].Kind == types.HookUretprobe:
 			spec.AttachType = attach.UprobeMultiType
+			return spec, wanted(e.opt.Uprobe, e.opt.Features.UprobeMulti)
+		default:
+			spec.AttachType = attach.KprobeMultiType
+			return spec, wanted(e.opt.Kprobe, e.opt.Features.KprobeMulti)
 		}
 	case ir.PerfEvent:
 		spec.Type = ebpf.PerfEvent
@@ -280,43 +302,6 @@ func (e *Engine) explainLoad(p *program, err error) error {
 	return diags
 }
 
-// attachAll attaches every program that the kernel calls; of those that run only while an objective burns the ones that
-// the generation before has attached. On an error, or when ctx ends, what was attached before is detached again.
-func (e *Engine) attachAll(ctx context.Context) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	burning := e.opt.Previous.burning()
-	wanted := func(p *program) bool { return kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning]) }
-	total, done := 0, 0
-	for _, p := range e.all {
-		if wanted(p) {
-			total += len(p.fn.Hooks)
-		}
-	}
-	for i := len(e.all) - 1; i >= 0; i-- { // in reverse, so that programs fire in the script's order
-		p := e.all[i]
-		if !wanted(p) {
-			continue
-		}
-		for h := range p.fn.Hooks {
-			err := e.attach(p, &p.fn.Hooks[h])
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				e.detachLocked()
-				return err
-			}
-			done++
-			if e.opt.Progress != nil {
-				e.opt.Progress(done, total)
-			}
-		}
-	}
-	e.running = true
-	return nil
-}
-
 // kernelCalled tells whether the kernel runs the program, not the engine.
 func kernelCalled(f *ir.Func) bool {
 	switch f.Hooks[0].Kind {
@@ -342,64 +327,6 @@ func (e *Engine) burning() map[string]bool {
 	return out
 }
 
-// attach attaches a program to one of its hooks.
-func (e *Engine) attach(p *program, h *types.Hook) error {
-	var link attach.Link
-	var err error
-	if e.opt.Switch != nil && h.Kind != types.HookIter { // that ends before it could be replaced
-		link, err = e.opt.Switch.plug(e, p, h)
-	} else {
-		link, err = attachTo(p.prog, p.fn.Type, h, e.opt.Pid)
-	}
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.links = append(p.links, link)
-	return nil
-}
-
-// attachTo attaches a loaded program to a hook.
-func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (attach.Link, error) {
-	switch h.Kind {
-	case types.HookRaw:
-		if typ == ir.TPBTF {
-			return attach.Tracing(prog)
-		}
-		return attach.RawTracepoint(prog, h.Event)
-	case types.HookTracepoint:
-		link, err := attach.Tracepoint(prog, h.ID)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", h.Event, err)
-		}
-		return link, nil
-	case types.HookProfile:
-		return attach.CPUClock(prog, attach.Sampling{Period: uint64(h.Period)})
-	case types.HookPerf:
-		if ev := h.Perf; ev.Len > 0 {
-			return attach.Watchpoint(prog, attach.Watch{Address: ev.Address, Len: ev.Len, Mode: ev.Mode}, pid)
-		}
-		return attach.Counter(prog, uint32(h.Perf.Type), h.Perf.Config, attach.Sampling{Period: h.Perf.Count}, pid)
-	case types.HookKprobe, types.HookKretprobe:
-		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
-	case types.HookFentry, types.HookFexit:
-		return attach.Tracing(prog)
-	case types.HookIter:
-		if !strings.HasPrefix(h.Event, "task") {
-			pid = 0
-		}
-		return attach.Iter(prog, h.Event, pid)
-	case types.HookUprobe, types.HookUretprobe:
-		points := make([]attach.Point, len(h.Points))
-		for i, pt := range h.Points {
-			points[i] = attach.Point{Offset: pt.Offset, RefCtr: pt.RefCtr}
-		}
-		return attach.Uprobe(prog, h.Path, points, pid, h.Kind == types.HookUretprobe)
-	}
-	panic(fmt.Sprintf("BUG: attach hook of kind %d", h.Kind))
-}
-
 // Detach takes every program off the kernel. It may be called more than once.
 func (e *Engine) Detach() error {
 	e.mu.Lock()
@@ -409,6 +336,15 @@ func (e *Engine) Detach() error {
 
 func (e *Engine) detachLocked() error {
 	e.running = false
+	if e.opt.Verbose != nil {
+		n, began := 0, time.Now()
+		for _, p := range e.all {
+			n += len(p.links)
+		}
+		if n > 0 {
+			defer func() { e.opt.Verbose(fmt.Sprintf("detached %d links in %s", n, short(time.Since(began)))) }()
+		}
+	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(e.all))
 	for i, p := range e.all {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -226,10 +227,8 @@ func (e *Engine) SetObjectives(all []Objective) ([]GateChange, error) {
 // gate attaches a program to all of its hooks, or detaches it.
 func (e *Engine) gate(p *program, on bool) error {
 	if on {
-		for h := range p.fn.Hooks {
-			if err := e.attach(p, &p.fn.Hooks[h]); err != nil {
-				return errors.Join(err, e.gate(p, false))
-			}
+		if err := e.attachProgram(context.Background(), p, func(int) {}); err != nil {
+			return errors.Join(err, e.gate(p, false))
 		}
 		return nil
 	}

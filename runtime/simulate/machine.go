@@ -242,6 +242,15 @@ func (m *Machine) PrintMap(x *ir.Map, top, div int64) {
 	}
 }
 
+// PrintEntry implements events.Host.
+func (m *Machine) PrintEntry(x *ir.Map, key []byte) {
+	s, err := m.Snapshot(x)
+	m.keep(err)
+	if err == nil {
+		m.text.Entry(s, s.Row(key, x.ValueSize/8))
+	}
+}
+
 // keep remembers the first failure of something that runs by itself.
 func (m *Machine) keep(err error) {
 	if m.trouble == nil {

@@ -28,9 +28,6 @@ func ResolvePath(name string, pid int) (string, error) {
 	root := ""
 	if pid > 0 {
 		root = "/proc/" + strconv.Itoa(pid) + "/root"
-		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil {
-			return "", fmt.Errorf("find %q in process %d: %w: there is no such process", name, pid, ErrNoFile)
-		}
 	}
 	var found string
 	switch {
@@ -49,10 +46,15 @@ func ResolvePath(name string, pid int) (string, error) {
 	default:
 		found = search(name, root, pid)
 	}
-	if found == "" {
-		return "", fmt.Errorf("find %q: %w", name, ErrNoFile)
+	if found != "" {
+		return found, nil
 	}
-	return found, nil
+	if root != "" {
+		if _, err := os.Stat(root + "/"); errors.Is(err, os.ErrNotExist) { // it may have ended meanwhile
+			return "", fmt.Errorf("find %q in process %d: %w: there is no such process", name, pid, ErrNoFile)
+		}
+	}
+	return "", fmt.Errorf("find %q: %w", name, ErrNoFile)
 }
 
 // MatchPaths finds the files that a pattern of shell matching means, in order: paths for a pattern with '/'; otherwise

@@ -38,6 +38,7 @@ const (
 const (
 	AttachTraceIter     = 28
 	AttachPerfEvent     = 41
+	AttachKprobeMulti   = 42
 	AttachUprobeMulti   = 48
 	AttachUprobeSession = 57
 )
@@ -114,6 +115,13 @@ type RawTracepointAttr struct {
 type LinkPerfEventAttr struct {
 	ProgFD, TargetFD, AttachType, Flags uint32
 	Cookie                              uint64
+}
+
+// LinkKprobeMultiAttr attaches a program to many functions of the kernel; Syms are pointers to their names.
+type LinkKprobeMultiAttr struct {
+	ProgFD, TargetFD, AttachType, Flags uint32
+	MultiFlags, Count                   uint32
+	Syms, Addrs, Cookies                unsafe.Pointer
 }
 
 // LinkUprobeMultiAttr attaches a program to many places of a file.
