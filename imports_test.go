@@ -17,6 +17,7 @@ var allowed = map[string][]string{
 	"":                       {"cli"},
 	"cli":                    {"lang", "compiler", "runtime", "bpf", "stdlib", "repl"},
 	"cli/docgen":             {"cli"},
+	"cli/corpus":             {},
 	"lang/source":            {},
 	"lang/syntax":            {"lang/source"},
 	"lang/types":             {"lang/source", "lang/syntax"},

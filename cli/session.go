@@ -148,7 +148,7 @@ func (r *session) finish() error {
 	}
 	r.format.End()
 	for _, m := range r.obj.IR.Maps {
-		if !scriptMap(m) {
+		if !scriptMap(m) || r.obj.Checked.Config.HideMaps {
 			continue
 		}
 		s, err := r.snapshot(m)

@@ -119,7 +119,7 @@ func (c *checker) bare(e *syntax.Name) (t *types.Type, ok bool) {
 
 // mode reads the arguments of a variable that takes a mode and a number: kstack(perf, 5).
 func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
-	args := e.Args
+	args, named := e.Args, false
 	if len(args) > 0 {
 		if name, is := args[0].(*syntax.Name); is {
 			at := slices.Index(row.Modes, name.Text)
@@ -131,8 +131,11 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 				}
 				return 0, false
 			}
-			n, args = at*(row.Limit+1), args[1:]
+			n, args, named = at*(row.Limit+1), args[1:], true
 		}
+	}
+	if !named {
+		n = c.usualMode(row)
 	}
 	if len(args) > 0 && row.Limit > 0 {
 		c.expr(args[0])

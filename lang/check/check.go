@@ -19,6 +19,8 @@ type Options struct {
 	Params   []string          // positional parameters
 	Named    map[string]string // named parameters, "" for one without a value
 
+	Environment map[string]string // settings that win over those of the script, by their names there
+
 	// Import reads the file that the file from imports by a path; nil when there are no files to import.
 	Import func(from, path string) (*syntax.File, error)
 }
@@ -114,6 +116,7 @@ func (c *checker) notYet(n syntax.Node, what string) {
 
 // declare registers what has a name and resolves attach points; it runs once.
 func (c *checker) declare() {
+	c.environment()
 	for _, it := range c.file.Items {
 		switch it := it.(type) {
 		case *syntax.Probe:

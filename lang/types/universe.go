@@ -137,6 +137,9 @@ type Config struct {
 	MaxCat     int // bytes that are printed of a file
 	TSeries    Unstable
 	Missing    MissingPolicy
+	RingPages  int  // of 4 KiB, of the ring buffer
+	HideMaps   bool // no maps are printed at the end
+	StackMode  int  // of stacks that name none
 	Unsafe     bool // functions that change the system are allowed
 }
 
@@ -149,6 +152,11 @@ const (
 	UnstableEnable
 	UnstableError
 )
+
+// Licenses are those under which a program may call everything the kernel offers. Programs are loaded under the GPL.
+func Licenses() []string {
+	return []string{"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
+}
 
 // MissingPolicy says what becomes of a script with a probe that does not exist, or cannot be attached.
 type MissingPolicy uint8
@@ -165,7 +173,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingPages: 1024}
 }
 
 // Role says what a variable identifies, for lints.

@@ -189,7 +189,7 @@ func (m *Machine) Finish() error {
 	}
 	m.text.End()
 	for _, x := range m.obj.IR.Maps {
-		if x.Name[0] != '@' || x.Value == nil {
+		if x.Name[0] != '@' || x.Value == nil || m.obj.Checked.Config.HideMaps {
 			continue
 		}
 		s, err := m.Snapshot(x)
