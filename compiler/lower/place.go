@@ -39,6 +39,8 @@ func (f *fn) pointee(v *ir.Value, t *types.Type) place {
 	switch {
 	case v.Class == ir.BTFPtr:
 		pl.space = inBTF
+	case v.Class == ir.Ctx:
+		pl.space = inMemory
 	case t.User:
 		pl.space = inUser
 	}
