@@ -407,6 +407,7 @@ type fn struct {
 	traceID   *ir.Slot           // nil without
 	extra     int                // instructions that the verifier follows more than once: see cost
 	scans     []*scan            // that count their turns
+	around    []*ir.Value        // constants: how often the loops around turn at most, where the verifier follows each turn
 
 	turnsAround int64 // how often the plain loops around turn
 	plain       bool  // counters of the value being updated need no atomic instruction
