@@ -43,9 +43,10 @@ func TestUserAddress(t *testing.T) {
 		t.Skip(err)
 	}
 	r := script(t, "-c", "/bin/bash -c 'true; :'", "-e",
-		`uprobe:/bin/bash:execute_command { printf("<%s>\n", str(*uaddr("shell_name"))); @[reg("ip") - (uint64)uaddr("execute_command"), usermode] = count(); exit(); }`)
+		`uprobe:/bin/bash:execute_command { printf("<%s>\n", str(*uaddr("shell_name"))); $r = (struct pt_regs *)ctx;
+			@[reg("ip") - (uint64)uaddr("execute_command"), usermode, $r->ip == reg("ip"), ((struct pt_regs *)ctx)->di == arg0] = count(); exit(); }`)
 	want(t, r, "</bin/bash>")
-	if !regexp.MustCompile(`(?m)^@\[0, 1\]: [1-9]`).MatchString(r.out) {
+	if !regexp.MustCompile(`(?m)^@\[0, 1, true, true\]: [1-9]`).MatchString(r.out) {
 		t.Errorf("the function is not where uaddr says:\n%s", r.out)
 	}
 }

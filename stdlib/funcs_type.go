@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -83,10 +84,15 @@ var nothing = void(func(ir.Lowering, *syntax.Call) {})
 
 // checkFail formats the message with the literals and reports it.
 func checkFail(c *types.Call) {
+	report, wrong := c.Errorf, false
+	c.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
+		wrong = true
+		return report(i, format, args...)
+	}
 	checkFormat(c)
 	directives, err := types.ParseFormat(c.Text(0))
-	if err != nil {
-		return // reported
+	if wrong || err != nil {
+		return
 	}
 	values := make([]any, len(c.Args))
 	for i := 1; i < len(c.Args); i++ {

@@ -187,7 +187,7 @@ func (vf *verifier) inst(v *Value) {
 // program's own memory is at kernel addresses too.
 func mayLeak(v *Value, i int, a *Value) bool {
 	read := (v.Op == OpRead || v.Op == OpReadN || v.Op == OpReadStr) && i == 1
-	return (a.Class == Ctx || a.Class == SlotPtr || a.Class == MapValue) && read || (a.Class == SlotPtr || a.Class == MapValue) && v.Op == OpStore && i == 1 || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
+	return (a.Class == Ctx || a.Class == SlotPtr || a.Class == MapValue) && read || (a.Class == Ctx || a.Class == SlotPtr || a.Class == MapValue) && v.Op == OpStore && i == 1 || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
 }
 
 func (c Class) want() string {

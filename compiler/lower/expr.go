@@ -230,7 +230,7 @@ func (f *fn) castScalar(e *syntax.Cast) *ir.Value {
 	case t.Kind == types.Bool:
 		return f.Bin(ir.OpNe, v, f.Const(0))
 	case t.Kind == types.Pointer:
-		if from.Kind == types.Pointer && from.Elem.Equal(t.Elem) {
+		if from.Kind == types.Pointer && from.Elem.Equal(t.Elem) || v.Class == ir.Ctx {
 			return v
 		}
 		return f.number(v)

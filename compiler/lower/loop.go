@@ -92,6 +92,14 @@ func (f *fn) repeat(n turns, parts []syntax.Node, count, end *ir.Value, test fun
 		start = append(start, f.Const(0))
 		limit, turnsSoFar = f.Const(0), f.Param(head, ir.Scalar)
 	}
+	switch {
+	case counts:
+		f.around = append(f.around, limit)
+	case n.plain:
+		f.around = append(f.around, f.Const(n.most))
+	default:
+		f.around = append(f.around, nil)
+	}
 	l.next, l.exit = f.Block(classes...), f.Block(classes...)
 	f.Jump(head, start...)
 
@@ -149,6 +157,7 @@ func (f *fn) repeat(n turns, parts []syntax.Node, count, end *ir.Value, test fun
 	f.Jump(head, again...)
 	cost := f.cost() - before
 	f.turnsAround = outer
+	f.around = f.around[:len(f.around)-1]
 	most := n.most
 	if counts {
 		most = max(min(mostTurns, int64(verifyShare/(f.l.loops(f.group)*cost))/outer), 1)

@@ -431,6 +431,7 @@ type fn struct {
 	objects   map[int]*ir.Value  // the pointers of an iterator's context, by their offset
 	extra     int                // instructions that the verifier follows more than once: see cost
 	scans     []*scan            // that count their turns
+	around    []*ir.Value        // constants: how often the loops around turn at most, where the verifier follows each turn
 
 	turnsAround int64 // how often the plain loops around turn
 	plain       bool  // counters of the value being updated need no atomic instruction

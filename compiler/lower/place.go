@@ -39,10 +39,21 @@ func (f *fn) pointee(v *ir.Value, t *types.Type) place {
 	switch {
 	case v.Class == ir.BTFPtr:
 		pl.space = inBTF
+	case v.Class == ir.Ctx:
+		pl.space = inMemory
 	case t.User:
 		pl.space = inUser
 	}
 	return pl
+}
+
+// kernelNumbers tells whether the numbers that are the arguments of a probe are addresses of the kernel.
+func (f *fn) kernelNumbers() bool {
+	switch f.target().Hook.Kind {
+	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
+		return true
+	}
+	return false
 }
 
 // placeOf finds where the value of an expression lies; what lies nowhere is built in memory. fld describes it when it
@@ -58,7 +69,11 @@ func (f *fn) placeOf(e syntax.Expr) (pl place, fld types.Field) {
 		return f.indexPlace(e), fld
 	case *syntax.Unary:
 		if e.Op == "*" {
-			return f.pointee(f.scalar(e.X), f.info.Type(e.X)), fld
+			at := f.info.Type(e.X)
+			if at.Kind == types.Int {
+				at = types.PointerTo(types.Uint64, !f.kernelNumbers())
+			}
+			return f.pointee(f.scalar(e.X), at), fld
 		}
 	}
 	return place{p: f.memory(e, f.info.Type(e), true)}, fld

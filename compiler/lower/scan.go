@@ -1,20 +1,24 @@
 package lower
 
-import "github.com/slopebpf/slope/compiler/ir"
+import (
+	"slices"
 
-// Loops that rows need, such as the search for a string in a string. They are bounded as the loops of scripts are; where
-// the kernel has no may_goto all that stand in one function share what its verifier can be asked to follow.
+	"github.com/slopebpf/slope/compiler/ir"
+)
+
+// Loops that rows need, such as the search for a string in a string. They are bounded as the loops of scripts are. Where
+// the kernel has no may_goto its verifier follows every turn, and keeps in mind one way out of each, of 8192 at most: all
+// scans of a function share them.
 const (
-	scanTurns      = 7000 // of all scans of a function
-	scanTurnsInner = 128  // of one inside a loop
+	scanTurns   = 7000 // of all scans of a function, the turns of the loops around them included
+	scanGuessed = 32   // of one inside a loop, when the loop's own bound is chosen
 )
 
 // scan is a loop of a row that counts its turns.
 type scan struct {
-	limit *ir.Value // a constant
-	most  int64     // turns that it can need
-	outer int64     // turns of the plain loops around it
-	cost  int       // of one turn
+	limit  *ir.Value // a constant
+	most   int64     // turns that it can need
+	around []*ir.Value
 }
 
 // scan lowers a loop whose state is some scalars: turn lowers one turn, and every way through it ends with again, the
@@ -34,10 +38,7 @@ func (f *fn) scan(most int64, start []*ir.Value, over int64, turn func(state []*
 	var s *scan
 	var turns *ir.Value
 	if counts {
-		s = &scan{limit: f.Const(most), most: most, outer: f.turnsAround}
-		if len(f.loops) > 0 {
-			s.most = min(most, scanTurnsInner)
-		}
+		s = &scan{limit: f.Const(most), most: most, around: slices.Clone(f.around)}
 		first = append(first, f.Const(0))
 		turns = f.Param(head, ir.Scalar)
 		state = head.Params[:len(start)]
@@ -63,10 +64,9 @@ func (f *fn) scan(most int64, start []*ir.Value, over int64, turn func(state []*
 		f.Jump(head, hidden...)
 	}, func(result ...*ir.Value) { f.Jump(exit, result...) })
 	if counts {
-		s.cost = f.cost() - before
 		f.scans = append(f.scans, s)
-		if len(f.loops) > 0 {
-			f.extra += s.cost * int(s.most-1)
+		if len(f.around) > 0 {
+			f.extra += (f.cost() - before) * int(min(most, scanGuessed)-1)
 		}
 	}
 	f.SetBlock(left)
@@ -76,9 +76,17 @@ func (f *fn) scan(most int64, start []*ir.Value, over int64, turn func(state []*
 	return exit.Params[0]
 }
 
-// shareScans says how often the counting scans of the function may turn.
+// shareScans says how often the counting scans of the function may turn, once the bounds of all loops are known.
 func (f *fn) shareScans() {
+	runs := int64(0)
 	for _, s := range f.scans {
-		s.limit.Imm = min(s.most, max(scanTurns/int64(len(f.scans))/s.outer, leastTurns))
+		n := int64(1)
+		for _, turns := range s.around {
+			n *= max(turns.Imm, 1)
+		}
+		runs += n
+	}
+	for _, s := range f.scans {
+		s.limit.Imm = min(s.most, max(scanTurns/runs, 1))
 	}
 }

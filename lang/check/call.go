@@ -46,10 +46,11 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		c.noteVerb(e, f.Verb)
 	}
 	tc, ok := c.callArgs(e, f)
-	if c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
+	allowed := !f.Unsafe || c.prog.Config.Unsafe
+	if allowed && c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
 		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("%s", hookHint(f.Hooks))
 	}
-	if c.final && f.Unsafe && !c.prog.Config.Unsafe {
+	if c.final && !allowed {
 		c.errorf(e, "%s() is an unsafe function being used in safe mode", f.Name).WithHint("run with --unsafe to allow it")
 	}
 	if f.Class == types.AggFunc && !statement {
@@ -305,14 +306,12 @@ func (c *checker) typeArgument(a syntax.Expr) *types.Type {
 	switch a := a.(type) {
 	case *syntax.TypeExpr:
 		if a.Keyword == "" || a.Keyword == "typeof" {
-			var t *types.Type
 			if a.Type != nil {
-				t = c.typeOf(a.Type)
+				c.info.Types[a] = c.typeOf(a.Type)
 			} else {
-				t = c.quiet(a.X)
+				c.info.Types[a] = c.quiet(a.X)
 			}
-			c.info.Types[a] = t
-			return t
+			return c.info.Types[a]
 		}
 	case *syntax.Name:
 		t := c.typeOf(&syntax.TypeRef{Range: a.Range, Name: a.Text})
@@ -381,6 +380,9 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 		}
 	case types.FieldParam:
 		names, ok := path(a)
+		if tc.Args[i-1].Kind == types.Invalid {
+			return
+		}
 		if !ok {
 			tc.Errorf(i, "%s() got an expression for '%s', want a field such as a.b", f, p.Name)
 		} else if at, ok := c.offset(tc.Args[i-1], names); !ok {

@@ -43,6 +43,8 @@ func (c *checker) unary(e *syntax.Unary) *types.Type {
 		t := c.expr(e.X)
 		switch {
 		case t.Kind == types.Invalid:
+		case t.Kind == types.Int: // an address
+			return types.Uint64
 		case t.Kind != types.Pointer:
 			c.errorf(e, "cannot dereference a value of type '%s'", t)
 		case t.Elem.Size == 0:
@@ -129,6 +131,10 @@ func (c *checker) binary(e *syntax.Binary) *types.Type {
 		c.errorf(e, "operator '%s' wants integers, got '%s' and '%s'", e.Op, l, r)
 		return types.Bad
 	}
+	switch e.Op {
+	case "+", "-", "*", "/", "%":
+		c.sameSign(e, "arithmetic on", l, r)
+	}
 	t := c.arith(e.Op, l, r, e.L, e.R)
 	c.foldArith(e, t.Signed)
 	return t
@@ -154,6 +160,13 @@ func (c *checker) through(p, t *types.Type) *types.Type {
 		t = types.PointerTo(t.Elem, true)
 	}
 	return charsAreText(t)
+}
+
+// sameSign warns where one operand has a sign and the other has not; a literal that is not negative goes with both.
+func (c *checker) sameSign(e *syntax.Binary, what string, l, r *types.Type) {
+	if c.final && l.Kind == types.Int && r.Kind == types.Int && l.Signed != r.Signed && !c.isLiteral(e.L) && !c.isLiteral(e.R) {
+		c.warnf(e, "%s integers of different signs: '%s' and '%s' can lead to undefined behavior", what, l, r)
+	}
 }
 
 // foldArith folds what cannot go wrong; division by zero stays for run time.
@@ -232,6 +245,7 @@ func (c *checker) compare(e *syntax.Binary, l, r *types.Type) *types.Type {
 	order := e.Op != "==" && e.Op != "!="
 	switch {
 	case l.Integer() && r.Integer():
+		c.sameSign(e, "comparison of", l, r)
 		ls, rs := c.signed(l, e.L), c.signed(r, e.R)
 		c.fold(e, e.L, e.R, func(x, y int64) int64 { return compareConst(e.Op, x, y, ls || rs) })
 	case l.Kind == types.String && r.Kind == types.String:
