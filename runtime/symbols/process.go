@@ -56,6 +56,9 @@ func (p *Processes) read(pid int) *process {
 		return nil
 	}
 	proc := &process{regions: parseMaps(text)}
+	if len(proc.regions) == 0 { // it is ending
+		return nil
+	}
 	if p.byID == nil {
 		p.byID = map[int]*process{}
 	}
