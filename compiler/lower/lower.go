@@ -47,13 +47,15 @@ type lowerer struct {
 	maps map[*check.Map]*ir.Map
 	slis map[*check.SLI]*sliMaps
 
-	rodata   *ir.Map
-	rodataAt map[string]int
-	globals  *ir.Map
-	zeros    *ir.Map
-	eachs    int                    // loops over maps
-	usedBy   map[*ir.Map][]*ir.Func // functions that aggregate into a map
-	groups   []*group
+	rodata    *ir.Map
+	rodataAt  map[string]int
+	globals   *ir.Map
+	zeros     *ir.Map
+	noted     *ir.Map // processes that user space was told of
+	noteEvent *ir.Event
+	eachs     int                    // loops over maps
+	usedBy    map[*ir.Map][]*ir.Func // functions that aggregate into a map
+	groups    []*group
 }
 
 // Program lowers a checked script.

@@ -26,6 +26,11 @@ import (
 // naps is how many short sleeps the tests make.
 const naps = 500
 
+// ignored takes records and does nothing.
+type ignored struct{}
+
+func (ignored) Handle([]byte) error { return nil }
+
 // TestKernelFunctions counts the calls of a kernel function, their arguments and results, by every way there is. The
 // function sleeps as long as asked: mode 1 is relative time, clock 1 the monotonic one.
 func TestKernelFunctions(t *testing.T) {
@@ -39,6 +44,8 @@ func TestKernelFunctions(t *testing.T) {
 		"kretprobe":  {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
 		"fentry":     {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
 		"fexit":      {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+
+		"ustack in kprobe": {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @s[ustack(3)] = count(); @n[arg1] = count(); }`, "1"},
 
 		"func in kprobe":    {`kprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
 		"func in kretprobe": {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
@@ -73,7 +80,7 @@ func TestKernelFunctions(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			attached, ended := make(chan struct{}), make(chan error, 1)
 			go func() {
-				ended <- e.Run(ctx, engine.Hooks{Exited: func() bool { return false }, Attached: func() { close(attached) }, Stay: true})
+				ended <- e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: func() { close(attached) }, Stay: true})
 			}()
 			select {
 			case <-attached:
