@@ -150,7 +150,7 @@ func TestMissingProbes(t *testing.T) {
 			t.Errorf("%s: status %d\n%s", policy, r.status, r.err)
 		}
 		for _, text := range []string{"no function 'gone'", "tracepoint not found: no subsystem 'no'", "no static probes in"} {
-			if told := regexp.MustCompile(c.severe+": "+text).MatchString(r.err); told != (c.severe != "") {
+			if told := regexp.MustCompile(c.severe + ": " + text).MatchString(r.err); told != (c.severe != "") {
 				t.Errorf("%s: %s: told %t\n%s", policy, text, told, r.err)
 			}
 		}

@@ -279,7 +279,7 @@ func attached(k types.HookKind) bool {
 }
 
 func hookKey(h *types.Hook) string {
-	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
+	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", h.Prog, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
 }
 
 // clauseNeeds tells what keeps targets from sharing code.

@@ -218,7 +218,8 @@ type Hook struct {
 	Kind   HookKind
 	Event  string        // raw tracepoint, or "subsystem:event"
 	State  string        // of an alert
-	ID     uint64        // of a tracepoint in tracefs
+	ID     uint64        // of a tracepoint in tracefs, or of a type
+	Prog   uint32        // id of the BPF program that Event is a function of, 0 for the kernel
 	Period time.Duration // interval, profile
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
