@@ -15,7 +15,7 @@ const headerSize = 8
 func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 	l := f.l
 	if l.out.Ring == nil {
-		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: ringSize}
+		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: l.in.Config.RingSize}
 		l.out.Maps = append(l.out.Maps, l.out.Ring)
 	}
 	ev.ID, ev.Span = len(l.out.Events), f.Builder.Span

@@ -24,8 +24,6 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
-const ringSize = 4 << 20 // bytes of the ring buffer
-
 // preallocLimit is how many bytes a hash map may take before its entries are allocated one by one: to allocate 4 MB
 // ahead takes 7 ms of the start.
 const preallocLimit = 1 << 20

@@ -12,15 +12,18 @@ import (
 // how slope works, or concerns bpftrace's own workings.
 var (
 	acceptedKeys = []string{"cache_user_symbols", "cpp_demangle", "lazy_symbolication", "license", "log_size", "max_bpf_progs",
-		"max_cat_bytes", "max_probes", "on_stack_limit", "perf_rb_pages", "print_maps_on_exit", "show_debug_info",
+		"max_cat_bytes", "max_probes", "on_stack_limit", "print_maps_on_exit", "show_debug_info",
 		"stack_mode", "str_trunc_trailer", "use_blazesym", "unstable_tseries", "unstable_dw_ustack", "unstable_typeinfo",
 		"unstable_import_statement"}
 	deprecatedKeys = []string{"symbol_source", "max_type_res_iterations", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl"}
 	renamedKeys    = map[string]string{"strlen": "max_strlen", "no_cpp_demangle": "cpp_demangle", "cat_bytes_max": "max_cat_bytes", "map_keys_max": "max_map_keys"}
-	obeyedKeys     = []string{"max_map_keys", "max_strlen", missingKey}
+	obeyedKeys     = []string{"max_map_keys", "max_strlen", missingKey, ringKey}
 )
 
-const missingKey = "missing_probes"
+const (
+	missingKey = "missing_probes"
+	ringKey    = "perf_rb_pages"
+)
 
 // config takes a config block. A key that is not obeyed gets a warning, one that nobody knows an error.
 func (c *checker) config(n *syntax.Config) {
@@ -64,11 +67,20 @@ func (c *checker) configMissing(value syntax.Expr) {
 	c.prog.Config.Missing = types.MissingPolicy(i)
 }
 
+// maxRingPages are 1 GiB.
+const maxRingPages = 1 << 18
+
 func (c *checker) configNumber(name string, value syntax.Expr) {
 	v, ok := value.(*syntax.Int)
 	switch {
 	case !ok || v.Value == 0 || v.Value > 1<<26:
 		c.errorf(value, "invalid value for '%s': want a positive integer", name)
+	case name == ringKey:
+		if v.Value&(v.Value-1) != 0 || v.Value > maxRingPages {
+			c.errorf(value, "got a ring buffer of %d pages, want a power of two up to %d", v.Value, maxRingPages)
+			return
+		}
+		c.prog.Config.RingSize = int(v.Value) * types.RingPage
 	case name == "max_map_keys":
 		c.prog.Config.MaxMapKeys = int(v.Value)
 	case v.Value > 16384:

@@ -121,8 +121,12 @@ type Config struct {
 	MaxMapKeys int
 	LabelLen   int // capacity of a label's string, with the NUL
 	SpanKeys   int // entries of an sli's span map
+	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
 }
+
+// RingPage is the size of a page of a ring buffer.
+const RingPage = 4096
 
 // MissingPolicy says what becomes of a script with a probe that does not exist, or cannot be attached.
 type MissingPolicy uint8
@@ -139,7 +143,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, RingSize: 4 << 20}
 }
 
 // Role says what a variable identifies, for lints.
