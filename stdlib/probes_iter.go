@@ -102,8 +102,11 @@ func listIters(m *Machine, p *types.Probe, _ string) listing {
 
 // contextType is the type of the whole context, where it has one.
 func contextType(t *types.Target, _ int) (*types.Type, error) {
-	if t.Form == types.IterArgs {
+	switch {
+	case t.Form == types.IterArgs:
 		return t.Args, nil
+	case hasRegisters(t):
+		return types.PointerTo(types.None, false), nil
 	}
-	return nil, fmt.Errorf("ctx of a %s probe is not supported by this version of slope: use args or arg0, arg1, …", t.Probe.Name)
+	return nil, fmt.Errorf("ctx does not exist in a %s probe: use args", t.Probe.Name)
 }

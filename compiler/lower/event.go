@@ -64,7 +64,7 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 // makeRing makes the ring buffer, once.
 func (l *lowerer) makeRing() {
 	if l.out.Ring == nil {
-		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: l.in.Config.RingPages * pageSize}
+		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: l.in.Config.RingSize}
 		l.out.Maps = append(l.out.Maps, l.out.Ring)
 	}
 }

@@ -36,14 +36,15 @@ func (ignored) Handle([]byte) error { return nil }
 func TestKernelFunctions(t *testing.T) {
 	for name, c := range map[string]struct{ script, keys string }{
 		// Several functions are attached by one link, where the kernel has that and can trace all; nobody can probe __sw_hweight64.
-		"kprobes":    {`kprobe:hrtimer_nanosleep, kprobe:mount_capable /tid == $1/ { @n[1] = count(); }`, "1"},
-		"kretprobes": {`kretprobe:hrtimer_nanosleep, kretprobe:mount_capable /tid == $1/ { @n[retval] = count(); }`, "0"},
-		"one by one": {`config = { missing_probes = ignore } kprobe:hrtimer_nanosleep, kprobe:__sw_hweight64 /tid == $1/ { @n[1] = count(); }`, "1"},
-		"wildcard":   {`kprobe:hrtimer_nanoslee[p], kprobe:vfs_stat* /tid == $1/ { @n[1] = count(); }`, "1"},
-		"kprobe":     {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
-		"kretprobe":  {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
-		"fentry":     {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
-		"fexit":      {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+		"kprobes":          {`kprobe:hrtimer_nanosleep, kprobe:mount_capable /tid == $1/ { @n[1] = count(); }`, "1"},
+		"kretprobes":       {`kretprobe:hrtimer_nanosleep, kretprobe:mount_capable /tid == $1/ { @n[retval] = count(); }`, "0"},
+		"one by one":       {`config = { missing_probes = ignore } kprobe:hrtimer_nanosleep, kprobe:__sw_hweight64 /tid == $1/ { @n[1] = count(); }`, "1"},
+		"wildcard":         {`kprobe:hrtimer_nanoslee[p], kprobe:vfs_stat* /tid == $1/ { @n[1] = count(); }`, "1"},
+		"kprobe":           {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
+		"kprobe by fentry": {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
+		"kretprobe":        {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
+		"fentry":           {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
+		"fexit":            {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
 
 		"ustack in kprobe": {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @s[ustack(3)] = count(); @n[arg1] = count(); }`, "1"},
 
@@ -58,7 +59,8 @@ func TestKernelFunctions(t *testing.T) {
 			feat := &bpf.Features{}
 			bpftest.Require(t, feat.TestRun(), feat.RingBuf())
 			reg := stdlib.New()
-			machine := &stdlib.Machine{Registry: reg}
+			byFentry := name == "kprobe by fentry"
+			machine := &stdlib.Machine{Registry: reg, Fentry: byFentry}
 			defer machine.Close()
 			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
 				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU(),
@@ -69,7 +71,11 @@ func TestKernelFunctions(t *testing.T) {
 			if diags.HasErrors() {
 				t.Fatal(diags)
 			}
-			e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) { t.Log(line) }})
+			served := false
+			e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) {
+				t.Log(line)
+				served = served || strings.Contains(line, "attached kprobe:hrtimer_nanosleep, served by fentry:hrtimer_nanosleep by fentry in ")
+			}})
 			if errors.Is(err, unix.EPERM) || errors.Is(err, bpf.ErrNotSupported) {
 				t.Skip(err) // not on every host; the kernel matrix has them
 			}
@@ -97,6 +103,9 @@ func TestKernelFunctions(t *testing.T) {
 			cancel()
 			if err := <-ended; err != nil {
 				t.Fatal(err)
+			}
+			if byFentry && !served {
+				t.Error("it does not say that fentry serves the kprobe")
 			}
 			kernel, err := symbols.OpenKernel()
 			if err != nil {
