@@ -45,6 +45,9 @@ func (r *session) System(command string) {
 
 // Message prints an error or a warning of the script.
 func (r *session) Message(e *ir.Event, text string) {
+	if e.Kind == ir.EventError {
+		r.errors++
+	}
 	d := source.Diagnostic{Severity: source.Error, File: r.obj.IR.Source, Span: e.Span, Message: text}
 	if e.Kind == ir.EventWarning {
 		if d.Severity = source.Warning; r.flags.noWarnings {

@@ -35,6 +35,7 @@ type runFlags struct {
 	list       bool
 	listen     string
 	test       bool
+	bench      bool
 	every      time.Duration
 	state      string
 	incidents  string
@@ -119,7 +120,8 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	fl.StringVar(&f.incidents, "incidents", "", "write reports of burning objectives to this directory (default that of --state)")
 	fl.BoolVar(&f.watch, "watch", false, "replace the script while it runs when its file changes, or on SIGHUP")
 	fl.StringVar(&f.maxOverhead, "max-overhead", "", overheadHelp)
-	fl.BoolVar(&f.test, "test", false, "run test probes")
+	fl.BoolVar(&f.test, "test", false, "run the script's test probes, and nothing else of it")
+	fl.BoolVar(&f.bench, "bench", false, "measure the script's bench probes, and run nothing else of it")
 	fl.StringVar(&f.listen, "listen", "", "serve /metrics on this address, or off (default "+defaultListen+" for scripts with an sli)")
 	f.export.add(fl)
 	return c
@@ -132,8 +134,8 @@ func (f *runFlags) overheadError() error {
 
 func (f *runFlags) check(args []string) error {
 	switch {
-	case f.test:
-		return errors.New("--test is not supported by this version of slope")
+	case f.test && f.bench:
+		return usagef("--test and --bench exclude each other")
 	case f.format != "text" && f.format != "json":
 		return usagef("invalid output format '%s': want text or json", f.format)
 	case f.buffering != "line" && f.buffering != "full" && f.buffering != "none":
@@ -213,6 +215,9 @@ func (s Streams) run(f *runFlags, args []string) error {
 	defer w.close()
 	if dump != nil {
 		return nil
+	}
+	if f.test || f.bench {
+		return s.proofs(r, w, obj)
 	}
 	return s.runObject(r, w, obj)
 }

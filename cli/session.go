@@ -40,6 +40,7 @@ type session struct {
 	since    map[string]time.Time // when an indicator of a later generation began to count
 	exited   bool
 	status   int
+	errors   int // that the script has reported
 	err      error
 }
 

@@ -27,6 +27,17 @@ func specialProbes() []Probe {
 			return []*types.Target{{Probe: p, Name: name, Hook: types.Hook{Kind: kind, Period: period}, Goid: -1}}, nil
 		}
 	}
+	named := func(name, text, example string, kind types.HookKind) Probe {
+		return Probe{
+			Probe: types.Probe{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}}, Forms: []string{name + ":name"}},
+			resolve: func(_ *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+				if len(parts) != 2 || parts[1] == "" {
+					return nil, wrong(-1, "write: "+p.Forms[0], "a %s probe has a name", p.Name)
+				}
+				return []*types.Target{{Probe: p, Name: p.Name + ":" + parts[1], Hook: types.Hook{Kind: kind, Event: parts[1]}, Goid: -1, Syscall: -1}}, nil
+			},
+		}
+	}
 	forms := func(name string) []string {
 		return []string{name + ":1s", name + ":hz:N", name + ":s:N", name + ":ms:N", name + ":us:N"}
 	}
@@ -36,6 +47,8 @@ func specialProbes() []Probe {
 				Examples: []string{`begin { printf("hello\n"); }`}}, Aliases: nil, Forms: []string{"begin"}},
 			resolve: once(types.HookBegin),
 		},
+		named("test", "A test, which runs with --test only: it passes when it returns 0, reports no error and does not exit with a status.", "test:sums { if (1 + 1 != 2) { return 1; } }", types.HookTest),
+		named("bench", "A piece of code whose time is measured, with --bench only.", "bench:update { @[rand % 100] = count(); }", types.HookBench),
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "end", Text: "After all other probes are detached, before maps are printed.",
 				Examples: []string{`end { printf("bye\n"); }`}}, Forms: []string{"end"}},

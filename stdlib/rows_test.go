@@ -235,7 +235,7 @@ var elsewhere = map[string][]string{
 	"compiler/ir/print.go":     {"cat", "clear", "errorf", "exit", "join", "print", "printf", "system", "time", "warnf", "zero"},
 	"compiler/backend/mach.go": {"exit"},
 	// The names of functions in the kernel, by hook.
-	"compiler/lower/lower.go": {"alert", "begin", "end", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},
+	"compiler/lower/lower.go": {"alert", "begin", "bench", "test", "end", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},
 	"compiler/lower/site.go":  {"goid"},
 	// A slot, the words of declarations, the value of a limit that there is none.
 	"compiler/lower/sli.go": {"trace"},
@@ -248,7 +248,7 @@ var elsewhere = map[string][]string{
 	"lang/cdecl/headers.go": {"signal"},
 	// The parser must tell a builtin in brackets from a cast, and the attach points of probes from other items.
 	"lang/syntax/expr.go":  {"arg", "args", "ctx", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
-	"lang/syntax/token.go": {"iter", "self", "fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe", "usdt"},
+	"lang/syntax/token.go": {"iter", "self", "bench", "test", "fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe", "usdt"},
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
@@ -272,7 +272,11 @@ var elsewhere = map[string][]string{
 	"runtime/export/json.go":         {"cat", "dist", "errorf", "hist", "join", "max", "printf", "stats", "time", "tseries", "warnf"},
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
-	"cli/run.go":                     {"pid"},
+	"cli/run.go":                     {"bench", "pid", "test"},
+	"cli/proof.go":                   {"bench", "test"},
+	"cli/rules.go":                   {"test"},
+	"lang/syntax/lexer.go":           {"test"},
+	"bpf/bench/clang.go":             {"bench"},
 	"cli/serve.go":                   {"count"},
 	"cli/list.go":                    {"pid"},
 	"runtime/dashboard/dashboard.go": {"bad", "good"},
@@ -286,7 +290,7 @@ var elsewhere = map[string][]string{
 	"cli/attach.go":                  {"kprobe", "uprobe"},
 	"cli/runner.go":                  {"kprobe", "uprobe"},
 	"cli/check.go":                   {"exit", "fail"},
-	"bpf/vmtest/main.go":             {"max"},
+	"bpf/vmtest/main.go":             {"max", "test"},
 	"bpf/bench/slope.go":             {"self"},
 	"compiler/explain.go":            {"good"},
 	// What an event of a test may be given, and who its process is.

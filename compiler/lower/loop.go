@@ -299,7 +299,9 @@ func (f *fn) jump(s *syntax.Jump) {
 		l := f.loops[len(f.loops)-1]
 		f.Jump(l.next, f.carried(l)...)
 	default:
-		if s.Value != nil {
+		if s.Value != nil && f.returned != nil {
+			f.Store(f.Addr(f.returned), 0, 8, f.scalar(s.Value))
+		} else if s.Value != nil {
 			f.effect(s.Value)
 		}
 		f.Jump(f.end)

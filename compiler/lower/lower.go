@@ -272,7 +272,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 // attached tells whether the kernel runs the programs of a hook, not the engine.
 func attached(k types.HookKind) bool {
 	switch k {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert, types.HookTest, types.HookBench:
 		return false
 	}
 	return true
@@ -351,6 +351,10 @@ func hookName(h *types.Hook) string {
 		return "poll"
 	case types.HookAlert:
 		return "alert"
+	case types.HookTest:
+		return "test"
+	case types.HookBench:
+		return "bench"
 	case types.HookPerf:
 		return "perf"
 	}
@@ -385,6 +389,8 @@ func hookText(hooks []types.Hook) string {
 		}
 	case types.HookAlert:
 		text += ":" + h.Event + ":" + h.State
+	case types.HookTest, types.HookBench:
+		text += ":" + h.Event
 	case types.HookPerf:
 		text = h.Event
 	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
@@ -401,11 +407,23 @@ func (l *lowerer) group(g *group) {
 	f := &fn{Builder: g.fn, l: l, group: g}
 	attach := g.entries[0].clause.Probe.Attach
 	g.fn.Func.Span = source.Span{Start: attach[0].Span().Start, End: attach[len(attach)-1].Span().End}
+	if g.hooks[0].Kind == types.HookTest {
+		f.returned = f.Slot("returned", 8)
+		f.Store(f.Addr(f.returned), 0, 8, f.Const(0))
+	}
 	for _, e := range g.entries {
 		f.entry(e)
 	}
 	f.shareScans()
-	f.Builder.Ret(f.Builder.Const(0))
+	f.Builder.Ret(f.result())
+}
+
+// result is what the function returns: for a test what the script returns, which is kept in a slot, and nothing otherwise.
+func (f *fn) result() *ir.Value {
+	if f.returned == nil {
+		return f.Const(0)
+	}
+	return f.Load(f.Addr(f.returned), 0, 8, false)
 }
 
 // fn lowers one function; a fresh action for every clause.
@@ -428,6 +446,7 @@ type fn struct {
 	cache     keyCache
 	labels    map[string]operand // inside the conditions of an sli
 	traceID   *ir.Slot           // nil without
+	returned  *ir.Slot           // what a test returns, nil elsewhere
 	objects   map[int]*ir.Value  // the pointers of an iterator's context, by their offset
 	extra     int                // instructions that the verifier follows more than once: see cost
 	scans     []*scan            // that count their turns

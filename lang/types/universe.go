@@ -241,6 +241,8 @@ const (
 	HookUretprobe  // Path and Points, function return
 	HookPoll       // Period and Path: the pattern of cgroups, "" for none
 	HookAlert      // Event: the objective, State: the state that it enters
+	HookTest       // Event: its name; the value that it returns is its result
+	HookBench      // Event: its name
 	HookPerf       // an event of the performance counters: Perf
 	HookKprobe     // Event: a function of the kernel, and Offset into it
 	HookKretprobe  // Event: a function of the kernel returns

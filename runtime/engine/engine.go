@@ -305,7 +305,7 @@ func (e *Engine) explainLoad(p *program, err error) error {
 // kernelCalled tells whether the kernel runs the program, not the engine.
 func kernelCalled(f *ir.Func) bool {
 	switch f.Hooks[0].Kind {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert, types.HookTest, types.HookBench:
 		return false
 	}
 	return true
