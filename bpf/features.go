@@ -155,6 +155,15 @@ func (f *Features) PerCPULookup() error {
 // AttachCookie tells about a value per attach point that the program can read (5.15).
 func (f *Features) AttachCookie() error { return f.Helper(ebpf.Kprobe, asm.FnGetAttachCookie) }
 
+// FuncIP tells about the address of the probed function: of the kernel (5.15), or of a program (6.6, as attaching to many
+// places of one).
+func (f *Features) FuncIP(user bool) error {
+	if user {
+		return f.UprobeMulti()
+	}
+	return f.Helper(ebpf.Kprobe, asm.FnGetFuncIp)
+}
+
 // RingBuf tells about BPF ring buffers (5.8).
 func (f *Features) RingBuf() error {
 	return f.probe("ring buffers", func() error { return probeMapType(ebpf.RingBuf) })
@@ -217,6 +226,28 @@ func (f *Features) Fentry() error {
 func (f *Features) Kprobe() error {
 	return f.probe("kprobes", func() error {
 		_, err := os.Stat("/sys/bus/event_source/devices/kprobe/type")
+		return err
+	})
+}
+
+// KprobeMulti tells about attaching to many functions of the kernel with one link (5.18, and fprobes compiled in).
+func (f *Features) KprobeMulti() error {
+	return f.probe("kprobe_multi links", func() error {
+		prog, err := Load(ProgSpec{Name: "probe", Type: ebpf.Kprobe, AttachType: ebpf.AttachType(sys.AttachKprobeMulti),
+			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err != nil {
+			return err
+		}
+		defer prog.Close()
+		names := []unsafe.Pointer{sys.Ptr([]byte("no such function\x00"))}
+		attr := sys.LinkKprobeMultiAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachKprobeMulti, Syms: sys.Ptr(names), Count: 1}
+		fd, err := sys.BPF(sys.LinkCreate, &attr)
+		if err == nil {
+			unix.Close(fd)
+		}
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
 		return err
 	})
 }

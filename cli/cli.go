@@ -70,6 +70,9 @@ func (h hinted) Unwrap() error { return h.error }
 
 // Main runs one command line and returns the exit status.
 func Main(args []string, s Streams) int {
+	if len(args) > 0 && args[0] == guardCommand {
+		return guardMain(args[1:], s)
+	}
 	if len(args) > 0 && args[0] == childCommand {
 		return childMain(args[1:], s)
 	}
@@ -106,6 +109,8 @@ func (s Streams) report(err error) int {
 	return 1
 }
 
+const completionCommand = "completion"
+
 // newRoot builds the command tree for a command line. A subcommand is only what comes first: in "slope -e '…' version"
 // the last word is the script's parameter.
 func newRoot(s Streams, args []string) *cobra.Command {
@@ -121,7 +126,13 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	help := len(args) == 0 || args[0] == "-h" || args[0] == "--help"
 	if help || !strings.HasPrefix(args[0], "-") {
 		root.AddCommand(newBuild(s), newCheck(s), newCompare(s), newDashboard(s), newDoctor(s), newExplain(s), newFlame(s), newFmt(s), newList(s), newOpenSLO(s), newRules(s),
-			newRun(s), newServe(s), newVersion(s), newVet(s))
+			newRun(s), newServe(s), newTest(s), newVersion(s), newVet(s))
+	}
+	root.InitDefaultCompletionCmd(args...)
+	for _, c := range root.Commands() {
+		if c.Name() == completionCommand { // which takes any word, unless it can run
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
 	}
 	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is
 		if accepts := c.Args; accepts != nil {
@@ -146,7 +157,7 @@ func isCommand(root *cobra.Command, word string) bool {
 			return true
 		}
 	}
-	return word == "help" || word == "completion" || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
+	return word == "help" || word == completionCommand || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
 }
 
 // newVersion is "slope version".

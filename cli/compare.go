@@ -22,6 +22,7 @@ const (
 // compareFlags are the flags of compare.
 type compareFlags struct {
 	confidence string
+	tolerance  string
 	format     string
 	failOn     string
 }
@@ -42,6 +43,10 @@ seconds in the reports show, count as the fewer independent ones that they are w
 method corrects for their number: two runs of the same service differ in anything at all with a chance of at most one
 minus the confidence. Where a difference could not have been told, it says "too few events" instead of "no difference".
 
+A difference that is significant and at most --tolerance of the earlier value is told and is not worse. The buckets of an
+indicator are 9 % wide unless it says otherwise, so a smaller tolerance asks for more than the values of two neighbouring
+buckets tell.
+
 Times are better when they are lower, other values as the objectives say; where nothing says which is better a difference
 is just one. Runs that --early stopped by their verdict are biased and not comparable.
 
@@ -57,6 +62,7 @@ Exit status:
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.confidence, "confidence", "95%", "that runs which are alike do not seem to differ: a per cent from 50% up, below 100%")
+	fl.StringVar(&f.tolerance, "tolerance", "10%", "how much a value may change and not count as worse or better: a per cent from 0% up")
 	fl.StringVarP(&f.format, "format", "f", "text", "output format: text or json")
 	fl.StringVar(&f.failOn, "fail-on", "worse", "what makes the exit status 1: worse, different or none")
 	return c
@@ -65,11 +71,14 @@ Exit status:
 // compare reads both reports and tells what differs.
 func (s Streams) compare(f *compareFlags, files []string) error {
 	level, err := strconv.ParseFloat(strings.TrimSuffix(f.confidence, "%"), 64)
+	tolerance, errTolerance := strconv.ParseFloat(strings.TrimSuffix(f.tolerance, "%"), 64)
 	switch {
 	case len(files) != 2:
 		return usagef("compare: got %d files, want two reports of slope check", len(files))
 	case err != nil || !(level >= 50 && level < 100):
 		return usagef("invalid confidence '%s': want a per cent from 50%% up, below 100%%", f.confidence)
+	case errTolerance != nil || !(tolerance >= 0 && tolerance <= 1000):
+		return usagef("invalid tolerance '%s': want a per cent from 0%% to 1000%%", f.tolerance)
 	case f.format != "text" && f.format != "json":
 		return usagef("invalid output format '%s': want text or json", f.format)
 	case f.failOn != "worse" && f.failOn != "different" && f.failOn != "none":
@@ -81,7 +90,7 @@ func (s Streams) compare(f *compareFlags, files []string) error {
 			return s.status(err, compareUnreadable)
 		}
 	}
-	r := compare.Compare(reports[0], reports[1], level/100)
+	r := compare.Compare(reports[0], reports[1], level/100, tolerance/100)
 	write := r.Text
 	if f.format == "json" {
 		write = r.JSON

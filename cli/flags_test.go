@@ -45,7 +45,7 @@ func TestWithoutPrivileges(t *testing.T) {
 		{"", []string{"--no-such"}, 2, `^$`, `^slope: unknown flag: --no-such\nHINT: see slope --help\n$`},
 		{"", []string{"-f", "xml", "-e", program}, 2, `^$`, `want text or json`},
 		{"", []string{"-B", "some", "-e", program}, 2, `^$`, `want line, full or none`},
-		{"", []string{"-p", "-3", "-e", program}, 2, `^$`, `invalid process ID -3`},
+		{"", []string{"-p", "-3", "-e", program}, 2, `^$`, `invalid argument "-3" for "-p, --pid" flag: want a process ID`},
 		{"", []string{"-p", "x", "-e", program}, 2, `^$`, `invalid argument "x"`},
 		{"", []string{"-p", "1", "-c", "true", "-e", program}, 2, `^$`, `-p and -c exclude each other`},
 		{"", []string{"-d", "nothing", "-e", program}, 2, `^$`, `unknown stage 'nothing' for -d: want one of ast, types, ir, opt, ra, asm, all`},

@@ -44,7 +44,7 @@ The output is an SVG picture, folded lines, or a profile that go tool pprof read
 	fl := c.Flags()
 	fl.DurationVar(&f.length, "for", 0, "sample all CPUs for so long")
 	fl.IntVarP(&f.frequency, "frequency", "F", 99, "how often to sample each CPU, in Hz")
-	fl.IntVarP(&f.pid, "pid", "p", 0, "sample only this process")
+	fl.VarP((*pidFlag)(&f.pid), "pid", "p", "sample only this process")
 	fl.StringVar(&f.format, "format", "svg", "svg, folded or pprof")
 	fl.StringVarP(&f.output, "output", "o", "", "write to this file")
 	fl.StringVar(&f.title, "title", "", "title of the picture")

@@ -28,7 +28,7 @@ The exit status is 1 when a name without wildcards matches nothing.`,
 		RunE: func(_ *cobra.Command, args []string) error { return s.list(&f, args) },
 	}
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "print the arguments with their types, too")
-	c.Flags().IntVarP(&f.pid, "pid", "p", 0, "functions of what this process has mapped")
+	c.Flags().VarP((*pidFlag)(&f.pid), "pid", "p", "functions of what this process has mapped")
 	return c
 }
 

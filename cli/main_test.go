@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == childCommand || os.Getenv(beSlope) != "" { // this binary is slope, or its child of -c
+	if len(os.Args) > 1 && (os.Args[1] == childCommand || os.Args[1] == guardCommand) || os.Getenv(beSlope) != "" { // this binary is slope, or a process of its own
 		os.Exit(Main(os.Args[1:], Standard()))
 	}
 	if os.Getenv(askPriority) != "" {
@@ -89,7 +89,7 @@ func build(t *testing.T, source string, flags ...string) string {
 }
 
 // buildC compiles a C program and returns its path.
-func buildC(t *testing.T, source string) string {
+func buildC(t *testing.T, source string, flags ...string) string {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
 	bpftest.Require(t, err)
@@ -97,7 +97,7 @@ func buildC(t *testing.T, source string) string {
 	if err := os.WriteFile(dir+"/main.c", []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(cc, "-O1", "-fno-inline", "-o", dir+"/target", dir+"/main.c").CombinedOutput(); err != nil {
+	if out, err := exec.Command(cc, append([]string{"-O1", "-fno-inline", "-o", dir + "/target", dir + "/main.c"}, flags...)...).CombinedOutput(); err != nil {
 		t.Fatalf("cc: %v\n%s", err, out)
 	}
 	return dir + "/target"

@@ -3,7 +3,11 @@ package cli
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
 func TestParameters(t *testing.T) {
@@ -13,5 +17,23 @@ func TestParameters(t *testing.T) {
 	}
 	if want := map[string]string{"x": "5", "flag": "", "e": "a=b"}; !maps.Equal(named, want) {
 		t.Errorf("named %q, want %q", named, want)
+	}
+}
+
+// TestEnvironment sets what a script may set too: the environment wins.
+func TestEnvironment(t *testing.T) {
+	bpftest.Require(t, bpf.CheckPrivileges())
+	t.Setenv("BPFTRACE_MAX_STRLEN", "16")
+	t.Setenv("BPFTRACE_NOSUCH", "1")
+	r := slope(t, "-q", "-e", `config = { max_strlen = 64; max_map_keys = 7 } begin { printf("%d\n", sizeof(str($1))); exit(); }`, "x")
+	r.is(t, "of the environment", 0, "16\n\n\n", "")
+	t.Setenv("BPFTRACE_MAX_STRLEN", "many")
+	if r := slope(t, "-e", "begin { }"); r.status != 1 || !strings.Contains(r.err, "environment variable BPFTRACE_MAX_STRLEN: invalid value 'many': want a positive integer") {
+		t.Errorf("status %d\n%s", r.status, r.err)
+	}
+	t.Setenv("BPFTRACE_MAX_STRLEN", "64")
+	t.Setenv("BPFTRACE_STRLEN", "64")
+	if r := slope(t, "-e", "begin { }"); r.status != 1 || !strings.Contains(r.err, "BPFTRACE_STRLEN has been renamed") || !strings.Contains(r.err, "use 'BPFTRACE_MAX_STRLEN'") {
+		t.Errorf("status %d\n%s", r.status, r.err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -64,3 +65,27 @@ func watchProcess(pid int, c *child) (gone <-chan struct{}, stop func(), err err
 		<-stopped
 	}, nil
 }
+
+// pidFlag is the value of -p: a process ID, 0 while none is given.
+type pidFlag int
+
+// String implements pflag.Value.
+func (p *pidFlag) String() string {
+	if *p == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*p))
+}
+
+// Set implements pflag.Value.
+func (p *pidFlag) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 {
+		return errors.New("want a process ID")
+	}
+	*p = pidFlag(n)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (p *pidFlag) Type() string { return "int" }

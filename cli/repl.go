@@ -116,6 +116,7 @@ type replMachine struct {
 	turn    *engine.Switch
 	old     []*engine.Switch // of generations that failed
 	printer *output
+	guard   *guard    // holds the maps should the shell crash; nil without one
 	stats   io.Closer // keeps the kernel's statistics of programs on
 }
 
@@ -129,6 +130,9 @@ func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error)
 		w.close()
 		return nil, err
 	}
+	if m.guard, err = startGuard(s, f); err != nil {
+		return nil, errors.Join(err, m.turn.Close(), w.close())
+	}
 	if stats, err := bpf.EnableStats(); err == nil { // without it, :stats shows no times
 		m.stats = stats
 	}
@@ -137,7 +141,7 @@ func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error)
 
 // Close implements repl.Machine.
 func (m *replMachine) Close() error {
-	err := errors.Join(m.turn.Close(), m.work.close())
+	err := errors.Join(m.turn.Close(), m.work.close(), m.guard.close())
 	for _, s := range m.old {
 		err = errors.Join(err, s.Close())
 	}

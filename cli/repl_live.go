@@ -61,7 +61,7 @@ func (m *replMachine) Start(obj *compiler.Object, before repl.Program, quiet boo
 	} else if swap, err = old.handOver(n); err != nil {
 		return nil, swap, errors.Join(err, n.close())
 	}
-	err = n.run()
+	err = errors.Join(n.run(), m.guard.hold(obj, n.eng.Maps()))
 	swap.Took = time.Since(began)
 	return n, swap, err
 }

@@ -426,3 +426,44 @@ func TestShellTmux(t *testing.T) {
 	x.Wait("> 0\n1\n")
 	x.Send(":quit", "Enter")
 }
+
+// TestShellCrash kills the shell, as a crash of any of its goroutines does: what it counted is printed, and the terminal is
+// as it was. Nothing stays behind after an orderly end.
+func TestShellCrash(t *testing.T) {
+	s := shellOn(t, 100, 40)
+	enter(s, "begin { @kept[\"a\"] = 5; }", "#1 attached in ")
+	enter(s, "sli ticks { interval:ms:10 { good(); } } slo most = 90% of ticks over 1d;", "attached in ")
+	enter(s, ":drop 99", "99")
+	if err := unix.Kill(s.Pid(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Wait("its maps hold:")
+	s.Wait("@kept[a]: 5")
+	s.Until("the objective", func(sc string) bool { return regexp.MustCompile(`most +90 % of ticks`).MatchString(sc) })
+	if !s.Cooked() {
+		t.Error("the terminal is still raw")
+	}
+
+	// The shell's guard is its only child.
+	s = shellOn(t, 100, 40)
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := ""
+	for _, l := range lists {
+		guard += read(t, l)
+	}
+	if guard = strings.TrimSpace(guard); guard == "" || strings.Contains(guard, " ") {
+		t.Fatalf("children: %q", guard)
+	}
+	enter(s, "begin { @kept = 5; }", "#1 attached in ")
+	s.Send(":quit\r")
+	s.Exit()
+	if _, err := os.Stat("/proc/" + guard); err == nil {
+		t.Error("the guard is still there")
+	}
+	if strings.Contains(s.Wrote(), "has crashed") {
+		t.Error("the guard spoke")
+	}
+}

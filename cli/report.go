@@ -5,11 +5,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/runtime/agg"
+	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
 	"github.com/slopebpf/slope/runtime/judge"
 )
@@ -113,20 +115,26 @@ func (r *session) losses() ([]export.Loss, error) {
 	return addLosses(own, r.carried.losses), err
 }
 
+// lossesOf are counted losses as they are printed.
+func lossesOf(obj *compiler.Object, counted []engine.Loss) []export.Loss {
+	var out []export.Loss
+	for _, l := range counted {
+		e := export.Loss{Cause: l.Counter.Loss.String(), Place: obj.IR.Source.Place(l.Counter.Span), Count: l.N}
+		if l.Counter.Map != nil {
+			e.Map = l.Counter.Map.Name
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
 // ownLosses are those of this generation.
 func (r *session) ownLosses() ([]export.Loss, error) {
 	counted, damaged, err := r.eng.Losses()
 	if err != nil {
 		return nil, err
 	}
-	var out []export.Loss
-	for _, l := range counted {
-		e := export.Loss{Cause: l.Counter.Loss.String(), Place: r.obj.IR.Source.Place(l.Counter.Span), Count: l.N}
-		if l.Counter.Map != nil {
-			e.Map = l.Counter.Map.Name
-		}
-		out = append(out, e)
-	}
+	out := lossesOf(r.obj, counted)
 	if damaged > 0 {
 		out = append(out, export.Loss{Cause: "damaged", Count: damaged})
 	}

@@ -28,6 +28,7 @@ type runFlags struct {
 	quiet      bool
 	noWarnings bool
 	verbose    bool
+	attach     []string
 	unsafe     bool
 	dryRun     bool
 	dump       string
@@ -100,7 +101,7 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.program, "execute", "e", "", "run this program text")
-	fl.IntVarP(&f.pid, "pid", "p", 0, "trace only this process")
+	fl.VarP((*pidFlag)(&f.pid), "pid", "p", "trace only this process")
 	fl.StringVarP(&f.command, "cmd", "c", "", "run this command, and exit when it ends")
 	fl.StringVarP(&f.format, "format", "f", "text", "output format: text or json")
 	fl.StringVarP(&f.output, "output", "o", "", "write output to this file")
@@ -108,6 +109,7 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print no messages but of what is lost or went wrong")
 	fl.BoolVar(&f.noWarnings, "no-warnings", false, "print no warnings")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print more; with -l, arguments")
+	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, kprobe=single, kprobe=multi, uprobe=single, uprobe=multi")
 	fl.BoolVar(&f.unsafe, "unsafe", false, "allow functions that change the system")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "attach, then exit")
 	fl.StringVarP(&f.dump, "debug", "d", "", "print stages: ast, types, ir, opt, ra, asm, all")
@@ -140,8 +142,8 @@ func (f *runFlags) check(args []string) error {
 		return usagef("-p and -c exclude each other")
 	case f.every < 0 || f.every > 0 && f.every < time.Second:
 		return usagef("invalid --every %s: want at least 1s", f.every)
-	case f.pid < 0:
-		return usagef("invalid process ID %d", f.pid)
+	case f.attachError() != nil:
+		return f.attachError()
 	case f.overheadError() != nil:
 		return f.overheadError()
 	case f.watch && (f.given || len(args) > 0 && args[0] == "-"):

@@ -60,6 +60,7 @@ type host interface {
 // compile compiles a text. Errors in it have been told.
 func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error) {
 	w := newWorkshop(r.limit)
+	w.machine.Fentry = r.flags.trampolines()
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
 	opt.Config.Unsafe = r.flags.unsafe
@@ -94,6 +95,13 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 		}
 	}
 	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board}
+	opt.Kprobe, opt.Uprobe = r.flags.way("kprobe"), r.flags.way("uprobe")
+	if r.flags.verbose && !r.flags.quiet {
+		opt.Verbose = func(line string) { fmt.Fprintln(r.streams.Err, line) }
+	}
+	if !r.flags.noWarnings {
+		opt.Missing = func(err error) { fmt.Fprintf(r.streams.Err, "WARNING: %s\n", err) }
+	}
 	if r.streams.ErrTerminal && !r.flags.quiet {
 		r.bar = &progress{to: r.streams.Err, now: time.Now}
 		opt.Progress = r.bar.show

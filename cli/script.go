@@ -60,10 +60,10 @@ func (w *workshop) options(params []string, pid int) compiler.Options {
 	}
 	params, named := parameters(params)
 	return compiler.Options{
-		Named: named, Universe: w.registry, Library: w.registry, Resolver: w.machine, Config: types.DefaultConfig(),
+		Named: named, Universe: w.registry, Library: w.registry, Resolver: w.machine, Config: types.DefaultConfig(), Environment: settings(),
 		Params: params, Pid: pid, CPUs: cpus, Kernel: w.machine.Kernel(w.features), Import: importFile,
 		Backend: backend.Features{SDiv: w.features.SDiv() == nil, MovSX: w.features.SDiv() == nil, AtomicFetch: w.features.AtomicFetch() == nil,
-			Lacks: stdlib.Lacks(w.features)},
+			FuncIP: w.features.FuncIP, Lacks: stdlib.Lacks(w.features)},
 	}
 }
 
@@ -107,4 +107,16 @@ func stages(arg string) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// settings are those of the environment, by the names that they have in a script.
+func settings() map[string]string {
+	out := map[string]string{}
+	for _, v := range os.Environ() {
+		if rest, ok := strings.CutPrefix(v, "BPFTRACE_"); ok {
+			name, value, _ := strings.Cut(rest, "=")
+			out[strings.ToLower(name)] = value
+		}
+	}
+	return out
 }

@@ -29,6 +29,15 @@ func TestScripts(t *testing.T) {
 			}
 		}
 		slope(t, "fmt", "--check", file).is(t, name, 0, "", "")
+		args := []string{"test", file}
+		if name == "gofunc.slo" {
+			args = append(args, "--", "./server", "main.handle")
+		}
+		switch r := slope(t, args...); {
+		case strings.Contains(text, "poll:"): // what those read is not a test's
+		case r.status != 0 || !strings.HasPrefix(r.out, "ok ") || r.err != "":
+			t.Errorf("%s: its tests: status %d\n%s%s", name, r.status, r.out, r.err)
+		}
 	}
 	bpftest.Require(t, bpf.CheckPrivileges())
 	for _, file := range files {

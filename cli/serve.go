@@ -391,6 +391,14 @@ func (l *logged) Notice(n export.Notice) {
 	l.log.Log(context.Background(), level, n.Text, attrs...)
 }
 
+func (l *logged) Diagnose(d source.Diagnostic) {
+	level := slog.LevelError
+	if d.Severity == source.Warning {
+		level = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), level, d.Message, "place", d.File.Place(d.Span))
+}
+
 func (l *logged) LostEvents(uint64) {} // it is among the losses
 
 func (l *logged) Losses(losses []export.Loss) {

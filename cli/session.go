@@ -44,8 +44,8 @@ type session struct {
 }
 
 func (r *session) setup() error {
-	r.stacks = &stackReader{eng: r.eng}
-	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames}
+	r.stacks = &stackReader{eng: r.eng, program: onlyProgram(r.obj.IR.Funcs)}
+	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames, Names: newNames(r.stacks)}
 	r.values = values
 	if r.flags.format == "json" {
 		r.format = export.NewJSON(r.out, values)
@@ -65,7 +65,7 @@ func (r *session) setup() error {
 func (r *session) attached(addr string) {
 	r.start = time.Now()
 	r.follows.attached()
-	n := r.obj.Probes()
+	n := r.obj.Probes() - r.eng.Missing()
 	switch {
 	case r.flags.quiet:
 	case len(r.obj.Checked.SLIs) > 0 && r.flags.format == "text":
@@ -118,6 +118,16 @@ func (r *session) PrintMap(m *ir.Map, top, div int64) {
 // Clear implements events.Host.
 func (r *session) Clear(m *ir.Map) { r.keep(r.eng.Clear(m)) }
 
+// PrintEntry prints the value under a key; that of nothing where there is none.
+func (r *session) PrintEntry(m *ir.Map, key []byte) {
+	s, err := r.snapshot(m)
+	r.keep(err)
+	if err != nil {
+		return
+	}
+	r.format.Entry(s, s.Row(key, m.ValueSize/8))
+}
+
 // Zero implements events.Host.
 func (r *session) Zero(m *ir.Map) { r.keep(r.eng.Zero(m)) }
 
@@ -138,7 +148,7 @@ func (r *session) finish() error {
 	}
 	r.format.End()
 	for _, m := range r.obj.IR.Maps {
-		if !scriptMap(m) {
+		if !scriptMap(m) || r.obj.Checked.Config.HideMaps {
 			continue
 		}
 		s, err := r.snapshot(m)

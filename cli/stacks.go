@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
@@ -18,6 +19,38 @@ type stackReader struct {
 	kernel    *symbols.Kernel
 	opened    bool
 	processes symbols.Processes
+	program   string // of which all processes are that are probed, "" where there may be others
+}
+
+// onlyProgram is the one program that a script probes, "" where it probes anything else.
+func onlyProgram(funcs []*ir.Func) string {
+	program := ""
+	for _, f := range funcs {
+		for _, h := range f.Hooks {
+			switch h.Kind {
+			case types.HookBegin, types.HookEnd, types.HookInterval:
+			case types.HookUprobe, types.HookUretprobe:
+				if program != "" && program != h.Path {
+					return ""
+				}
+				program = h.Path
+			default:
+				return ""
+			}
+		}
+	}
+	return program
+}
+
+// userSymbol finds the function of a process at an address. One that is gone is taken for the only program that is probed.
+func (s *stackReader) userSymbol(pid int, addr uint64) (name string, offset uint64, path string) {
+	name, offset, path, known := s.processes.Lookup(pid, addr)
+	if !known && s.program != "" {
+		if name, offset, known = s.processes.Fixed(pid, s.program, addr); known {
+			path = s.program
+		}
+	}
+	return name, offset, path
 }
 
 // frames implements export.Stacks.
@@ -29,7 +62,7 @@ func (s *stackReader) frames(t *types.Type, id, pid uint64) []export.Frame {
 	for _, addr := range addrs {
 		f := export.Frame{Addr: addr}
 		if t.User {
-			f.Name, f.Offset, f.Path, _ = s.processes.Lookup(int(pid), addr)
+			f.Name, f.Offset, f.Path = s.userSymbol(int(pid), addr)
 		} else if k := s.kernelSymbols(); k != nil {
 			f.Name, f.Offset, _ = k.Lookup(addr)
 		}
@@ -80,13 +113,16 @@ func (r *session) noteProcesses() error {
 	return nil
 }
 
-// userStack is where in a key a stack of user code is.
+// userStack is where in a key a stack or an address of user code is; the process is in the second word.
 func userStack(t *types.Type) (at int, ok bool) {
 	if t == nil {
 		return 0, false
 	}
 	if t.Kind == types.Stack {
 		return 0, t.User
+	}
+	if t.Kind == types.Late && t.Late == types.UserSymbol {
+		return 0, true
 	}
 	if t.Kind == types.Tuple {
 		for _, e := range t.Elems {

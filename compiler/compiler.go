@@ -22,17 +22,18 @@ import (
 
 // Options says what to compile for.
 type Options struct {
-	Universe types.Universe
-	Library  ir.Library
-	Resolver types.Resolver
-	Config   types.Config
-	Params   []string                                      // positional parameters of the script
-	Named    map[string]string                             // named parameters
-	Import   func(from, path string) (*syntax.File, error) // of check.Options
-	Kernel   ir.Kernel
-	Backend  backend.Features
-	CPUs     int // possible CPUs
-	Pid      int // of -p: probes that the kernel does not filter do it themselves; 0 for all processes
+	Universe    types.Universe
+	Library     ir.Library
+	Resolver    types.Resolver
+	Config      types.Config
+	Environment map[string]string                             // of check.Options
+	Params      []string                                      // positional parameters of the script
+	Named       map[string]string                             // named parameters
+	Import      func(from, path string) (*syntax.File, error) // of check.Options
+	Kernel      ir.Kernel
+	Backend     backend.Features
+	CPUs        int // possible CPUs
+	Pid         int // of -p: probes that the kernel does not filter do it themselves; 0 for all processes
 
 	Preempt  bool     // of lower.Options
 	Dump     []string // stages to print, of Stages
@@ -70,7 +71,7 @@ func Check(file *source.File, o Options) (prog *check.Program, diags source.Diag
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	prog, more := check.Check(tree, check.Options{Universe: o.Universe, Resolver: o.Resolver, Config: o.Config, Params: o.Params, Named: o.Named, Import: o.Import})
+	prog, more := check.Check(tree, check.Options{Universe: o.Universe, Resolver: o.Resolver, Config: o.Config, Params: o.Params, Named: o.Named, Import: o.Import, Environment: o.Environment})
 	diags = append(diags, more...)
 	if o.dumps("types") && !diags.HasErrors() {
 		check.Dump(o.DumpTo, prog)

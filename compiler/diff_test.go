@@ -20,6 +20,7 @@ import (
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/types"
 )
 
 // header is what the comments of a script say: "// ctx: words" is one run of its raw tracepoint programs, "// vary: a b"
@@ -88,8 +89,24 @@ func (o *outcome) raw(vary map[string]bool) string {
 	return b.String()
 }
 
-// forgetTimes sets the times in the values of indicators to 1, where they are set.
+// forgetTimes sets the times in time series and in the values of indicators to 1, where they are set.
 func (o *outcome) forgetTimes(obj *compiler.Object) {
+	for _, m := range obj.IR.Maps {
+		if m.Value == nil || m.Value.Kind != types.Aggregate || m.Value.Agg.Kind != types.TSeriesAgg {
+			continue
+		}
+		for _, v := range o.maps[m.Name] {
+			for off := 0; off < len(v); off += 8 * types.TSeriesWords {
+				if le.Uint64(v[off:]) == 0 {
+					continue
+				}
+				le.PutUint64(v[off:], 1)
+				if types.TSeriesMode(m.Value.Agg.Args[2]) == types.TSeriesLast {
+					le.PutUint64(v[off+16:], 1)
+				}
+			}
+		}
+	}
 	for _, l := range obj.Layout.SLIs {
 		var times []int
 		if l.SLI.Kind == check.Gauge {
@@ -116,11 +133,12 @@ func (o *outcome) forgetTimes(obj *compiler.Object) {
 // runAll runs a script in every way there is and returns the text of what it leaves behind, by way. The kernel may be
 // nil. An error is a bug in the compiler.
 func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map[string][]string, error) {
-	texts, raws := map[string][]string{}, map[string]string{}
+	texts, raws, printed := map[string][]string{}, map[string]string{}, map[string]string{}
 	note := func(way string, obj *compiler.Object, o *outcome) {
 		texts[way] = render(obj, o, h.vary)
 		o.forgetTimes(obj)
 		raws[way] = o.raw(h.vary)
+		printed[way] = product(t, obj, o, h.vary)
 	}
 	o := options(backend.Features{AtomicFetch: true, MapEach: true, PerCPU: true}, true, commOffset)
 	obj, diags := lowered(file, o)
@@ -179,6 +197,9 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 	for way := range texts {
 		if a, b := strings.Join(texts["plain"], "\n"), strings.Join(texts[way], "\n"); a != b {
 			return texts, fmt.Errorf("plain IR leaves\n%s\n%s leaves\n%s", a, way, b)
+		}
+		if printed[way] != printed["plain"] {
+			return texts, fmt.Errorf("plain IR prints\n%s\n%s prints\n%s", printed["plain"], way, printed[way])
 		}
 		if raws[way] != raws["plain"] {
 			return texts, fmt.Errorf("plain IR leaves\n%s\n%s leaves\n%s", raws["plain"], way, raws[way])
@@ -249,7 +270,7 @@ func settled(lines []string) []string {
 	var events, rest []string
 	for _, l := range lines {
 		switch word, _, _ := strings.Cut(l, " "); word {
-		case "printf", "print", "clear", "zero", "time", "exit":
+		case "printf", "print", "clear", "zero", "time", "exit", "join", "cat", "system", "errorf", "warnf":
 			events = append(events, l)
 		default:
 			rest = append(rest, l)

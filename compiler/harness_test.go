@@ -39,6 +39,9 @@ func (f fixture) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Target
 	if len(a.Parts) == 3 && a.Parts[1] == "fixture" {
 		return []*types.Target{record(p, a.Parts[2])}, nil
 	}
+	if p.Name == "iter" {
+		return []*types.Target{objects(p)}, nil
+	}
 	if len(a.Parts) != 2 || p.Name != "rawtracepoint" {
 		return f.Machine.Resolve(p, a)
 	}
@@ -48,6 +51,19 @@ func (f fixture) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Target
 	}
 	return []*types.Target{{Probe: p, Name: p.Name + ":" + a.Parts[1], Hook: types.Hook{Kind: types.HookRaw, Event: a.Parts[1]},
 		Form: types.WordArgs, Goid: -1, Syscall: -1, Args: &types.Type{Kind: types.Struct, Name: a.Parts[1], Layout: args}}}, nil
+}
+
+// objects is an iterator over tasks with a number each.
+func objects(p *types.Probe) *types.Target {
+	object := func(name string, fields ...types.Field) *types.Type {
+		return types.PointerTo(&types.Type{Kind: types.Struct, Name: name, Size: 128, Layout: types.Fields(fields)}, false)
+	}
+	char := types.IntOf(1, true)
+	return &types.Target{Probe: p, Name: p.Name + ":task", Hook: types.Hook{Kind: types.HookIter, Event: "task"}, Form: types.IterArgs, Goid: -1, Syscall: -1,
+		Args: &types.Type{Kind: types.Struct, Name: "bpf_iter__task", Layout: types.Fields{
+			{Name: "meta", Type: object("bpf_iter_meta", types.Field{Name: "seq", Type: object("seq_file")})},
+			{Name: "task", Type: object("task_struct", types.Field{Name: "comm", Type: &types.Type{Kind: types.Array, Elem: char, Len: 16, Size: 16}, Offset: commOffset}), Offset: 8},
+			{Name: "fd", Type: types.Uint32, Offset: 16}}}}
 }
 
 // record is a tracepoint with fields of every form in its record: the context, of which "// ctx:" gives the words.
@@ -135,8 +151,19 @@ func (w *world) Read(addr uint64, buf []byte, kernel bool) bool {
 	return false
 }
 
-// word turns a word of a "// ctx:" line into a number; a quoted one becomes the address of a string.
+// word turns a word of a "// ctx:" line into a number; a quoted one becomes the address of a string, quoted ones with *
+// before each the address of an array of such addresses that ends with a null pointer.
 func (w *world) word(t testing.TB, s string) uint64 {
+	if list, ok := strings.CutPrefix(s, "*"); ok {
+		var b []byte
+		for _, one := range strings.Split(list, "*") {
+			b = le.AppendUint64(b, w.word(t, one))
+		}
+		b = le.AppendUint64(b, 0)
+		w.pin.Pin(&b[0])
+		w.text = append(w.text, b)
+		return uint64(uintptr(unsafe.Pointer(&b[0])))
+	}
 	if strings.HasPrefix(s, `"`) {
 		text, err := strconv.Unquote(s)
 		if err != nil {
@@ -177,6 +204,7 @@ func sequence(funcs []*ir.Func, ctxs [][]uint64, run func(i int, ctx []uint64)) 
 	for _, ctx := range ctxs {
 		of(types.HookRaw, ctx)
 		of(types.HookTracepoint, ctx)
+		of(types.HookIter, ctx)
 	}
 	of(types.HookEnd, nil)
 }

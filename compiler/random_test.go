@@ -56,7 +56,7 @@ func script(seed uint64) string {
 		fmt.Fprintf(w, "// ctx: %s\n", strings.Join(ctx, " "))
 	}
 	w.WriteString("let @small = hash(2);\n")
-	w.WriteString(`begin { if (0) { @i0 = 0; @i1 = 0; @k0[0] = 0; @k1[0] = 0; @n["a"] = 0; @s[0] = ""; @t[0, "a"] = 0; @u = (1, "x"); @r = (a = 1, b = "x"); @small[0] = 0; } }` + "\n")
+	w.WriteString(`begin { if (0) { @i0 = 0; @i1 = 0; @k0[0] = 0; @k1[0] = 0; @n["a"] = 0; @s[0] = ""; @t[0, "a"] = 0; @u = (1, "x"); @r = (a = 1, b = "x"); @small[0] = 0; @l[ksym(0), buf("", 1)] = ntop(0); } }` + "\n")
 	for range 1 + w.n(3) {
 		w.args = w.n(3) != 0
 		w.ints, w.strs, w.loops = nil, nil, 0
@@ -119,13 +119,19 @@ func (w *writer) stmt() {
 	case n == 15:
 		fmt.Fprintf(w, "_ = %s;", w.gone())
 	case n == 16:
-		a := w.n(9)
+		a := w.n(10)
 		fmt.Fprintf(w, "@a%d[%s] = %s;", a, w.key(), w.agg(a))
 	case n == 17:
-		a := w.n(9)
+		a := w.n(10)
 		fmt.Fprintf(w, "@b%d = %s;", a, w.agg(a))
 	case n == 18:
 		fmt.Fprintf(w, `printf("%%d %%s %%s\n", %s, %s, @u);`, w.expr(2), w.text(2))
+	case n == 20:
+		fmt.Fprintf(w, `printf("%%s %%rx\n", %s, %s);`, w.late(), w.buffer())
+	case n == 21:
+		fmt.Fprintf(w, "@l[ksym(%s), %s] = ntop(%s);", w.key(), w.buffer(), w.expr(1))
+	case n == 22 && w.args && w.depth < 3:
+		w.WriteString("print(args);")
 	case n == 24 && w.depth < 4 && w.loops < 2 && w.room():
 		w.next++
 		v := fmt.Sprintf("$i%d", w.next)
@@ -196,7 +202,7 @@ func (w *writer) bound() string {
 func (w *writer) agg(n int) string {
 	e := w.expr(2)
 	return [...]string{"count()", "sum(" + e + ")", "min((int64)(" + e + "))", "max((int64)(" + e + "))", "avg(" + e + ")", "stats(" + e + ")",
-		"hist(" + e + ", 2)", "lhist(" + e + ", -10, 100, 10)", "dist(" + e + ", 1)"}[n]
+		"hist(" + e + ", 2)", "lhist(" + e + ", -10, 100, 10)", "dist(" + e + ", 1)", "tseries(" + e + `, 3650d, 1, "avg")`}[n]
 }
 
 // place is a scalar map or an entry of one.
@@ -248,7 +254,11 @@ func (w *writer) cond(depth int) string {
 	if w.left--; w.left < 0 {
 		return "1"
 	}
-	switch n := w.n(8); {
+	switch n := w.n(10); {
+	case n == 5:
+		return w.buffer() + w.pick(" == ", " != ") + w.buffer()
+	case n == 6:
+		return "ksym(" + w.expr(1) + ")" + w.pick(" == ", " != ") + "ksym(" + w.expr(1) + ")"
 	case depth > 0 && n == 0:
 		return "(" + w.cond(depth-1) + w.pick(" && ", " || ") + w.cond(depth-1) + ")"
 	case depth > 0 && n == 1:
@@ -257,12 +267,49 @@ func (w *writer) cond(depth int) string {
 		return w.text(1) + w.pick(" == ", " != ") + w.text(1)
 	case n == 3:
 		return w.gone()
-	case n == 5 && depth > 0:
+	case n == 7 && depth > 0:
 		return "strcontains(" + w.text(1) + ", " + w.text(1) + ")"
 	case n == 4:
 		return "(" + w.expr(1) + ", " + w.text(1) + ")" + w.pick(" == ", " != ") + "(" + w.expr(1) + ", " + w.text(1) + ")"
 	}
 	return w.expr(depth)
+}
+
+// late is a value that is made text of when it is printed.
+func (w *writer) late() string {
+	e := w.expr(1)
+	switch w.n(9) {
+	case 0:
+		return "ksym(" + e + ")"
+	case 1:
+		return "usym(" + e + ")"
+	case 2:
+		return "ntop(" + e + ")"
+	case 3:
+		return "macaddr((uint8[6])(uint64)(" + e + "))"
+	case 4:
+		return `strftime("%H:%M", ` + e + ")"
+	case 5:
+		return "cgroup_path(" + e + ")"
+	case 6:
+		return "(" + w.buffer() + ", ksym(" + e + "), username)"
+	case 7:
+		return "@l[ksym(" + w.key() + "), " + w.buffer() + "]"
+	}
+	return "(username_t)(" + e + ")"
+}
+
+func (w *writer) buffer() string {
+	t := w.text(1)
+	switch w.n(4) {
+	case 0:
+		return "(buffer[" + w.pick("1", "4", "8", "13") + "])" + t
+	case 1:
+		return "buf(" + t + ", (31 & (" + w.expr(1) + ")))"
+	case 2:
+		return "buf((uint8[8])(uint64)(" + w.expr(1) + "))"
+	}
+	return "buf(" + t + ", " + w.pick("0", "1", "3", "8", "16") + ")"
 }
 
 func (w *writer) text(depth int) string {
@@ -278,7 +325,7 @@ func (w *writer) text(depth int) string {
 		return w.pick("comm", "probe", "@u.1")
 	case n == 4 && depth > 0:
 		return "(" + w.cond(depth-1) + " ? " + w.text(depth-1) + " : " + w.text(depth-1) + ")"
-	case n == 5 && depth > 0:
+	case n == 7 && depth > 0:
 		return "str_concat(" + w.text(depth-1) + ", " + w.text(depth-1) + ")"
 	}
 	return w.pick(texts...)

@@ -60,6 +60,18 @@ func text(t *types.Type, b []byte) string {
 			parts = append(parts, text(t.Elem, word[:]))
 		}
 		return "[" + strings.Join(parts, ",") + "]"
+	case types.Buffer:
+		return fmt.Sprintf("%q", b[8:8+le.Uint64(b)])
+	case types.Late:
+		switch t.Late {
+		case types.UserSymbol:
+			return fmt.Sprintf("%#x of %d", le.Uint64(b), le.Uint64(b[8:]))
+		case types.Inet:
+			return fmt.Sprintf("%d/%x", le.Uint64(b), b[8:24])
+		case types.MACAddress:
+			return fmt.Sprintf("%x", b[:8])
+		}
+		return fmt.Sprint(le.Uint64(b))
 	case types.Bool:
 		return fmt.Sprint(le.Uint64(b) != 0)
 	case types.Aggregate:
@@ -103,6 +115,18 @@ func aggregate(a *types.Agg, w []uint64) string {
 			}
 			return histBucket(a.Args[0], i)
 		})
+	}
+	if a.Kind == types.TSeriesAgg {
+		s := a.Func
+		for ; len(w) > 0; w = w[types.TSeriesWords:] {
+			if w[0] != 0 {
+				s += " " + n(w[1])
+			}
+			if w[0] != 0 && types.TSeriesMode(a.Args[2]) == types.TSeriesAvg {
+				s += fmt.Sprintf("/%d", w[2])
+			}
+		}
+		return s
 	}
 	return fmt.Sprintf("dist count %d sum %d zero %d", w[0], w[1], w[2]) + nativeBuckets(w[3:], int(a.Args[0]), 1)
 }
@@ -281,7 +305,19 @@ func indicator(s *lower.SLILayout, o *outcome, vary bool) []string {
 }
 
 func event(ev *ir.Event, rec []byte) string {
-	s := [...]string{"printf", "print", "print", "clear", "zero", "time", "exit"}[ev.Kind]
+	s := [...]string{"printf", "print", "print", "clear", "zero", "time", "exit", "join", "cat", "system", "errorf", "warnf"}[ev.Kind]
+	if ev.Kind == ir.EventJoin {
+		a := rec[ev.Args[0].Offset:]
+		s += fmt.Sprintf(" %q", ev.Format)
+		for i := range le.Uint64(a) {
+			text, _, _ := strings.Cut(string(a[8+i*ir.JoinSize:][:ir.JoinSize]), "\x00")
+			s += fmt.Sprintf(" %q", text)
+		}
+		return s
+	}
+	if ev.Status != 0 {
+		s += fmt.Sprintf(" %d", ev.Status)
+	}
 	if ev.Format != "" {
 		s += fmt.Sprintf(" %q", ev.Format)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/query"
 )
 
 // command is what is typed behind a colon.
@@ -183,13 +184,6 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%d ms", d.Milliseconds())
 }
 
-func plural(n uint64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return export.Grouped(n) + " " + what + "s"
-}
-
 func (sh *shell) drop(_ context.Context, args string) error {
 	var ids []int
 	for _, a := range strings.FieldsFunc(args, func(r rune) bool { return r == ' ' || r == ',' }) {
@@ -231,7 +225,7 @@ func (sh *shell) clearMap(_ context.Context, args string) error {
 	if err != nil {
 		return err
 	}
-	m, err := findMap(p, args)
+	m, err := query.FindMap(p, args)
 	if err != nil {
 		return err
 	}
@@ -261,7 +255,7 @@ func (sh *shell) save(_ context.Context, args string) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	sh.printf("%s: %s\n", args, plural(uint64(strings.Count(text, "\n")), "line"))
+	sh.printf("%s: %s\n", args, export.Counted(uint64(strings.Count(text, "\n")), "line"))
 	return nil
 }
 
@@ -409,7 +403,7 @@ func costs(s engine.ProgramStats, elapsed time.Duration) string {
 	if elapsed > 0 {
 		share = 100 * float64(s.Time) / float64(elapsed)
 	}
-	return fmt.Sprintf("%s   %d ns/hit   %.2f %% CPU   %s missed", plural(s.Runs, "hit"), int64(s.Time)/max(int64(s.Runs), 1), share, export.Grouped(s.Missed))
+	return fmt.Sprintf("%s   %d ns/hit   %.2f %% CPU   %s missed", export.Counted(s.Runs, "hit"), int64(s.Time)/max(int64(s.Runs), 1), share, export.Grouped(s.Missed))
 }
 
 func (sh *shell) listMaps(context.Context, string) error {
@@ -430,7 +424,7 @@ func (sh *shell) listMaps(context.Context, string) error {
 		if m.Key != nil {
 			key = "[" + m.Key.String() + "]"
 		}
-		fmt.Fprintf(&b, "%s%s: %s   %s of %s\n", m.Name, key, m.Value, export.Grouped(uint64(len(s.Rows))), plural(uint64(m.MaxEntries), "entry"))
+		fmt.Fprintf(&b, "%s%s: %s   %s of %s\n", m.Name, key, m.Value, export.Grouped(uint64(len(s.Rows))), export.Counted(uint64(m.MaxEntries), "entry"))
 	}
 	if b.Len() == 0 {
 		b.WriteString("there are no maps\n")
@@ -455,7 +449,7 @@ func (sh *shell) stats(context.Context, string) error {
 	elapsed := time.Since(p.Since())
 	var b strings.Builder
 	lines, held := sh.opt.Output.Held()
-	fmt.Fprintf(&b, "%s of output, %s held back; %s in the ring buffer\n", plural(lines, "line"), export.Grouped(held), plural(events, "record"))
+	fmt.Fprintf(&b, "%s of output, %s held back; %s in the ring buffer\n", export.Counted(lines, "line"), export.Grouped(held), export.Counted(events, "record"))
 	for i, s := range programs {
 		name := s.Hook
 		if fs := p.Object().IR.Funcs; i < len(fs) {

@@ -16,6 +16,7 @@ import (
 	"github.com/slopebpf/slope/repl/edit"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/query"
 
 	"github.com/slopebpf/slope/lang/source"
 )
@@ -45,8 +46,8 @@ func (sh *shell) look(ctx context.Context, word, args string) error {
 	if err != nil {
 		return err
 	}
-	e := &evaluator{ctx: ctx, prog: p, universe: sh.machine()}
-	read := func() (*data, error) { return e.data(x) }
+	e := &query.Evaluator{Source: p, Universe: sh.machine()}
+	read := func() (*query.Data, error) { return e.Data(x) }
 	if _, err := read(); err != nil {
 		return err
 	}
@@ -59,7 +60,7 @@ func (sh *shell) look(ctx context.Context, word, args string) error {
 		defer func() { failed = w.err }()
 	case wordHeat:
 		d, _ := read()
-		if _, err := d.spread(); err != nil {
+		if _, err := d.Spread(); err != nil {
 			return fmt.Errorf("heat %s: %w", name, err)
 		}
 		frame = (&heater{read: read, colour: sh.opt.Colour}).frame
@@ -122,11 +123,11 @@ const remembered = 600
 
 // watcher draws a map's rate and percentiles over time.
 type watcher struct {
-	read   func() (*data, error)
+	read   func() (*query.Data, error)
 	err    error
 	last   time.Time
 	total  float64
-	spread *spread
+	spread *query.Spread
 	lines  map[string][]float64
 }
 
@@ -136,20 +137,20 @@ func (w *watcher) frame(width, height int) ([]string, bool) {
 		w.err = err
 		return []string{err.Error()}, false
 	}
-	now, total := time.Now(), d.total()
-	s, noSpread := d.spread()
+	now, total := time.Now(), d.Total()
+	s, noSpread := d.Spread()
 	rate, p50, p99, level := math.NaN(), math.NaN(), math.NaN(), math.NaN()
 	if !w.last.IsZero() {
 		if total >= w.total { // else it was cleared
 			rate = (total - w.total) / now.Sub(w.last).Seconds()
 		}
 		if noSpread == nil {
-			recent := s.since(w.spread)
-			p50, p99 = recent.quantile(0.5), recent.quantile(0.99)
+			recent := s.Since(w.spread)
+			p50, p99 = recent.Quantile(0.5), recent.Quantile(0.99)
 		}
 	}
-	if noSpread != nil && d.snap != nil && !d.keyed && len(d.snap.Rows) == 1 {
-		if n, ok := d.scalar(d.snap.Rows[0]); ok {
+	if noSpread != nil && d.Snap != nil && !d.Keyed && len(d.Snap.Rows) == 1 {
+		if n, ok := d.Scalar(d.Snap.Rows[0]); ok {
 			level = n
 		}
 	}
@@ -162,34 +163,34 @@ func (w *watcher) frame(width, height int) ([]string, bool) {
 		w.lines[name] = l[max(len(l)-remembered, 0):]
 		return w.lines[name]
 	}
-	row := func(name string, v value) string {
-		values := note(name, v.num)
+	row := func(name string, v query.Value) string {
+		values := note(name, v.Num)
 		right := v.String()
 		room := max(min(width-edit.Width(name)-14, 60), 1)
 		return fmt.Sprintf("%-5s %s %s", name, spark(values, room), right)
 	}
-	rows := []string{edit.Fit(d.name+"   q leaves", width-1)}
+	rows := []string{edit.Fit(d.Name+"   q leaves", width-1)}
 	if noSpread == nil {
-		rows = append(rows, row("p50", numeric(p50, d.unit)), row("p99", numeric(p99, d.unit)))
+		rows = append(rows, row("p50", numeric(p50, d.Unit)), row("p99", numeric(p99, d.Unit)))
 	}
 	if !math.IsNaN(level) {
-		rows = append(rows, row("value", numeric(level, d.unit)))
+		rows = append(rows, row("value", numeric(level, d.Unit)))
 	}
 	r := numeric(rate, check.NoUnit)
-	r.per = true
-	if d.sums() {
-		r.unit = d.unit
+	r.PerSecond = true
+	if d.Sums() {
+		r.Unit = d.Unit
 	}
 	return append(rows, row("rate", r)), true
 }
 
-func numeric(n float64, unit check.Unit) value { return value{num: n, unit: unit} }
+func numeric(n float64, unit check.Unit) query.Value { return query.Value{Num: n, Unit: unit} }
 
 // heater scrolls a map of how many values fell into which range at which time.
 type heater struct {
-	read    func() (*data, error)
+	read    func() (*query.Data, error)
 	colour  bool
-	last    *spread
+	last    *query.Spread
 	columns []map[int]uint64 // by octave pairs of the value
 	began   []time.Time
 	unit    check.Unit
@@ -208,15 +209,15 @@ func (h *heater) frame(width, height int) ([]string, bool) {
 	if err != nil {
 		return []string{err.Error()}, false
 	}
-	s, err := d.spread()
+	s, err := d.Spread()
 	if err != nil {
 		return []string{err.Error()}, false
 	}
-	h.unit = d.unit
+	h.unit = d.Unit
 	if h.last != nil {
 		column := map[int]uint64{}
-		for _, b := range s.since(h.last).buckets {
-			column[band(b.upper)] += b.n
+		for _, b := range s.Since(h.last).Buckets {
+			column[band(b.Upper)] += b.N
 		}
 		h.columns, h.began = append(h.columns, column), append(h.began, time.Now())
 		if len(h.columns) > remembered {
@@ -233,7 +234,7 @@ func (h *heater) frame(width, height int) ([]string, bool) {
 			low, high, most = min(low, b), max(high, b), max(most, n)
 		}
 	}
-	rows := []string{d.name + "   q leaves"}
+	rows := []string{d.Name + "   q leaves"}
 	if most == 0 {
 		return append(rows, "no values yet"), true
 	}
@@ -268,7 +269,7 @@ func (h *heater) frame(width, height int) ([]string, bool) {
 
 // topper lists the entries of a map with the greatest numbers.
 type topper struct {
-	read func() (*data, error)
+	read func() (*query.Data, error)
 	by   string
 	last map[string]float64
 	at   time.Time
@@ -279,42 +280,42 @@ func (t *topper) check() error {
 	if err != nil {
 		return err
 	}
-	if d.snap == nil || d.snap.Key == nil {
-		return fmt.Errorf("top: %s has no keys", d.name)
+	if d.Snap == nil || d.Snap.Key == nil {
+		return fmt.Errorf("top: %s has no keys", d.Name)
 	}
-	if _, ok := percentile(t.by); !ok && t.by != rateName && measureNamed(t.by) == nil {
+	if _, ok := query.Percentile(t.by); !ok && t.by != query.Rate && query.Measure(t.by) == nil {
 		return fmt.Errorf("top: cannot order by '%s': want count, rate, sum, avg, max or a percentile such as p99", t.by)
 	}
-	if _, ok := percentile(t.by); ok {
-		if _, err := d.spread(); err != nil {
-			return fmt.Errorf("top %s by %s: %w", d.name, t.by, err)
+	if _, ok := query.Percentile(t.by); ok {
+		if _, err := d.Spread(); err != nil {
+			return fmt.Errorf("top %s by %s: %w", d.Name, t.by, err)
 		}
 	}
 	return nil
 }
 
 // of is the number that a row is ordered by.
-func (t *topper) of(d *data, r agg.Row, key string, elapsed time.Duration) value {
-	one := &data{name: d.name, snap: &agg.Snapshot{Name: d.snap.Name, Key: d.snap.Key, Value: d.snap.Value, Rows: []agg.Row{r}}, values: d.values, unit: d.unit}
-	if q, ok := percentile(t.by); ok {
-		if s, err := one.spread(); err == nil {
-			return value{num: s.quantile(q), unit: d.unit}
+func (t *topper) of(d *query.Data, r agg.Row, key string, elapsed time.Duration) query.Value {
+	one := &query.Data{Name: d.Name, Snap: &agg.Snapshot{Name: d.Snap.Name, Key: d.Snap.Key, Value: d.Snap.Value, Rows: []agg.Row{r}}, Values: d.Values, Unit: d.Unit}
+	if q, ok := query.Percentile(t.by); ok {
+		if s, err := one.Spread(); err == nil {
+			return query.Value{Num: s.Quantile(q), Unit: d.Unit}
 		}
 	}
-	if t.by == rateName {
+	if t.by == query.Rate {
 		before, known := t.last[key]
 		if elapsed == 0 || !known && len(t.last) == 0 {
-			return value{num: math.NaN(), per: true}
+			return query.Value{Num: math.NaN(), PerSecond: true}
 		}
-		return value{num: max(one.rowTotal(r)-before, 0) / elapsed.Seconds(), per: true}
+		return query.Value{Num: max(one.RowTotal(r)-before, 0) / elapsed.Seconds(), PerSecond: true}
 	}
-	if _, ok := one.count(r); !ok && t.by == "count" { // the number itself
-		n, _ := one.scalar(r)
-		return value{num: n}
+	if _, ok := one.Count(r); !ok && t.by == "count" { // the number itself
+		n, _ := one.Scalar(r)
+		return query.Value{Num: n}
 	}
-	v, err := measureNamed(t.by)(one)
+	v, err := query.Measure(t.by)(one)
 	if err != nil {
-		return value{num: math.NaN()}
+		return query.Value{Num: math.NaN()}
 	}
 	return v
 }
@@ -331,35 +332,35 @@ func (t *topper) frame(width, height int) ([]string, bool) {
 	}
 	type line struct {
 		key string
-		v   value
+		v   query.Value
 	}
 	var lines []line
 	totals := map[string]float64{}
-	for _, r := range d.snap.Rows {
-		key := string(d.values.AppendKey(nil, d.snap.Key, r.Key))
+	for _, r := range d.Snap.Rows {
+		key := string(d.Values.AppendKey(nil, d.Snap.Key, r.Key))
 		lines = append(lines, line{key, t.of(d, r, key, elapsed)})
-		totals[key] = d.rowTotal(r)
+		totals[key] = d.RowTotal(r)
 	}
 	t.last, t.at = totals, now
 	slices.SortStableFunc(lines, func(a, b line) int {
-		if c := cmp.Compare(b.v.num, a.v.num); c != 0 {
+		if c := cmp.Compare(b.v.Num, a.v.Num); c != 0 {
 			return c
 		}
 		return strings.Compare(a.key, b.key)
 	})
-	rows := []string{fmt.Sprintf("%s by %s   %s   q leaves", d.name, t.by, plural(uint64(len(lines)), "key"))}
+	rows := []string{fmt.Sprintf("%s by %s   %s   q leaves", d.Name, t.by, export.Counted(uint64(len(lines)), "key"))}
 	most := 0.0
 	for _, l := range lines {
-		if !math.IsNaN(l.v.num) {
-			most = max(most, l.v.num)
+		if !math.IsNaN(l.v.Num) {
+			most = max(most, l.v.Num)
 		}
 	}
 	keys := min(width/2, 30)
 	for _, l := range lines[:min(len(lines), max(min(height-3, 20), 1))] {
 		key := edit.Fit(edit.Strip(strings.ReplaceAll(l.key, "\n", " ")), keys)
 		bar := 0
-		if most > 0 && !math.IsNaN(l.v.num) {
-			bar = int(l.v.num / most * float64(max(width-keys-16, 0)))
+		if most > 0 && !math.IsNaN(l.v.Num) {
+			bar = int(l.v.Num / most * float64(max(width-keys-16, 0)))
 		}
 		rows = append(rows, key+strings.Repeat(" ", keys-edit.Width(key))+fmt.Sprintf(" %12s %s", l.v, strings.Repeat("█", bar)))
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/slopebpf/slope/runtime/export"
 )
 
 // Output takes what programs print and hands on whole lines, a batch at a time: every batch makes the terminal draw the
@@ -121,7 +123,7 @@ func show(to func(string), lines []string, held uint64) {
 		b.WriteByte('\n')
 	}
 	if held > 0 {
-		fmt.Fprintf(&b, "… %s held back\n", plural(held, "line"))
+		fmt.Fprintf(&b, "… %s held back\n", export.Counted(held, "line"))
 	}
 	to(b.String())
 }

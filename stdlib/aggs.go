@@ -1,8 +1,12 @@
 package stdlib
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/compiler/native"
+	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -119,6 +123,24 @@ func aggregations() []Func {
 				},
 			},
 			Update: linear,
+		},
+		{
+			Func: types.Func{
+				Doc: types.Doc{Name: "tseries", Text: "A series over time: a value for each of the last intervals, whose length is in nanoseconds (100ms, 1s). The value is the last number of the interval, or what the fourth argument says: \"avg\", \"max\", \"min\" or \"sum\".",
+					Examples: []string{"config = { unstable_tseries = enable }\ntracepoint:syscalls:sys_enter_read { @ = tseries(args.count, 1s, 20, \"sum\"); }"}},
+				Class: types.AggFunc,
+				Params: []types.Param{valueParam, {Name: "interval_ns", Kind: types.LiteralParam}, {Name: "intervals", Kind: types.LiteralParam},
+					{Name: "kept", Kind: types.TextParam, Optional: true}},
+				Check: checkTSeries,
+				Agg: func(c *types.Call) *types.Agg {
+					interval, _ := c.Const(1)
+					n, _ := c.Const(2)
+					a := simple(types.TSeriesAgg, types.TSeriesWords*int(n))(c)
+					a.Args = []int64{interval, n, int64(tseriesMode(c))}
+					return a
+				},
+			},
+			Update: timeSeries,
 		},
 		{
 			Func: types.Func{
@@ -259,5 +281,89 @@ func linear(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
 	position := b.Bin(ir.OpUDiv, b.Bin(ir.OpSub, x, b.Const(lo)), b.Const(step))
 	l.Add(b.Index(p, b.Bound(position, int64(a.Words-2)), 8), 8, b.Const(1))
 	b.Jump(next)
+	b.SetBlock(next)
+}
+
+// maxTSeries is how many intervals a time series has at most: the kernel's limit to the value that a CPU has of a map is
+// 32 KiB.
+const maxTSeries = 32 << 10 / (8 * types.TSeriesWords)
+
+// tseriesModes are the names of a types.TSeriesMode, in order; the first has none.
+const tseriesModes = "- avg max min sum"
+
+// tseriesMode is the mode that a call asks for, -1 for an unknown one.
+func tseriesMode(c *types.Call) types.TSeriesMode {
+	if len(c.Args) < 4 {
+		return types.TSeriesLast
+	}
+	name, _ := c.Node.Args[3].(*syntax.String)
+	if at := slices.Index(strings.Fields(tseriesModes), name.Value); at > 0 {
+		return types.TSeriesMode(at)
+	}
+	return -1
+}
+
+func checkTSeries(c *types.Call) {
+	interval, _ := c.Const(1)
+	n, _ := c.Const(2)
+	switch {
+	case c.Config.TSeries == types.UnstableError:
+		c.Errorf(-1, "tseries() may still change and is not enabled").WithHint("config = { unstable_tseries = enable }")
+	case interval <= 0:
+		c.Errorf(1, "tseries: interval got %d, want at least 1", interval)
+	case n <= 0 || n > maxTSeries:
+		c.Errorf(2, "tseries: intervals got %d, want 1 to %d", n, maxTSeries)
+	case tseriesMode(c) < 0:
+		c.Errorf(3, "tseries: kept got an unknown word, want one of avg, max, min, sum")
+	case c.Config.TSeries == types.UnstableWarn:
+		c.Warnf(-1, "tseries() may still change").WithHint("config = { unstable_tseries = enable } takes this warning away")
+	}
+}
+
+// timeSeries records a value in its interval; what is there of an older one is overwritten.
+func timeSeries(l ir.Lowering, a *types.Agg, p, x *ir.Value) {
+	b := l.Builder()
+	interval, n, mode := a.Args[0], a.Args[1], types.TSeriesMode(a.Args[2])
+	now := b.Bin(ir.OpAdd, b.Help(ir.HelperKtimeBoot), b.Load(l.Global(ir.GlobalTAI), 0, 8, false))
+	number := b.Bin(ir.OpUDiv, now, b.Const(interval))
+	p = b.Index(p, b.Bound(b.Bin(ir.OpUMod, number, b.Const(n)), n-1), 8*types.TSeriesWords)
+	number = b.AddImm(number, 1)
+	fresh, known, next := b.Block(), b.Block(), b.Block()
+	keep := func() {
+		b.Store(p, 8, 8, x)
+		b.Jump(next)
+	}
+	b.If(b.Bin(ir.OpULt, b.Load(p, 0, 8, false), number), fresh, known)
+	b.SetBlock(fresh)
+	b.Store(p, 0, 8, number)
+	b.Store(p, 16, 8, b.Const(1))
+	if mode == types.TSeriesLast {
+		b.Store(p, 16, 8, now)
+	}
+	keep()
+
+	b.SetBlock(known)
+	switch mode {
+	case types.TSeriesLast:
+		b.Store(p, 16, 8, now)
+		keep()
+	case types.TSeriesAvg, types.TSeriesSum:
+		l.Add(p, 8, x)
+		l.Add(p, 16, b.Const(1))
+		b.Jump(next)
+	default:
+		less, old := ir.OpULt, b.Load(p, 8, 8, false)
+		if a.Signed {
+			less = ir.OpSLt
+		}
+		further := b.Block()
+		if mode == types.TSeriesMax {
+			b.If(b.Bin(less, old, x), further, next)
+		} else {
+			b.If(b.Bin(less, x, old), further, next)
+		}
+		b.SetBlock(further)
+		keep()
+	}
 	b.SetBlock(next)
 }

@@ -53,7 +53,7 @@ func addressFuncs() []Func {
 			Func: types.Func{Doc: types.Doc{Name: "kaddr", Text: "The address of a variable or function of the kernel, from /proc/kallsyms.", Examples: []string{`interval:s:1 { printf("%p\n", kaddr("vfs_read")); }`}},
 				Params: []types.Param{symbol}, Result: kernelWords,
 				Check: func(c *types.Call) {
-					if at, ok := kernelSymbol(c, c.Text(0)); ok {
+					if at, ok := kernelAddressOf(c, c.Text(0)); ok {
 						c.Fold(int64(at))
 					}
 				}},
@@ -64,8 +64,8 @@ func addressFuncs() []Func {
 				Examples: nil},
 				Params: []types.Param{symbol, {Name: "cpu", Kind: types.IntParam, Optional: true}}, Result: kernelWords,
 				Check: func(c *types.Call) {
-					at, ok := kernelSymbol(c, c.Text(0))
-					if offsets, known := kernelSymbol(c, perCPUOffsets); ok && known {
+					at, ok := kernelAddressOf(c, c.Text(0))
+					if offsets, known := kernelAddressOf(c, perCPUOffsets); ok && known {
 						c.Notes = []int64{int64(at), int64(offsets)}
 					}
 				}},
@@ -121,8 +121,8 @@ func addressFuncs() []Func {
 	}
 }
 
-// kernelSymbol is the address of a symbol of the kernel; what is wrong is reported.
-func kernelSymbol(c *types.Call, name string) (uint64, bool) {
+// kernelAddressOf is the address of a symbol of the kernel; what is wrong is reported.
+func kernelAddressOf(c *types.Call, name string) (uint64, bool) {
 	table, ok := c.Resolver.(interface {
 		KernelSymbol(name string) (uint64, error)
 	})
@@ -139,7 +139,7 @@ func kernelSymbol(c *types.Call, name string) (uint64, bool) {
 
 // KernelSymbol is the address of a symbol of the kernel.
 func (m *Machine) KernelSymbol(name string) (uint64, error) {
-	if at, ok := m.kernelSymbols[name]; ok {
+	if at, ok := m.kernelAddresses[name]; ok {
 		return at, nil
 	}
 	f, err := os.Open("/proc/kallsyms")
@@ -160,10 +160,10 @@ func (m *Machine) KernelSymbol(name string) (uint64, error) {
 		if at == 0 && !strings.ContainsAny(string(fields[1]), "Aa") {
 			return 0, errors.New("the kernel hides its addresses (kernel.kptr_restrict)")
 		}
-		if m.kernelSymbols == nil {
-			m.kernelSymbols = map[string]uint64{}
+		if m.kernelAddresses == nil {
+			m.kernelAddresses = map[string]uint64{}
 		}
-		m.kernelSymbols[name] = at
+		m.kernelAddresses[name] = at
 		return at, nil
 	}
 	return 0, fmt.Errorf("failed to resolve kernel symbol: %s", name)

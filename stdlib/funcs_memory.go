@@ -31,11 +31,28 @@ func memoryFuncs() []Func {
 	}
 }
 
+// kernelAddress tells whether a value of a scalar type is an address of the kernel.
+func kernelAddress(l ir.Lowering, t *types.Type) bool {
+	switch l.Target().Hook.Kind { // a number there is an argument of a function of the kernel
+	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
+		return t.Kind != types.Pointer || !t.User
+	}
+	return t.Kind == types.Pointer && !t.User
+}
+
 func strInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int, pad bool) {
 	b := l.Builder()
 	at := l.Type(c.Args[0])
 	if !at.Scalar() { // already a string
-		l.Into(c.Args[0], t, p, off, pad)
+		if at.Size <= t.Size || len(c.Args) < 2 {
+			l.Into(c.Args[0], t, p, off, pad)
+			return
+		}
+		// As much as the script wants of it: what it cuts is not lost.
+		b.Copy(p, off, l.Memory(c.Args[0], at), t.Memory())
+		last := off + t.Memory() - 8
+		kept := (t.Size - 1) % 8
+		b.Store(p, last, 8, b.Bin(ir.OpAnd, b.Load(p, last, 8, false), b.Const(1<<(8*kept)-1)))
 		return
 	}
 	addr := l.Scalar(c.Args[0])
@@ -72,12 +89,7 @@ func fills(b *ir.Builder, t *types.Type) func(*ir.Value) *ir.Value {
 // NUL, negative after a fault.
 func readString(l ir.Lowering, at *types.Type, dst, addr, size *ir.Value, t *types.Type, cut func(*ir.Value) *ir.Value) *ir.Value {
 	b := l.Builder()
-	kernel := at.Kind == types.Pointer && !at.User
-	switch l.Target().Hook.Kind { // a number there is an argument of a function of the kernel
-	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
-		kernel = at.Kind != types.Pointer || !at.User
-	}
-	n := b.ReadStr(dst, addr, size, t.Size, kernel)
+	n := b.ReadStr(dst, addr, size, t.Size, kernelAddress(l, at))
 	l.When(b.Bin(ir.OpSLt, n, b.Const(0)), func() { l.Count(ir.LossReadFault, nil) })
 	if cut != nil {
 		l.When(cut(n), func() { l.Count(ir.LossTruncated, nil) })

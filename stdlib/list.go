@@ -11,6 +11,8 @@ import (
 type Listed struct {
 	Name string
 	Args func() []string // "type name"; nil where there are none
+
+	chosen bool // by the pattern, in which the binary may have another name
 }
 
 // List calls f with every probe that matches a pattern such as "tracepoint:sched:*", "*read*" or "uprobe:/bin/sh:*",
@@ -30,7 +32,7 @@ func (m *Machine) List(pattern string, f func(Listed) bool) error {
 			if err != nil {
 				return err
 			}
-			matches := pattern == "" || typed && (rest == "" || match(rest, strings.TrimPrefix(l.Name, name+":"))) ||
+			matches := pattern == "" || l.chosen || typed && matchParts(rest, strings.TrimPrefix(l.Name, name+":")) ||
 				!typed && matchAnywhere(pattern, l.Name)
 			if matches && !f(l) {
 				return nil
@@ -38,6 +40,11 @@ func (m *Machine) List(pattern string, f func(Listed) bool) error {
 		}
 	}
 	return nil
+}
+
+// matchParts matches the parts after the probe type; those that the pattern does not have may be any.
+func matchParts(pattern, parts string) bool {
+	return pattern == "" || match(pattern, parts) || match(pattern+":*", parts)
 }
 
 // matchAnywhere matches a pattern without a probe type against a name: all of it, or what follows one of its colons.
@@ -120,12 +127,15 @@ func listRawTracepoints(m *Machine, p *types.Probe, _ string) listing {
 	}
 }
 
-// listFunctions lists the functions of the binary that the pattern names.
+// listFunctions lists the functions of the binaries that the pattern names.
 func listFunctions(m *Machine, p *types.Probe, rest string) listing {
 	return func(yield func(Listed, error) bool) {
 		binary, pattern, ok := strings.Cut(rest, ":")
-		if !ok || binary == "" || wild(binary) {
-			return // only one binary at a time
+		if binary == "" || wild(binary) && !strings.Contains(binary, "/") && m.Pid == 0 {
+			return // there are too many
+		}
+		if !ok || pattern == "" {
+			pattern = "*"
 		}
 		targets, err := userProbe(m, p, []string{p.Name, binary, pattern}, entry)
 		if err != nil {
@@ -133,7 +143,7 @@ func listFunctions(m *Machine, p *types.Probe, rest string) listing {
 			return
 		}
 		for _, t := range targets {
-			if !yield(Listed{Name: t.Name}, nil) {
+			if !yield(Listed{Name: t.Name, chosen: true}, nil) {
 				return
 			}
 		}

@@ -22,15 +22,18 @@ import (
 // opened when first needed. It implements types.Resolver. Close it after compilation.
 type Machine struct {
 	Registry *Registry
-	Pid      int // of -p, 0 without
+	Pid      int  // of -p, 0 without
+	Fentry   bool // serve kprobes by trampolines, also where the kernel has kprobes
 
 	fs       *tracefs.FS
 	index    *btf.Index
 	binaries map[string]*symbols.Binary
 	rawNames map[string]bool
 
-	kernelFuncs   []string // sorted
-	kernelSymbols map[string]uint64
+	kernelFuncs     []string          // sorted
+	kernelAddresses map[string]uint64 // of symbols that were asked for
+
+	kernelSymbols *symbols.Kernel
 }
 
 // Close closes what was opened.
@@ -223,6 +226,13 @@ func match(pattern, name string) bool {
 // wrong makes a ResolveError.
 func wrong(part int, hint, format string, args ...any) *types.ResolveError {
 	return &types.ResolveError{Part: part, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// missing makes a ResolveError for what the attach point names and is not there.
+func missing(part int, hint, format string, args ...any) *types.ResolveError {
+	e := wrong(part, hint, format, args...)
+	e.Missing = true
+	return e
 }
 
 // closest returns up to three names near to got.

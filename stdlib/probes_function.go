@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -8,28 +9,30 @@ import (
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
 )
 
 // functionProbes are on functions of the kernel. Where the kernel has no kprobes, a trampoline serves the whole function.
 func functionProbes() []Probe {
-	row := func(name, text, example string, kind types.HookKind, aliases []string, forms ...string) Probe {
+	row := func(name, text, example string, kind types.HookKind, form types.ArgsForm, aliases []string, forms ...string) Probe {
 		return Probe{
 			Probe: types.Probe{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}, Since: "kernel functions"}, Aliases: aliases, Forms: forms},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return functionProbe(m, p, kind, parts)
 			},
-			list: listKernelFunctions,
+			list:  listKernelFunctions,
+			stand: &types.Target{Hook: types.Hook{Kind: kind}, Form: form, Return: kind == types.HookKretprobe || kind == types.HookFexit},
 		}
 	}
 	return []Probe{
 		row("kprobe", "A function of the kernel is called, or an instruction of it is reached; its arguments are arg0, arg1 and so on.", "kprobe:do_nanosleep { @[comm] = count(); }",
-			types.HookKprobe, []string{"k"}, "kprobe:function", "kprobe:function+offset", "kprobe:module:function"),
+			types.HookKprobe, types.CArgs, []string{"k"}, "kprobe:function", "kprobe:function+offset", "kprobe:module:function"),
 		row("kretprobe", "A function of the kernel returns; retval is what it returns.", "kretprobe:do_nanosleep { @[retval] = count(); }",
-			types.HookKretprobe, []string{"kr"}, "kretprobe:function", "kretprobe:module:function"),
+			types.HookKretprobe, types.CArgs, []string{"kr"}, "kretprobe:function", "kretprobe:module:function"),
 		row("fentry", "A function of the kernel is called: args.name, with the kernel's types. Cheaper than kprobe.", "fentry:do_nanosleep { @[args.mode] = count(); }",
-			types.HookFentry, []string{"f", "kfunc"}, "fentry:function", "fentry:module:function"),
+			types.HookFentry, types.WordArgs, []string{"f", "kfunc"}, "fentry:function", "fentry:module:function"),
 		row("fexit", "A function of the kernel returns: args.name and retval, with the kernel's types.", "fexit:do_nanosleep { @[retval] = count(); }",
-			types.HookFexit, []string{"fr", "kretfunc"}, "fexit:function", "fexit:module:function"),
+			types.HookFexit, types.WordArgs, []string{"fr", "kretfunc"}, "fexit:function", "fexit:module:function"),
 	}
 }
 
@@ -46,6 +49,13 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		}
 		pattern, offset = name, n
 	}
+	module := ""
+	if len(parts) == 3 && !match(parts[1], kernelItself) {
+		module = parts[1] + ":"
+		if wild(module) || wild(pattern) || kind == types.HookFentry || kind == types.HookFexit || m.Fentry || new(bpf.Features).Kprobe() != nil {
+			return nil, wrong(1, "write the name of the function with kprobe:module:function", "functions of the module '%s' can only be probed by kprobe and kretprobe, one by one, in this version of slope", parts[1])
+		}
+	}
 	names := []string{pattern}
 	if wild(pattern) {
 		all, err := m.kernelFunctions()
@@ -59,17 +69,20 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 			}
 		}
 		if len(names) == 0 {
-			return nil, wrong(last, "", "no function of the kernel matches '%s'", pattern)
+			return nil, missing(last, "", "no function of the kernel matches '%s'", pattern)
 		}
 	}
 	probed := kind == types.HookKprobe || kind == types.HookKretprobe
 	noKprobes := new(bpf.Features).Kprobe()
+	if m.Fentry {
+		noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
+	}
 	var out []*types.Target
 	for _, f := range names {
-		t := &types.Target{Probe: p, Name: p.Name + ":" + f, Goid: -1, Syscall: -1, Form: types.CArgs,
-			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: f, Offset: offset}}
+		t := &types.Target{Probe: p, Name: p.Name + ":" + module + f, Goid: -1, Syscall: -1, Form: types.CArgs,
+			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: module + f, Offset: offset}}
 		if probed && noKprobes == nil {
-			if err := m.knownFunction(f, last); err != nil {
+			if err := m.knownFunction(f, last); err != nil && module == "" {
 				return nil, err
 			}
 			out = append(out, t)
@@ -77,6 +90,9 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		}
 		if probed && offset > 0 {
 			return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), noKprobes)
+		}
+		if probed {
+			t.Hook.Asked = t.Name
 		}
 		if err := m.trampoline(t, f, last); err != nil {
 			return nil, err
@@ -117,6 +133,12 @@ func (m *Machine) knownFunction(name string, part int) error {
 	if _, found := slices.BinarySearch(all, name); found {
 		return nil
 	}
+	if m.kernelSymbols == nil { // some can be probed but not traced
+		m.kernelSymbols, err = symbols.OpenKernel()
+	}
+	if err != nil || m.kernelSymbols.Has(name) {
+		return nil // the kernel will say
+	}
 	return m.noFunction(name, part)
 }
 
@@ -125,7 +147,7 @@ func (m *Machine) noFunction(name string, part int) error {
 	if err != nil {
 		all = nil
 	}
-	return wrong(part, closest(name, all), "the kernel has no function '%s'", name)
+	return missing(part, closest(name, all), "the kernel has no function '%s'", name)
 }
 
 // kernelFunctions are the functions of the kernel that can be probed, in order: those that it lists for tracing, else

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/slopebpf/slope/bpf/tracefs"
 	"github.com/slopebpf/slope/lang/types"
@@ -17,17 +18,22 @@ func kernelProbes() []Probe {
 				Examples: []string{"tracepoint:sched:sched_switch { @[args.next_comm] = count(); }"}},
 				Aliases: []string{"t"}, Forms: []string{"tracepoint:subsystem:event"}},
 			resolve: resolveTracepoint, list: listTracepoints,
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookTracepoint}, Form: types.RecordArgs},
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "rawtracepoint", Text: "A tracepoint with the kernel's own arguments: arg0, arg1, or args.name.",
 				Examples: []string{"rawtracepoint:sched_switch { @[args.next.comm] = count(); }"}},
 				Aliases: []string{"rt"}, Forms: []string{"rawtracepoint:event", "rawtracepoint:module:event"}},
 			resolve: resolveRawTracepoint, list: listRawTracepoints,
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookRaw}, Form: types.WordArgs},
 		},
 	}
 }
 
 func resolveTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+	if len(parts) == 2 && wild(parts[1]) { // the name of the event, most likely
+		parts = []string{parts[0], "*", parts[1]}
+	}
 	if len(parts) != 3 {
 		return nil, wrong(-1, "write: tracepoint:subsystem:event", "a tracepoint has a subsystem and an event, got %d part(s)", len(parts)-1)
 	}
@@ -71,7 +77,7 @@ func resolveTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.Tar
 		}
 	}
 	if len(out) == 0 {
-		return nil, wrong(-1, "", "no tracepoint matches '%s:%s'", parts[1], parts[2])
+		return nil, missing(-1, "", "no tracepoint matches '%s:%s'", parts[1], parts[2])
 	}
 	return out, nil
 }
@@ -83,13 +89,13 @@ func (m *Machine) noTracepoint(fs *tracefs.FS, parts []string) error {
 		return wrong(-1, "", "%s", err)
 	}
 	if !slices.Contains(systems, parts[1]) {
-		return wrong(1, closest(parts[1], systems), "tracepoint not found: no subsystem '%s'", parts[1])
+		return missing(1, closest(parts[1], systems), "tracepoint not found: no subsystem '%s'", parts[1])
 	}
 	events, err := fs.Events(parts[1])
 	if err != nil {
 		return wrong(1, "", "%s", err)
 	}
-	return wrong(2, closest(parts[2], events), "tracepoint not found: %s:%s", parts[1], parts[2])
+	return missing(2, closest(parts[2], events), "tracepoint not found: %s:%s", parts[1], parts[2])
 }
 
 // tracepoint reads one event's format and finds the raw tracepoint that serves it more cheaply.
@@ -149,32 +155,52 @@ func resolveRawTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.
 	if len(parts) != 2 && len(parts) != 3 {
 		return nil, wrong(-1, "write: rawtracepoint:event", "a raw tracepoint has an event, got %d part(s)", len(parts)-1)
 	}
+	if len(parts) == 3 && !match(parts[1], kernelItself) {
+		return nil, wrong(1, "write: rawtracepoint:event, or the module "+kernelItself, "raw tracepoints of the module '%s' are not supported by this version of slope", parts[1])
+	}
 	pattern := parts[len(parts)-1]
 	ix, err := m.BTF()
 	if err != nil {
 		return nil, wrong(-1, "", "%s", err)
 	}
-	events := []string{pattern}
-	if wild(pattern) {
-		events = events[:0]
-		for _, e := range slices.Sorted(maps.Keys(m.rawEvents())) {
-			if match(pattern, e) {
-				events = append(events, e)
-			}
-		}
-		if len(events) == 0 {
-			return nil, wrong(len(parts)-1, "", "no raw tracepoint matches '%s'", pattern)
-		}
-	}
 	var out []*types.Target
-	for _, e := range events {
-		args, err := ix.RawTracepointArgs(e)
+	add := func(event string, args types.Layout) {
+		out = append(out, &types.Target{Probe: p, Name: p.Name + ":" + event,
+			Hook: types.Hook{Kind: types.HookRaw, Event: event}, Form: types.WordArgs, Goid: -1, Syscall: -1,
+			Args: &types.Type{Kind: types.Struct, Name: event, Layout: args}})
+	}
+	if !wild(pattern) {
+		args, err := ix.RawTracepointArgs(pattern)
 		if err != nil {
-			return nil, wrong(len(parts)-1, closest(e, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", e)
+			return nil, missing(len(parts)-1, closest(pattern, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", pattern)
 		}
-		out = append(out, &types.Target{Probe: p, Name: p.Name + ":" + e,
-			Hook: types.Hook{Kind: types.HookRaw, Event: e}, Form: types.WordArgs, Goid: -1, Syscall: -1,
-			Args: &types.Type{Kind: types.Struct, Name: e, Layout: args}})
+		add(pattern, args)
+		return out, nil
+	}
+	ix.EachRawTracepoint(func(event string, args func() types.Fields) bool {
+		if match(pattern, event) {
+			add(event, &lateFields{read: args})
+		}
+		return true
+	})
+	if len(out) == 0 {
+		return nil, missing(len(parts)-1, "", "no raw tracepoint matches '%s'", pattern)
 	}
 	return out, nil
+}
+
+// kernelItself is the name that stands for the kernel without its modules.
+const kernelItself = "vmlinux"
+
+// lateFields are read when they are first asked for.
+type lateFields struct {
+	read func() types.Fields
+	once sync.Once
+	all  types.Fields
+}
+
+// Fields implements types.Layout.
+func (f *lateFields) Fields() []types.Field {
+	f.once.Do(func() { f.all = f.read() })
+	return f.all
 }

@@ -51,6 +51,21 @@ func specialProbes() []Probe {
 				Examples: []string{"profile:hz:99 { @[comm] = count(); }"}}, Aliases: []string{"p"}, Forms: forms("profile")},
 			resolve: timer(types.HookProfile),
 		},
+		{
+			Probe: types.Probe{Doc: types.Doc{Name: "self", Text: "The running slope gets a signal: SIGUSR1, sent with kill -USR1.",
+				Examples: []string{"self:signal:SIGUSR1 { print(@); clear(@); } tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }"}}, Forms: []string{"self:signal:SIGUSR1"}},
+			resolve: func(_ *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+				switch {
+				case len(parts) != 3:
+					return nil, wrong(-1, "write: "+p.Forms[0], "a %s probe has a kind of event and its name, got %d part(s)", p.Name, len(parts)-1)
+				case parts[1] != "signal":
+					return nil, wrong(1, "want signal", "unknown event '%s' of a %s probe", parts[1], p.Name)
+				case parts[2] != "SIGUSR1":
+					return nil, wrong(2, "want SIGUSR1", "slope has no probe on the signal '%s'", parts[2])
+				}
+				return []*types.Target{{Probe: p, Name: strings.Join(parts, ":"), Hook: types.Hook{Kind: types.HookSignal, Event: parts[2]}, Goid: -1}}, nil
+			},
+		},
 	}
 }
 

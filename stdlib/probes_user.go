@@ -15,11 +15,12 @@ func userProbes() []Probe {
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called. In Go programs after the stack check, so that a call counts once.",
 				Examples: []string{"uprobe:libc:malloc { @[comm] = count(); }"}},
-				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset"}},
+				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset", `uprobe:binary:cpp:"function"`, "uprobe:binary@file:line"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, entry)
 			},
-			list: listFunctions,
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookUprobe}, Form: types.CArgs},
+			list:  listFunctions,
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "uretprobe", Text: "A function of a program or library returns; retval is what it returns. Not for Go programs: see goret.",
@@ -28,6 +29,7 @@ func userProbes() []Probe {
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, cReturn)
 			},
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookUretprobe}, Form: types.CArgs, Return: true},
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "goret", Text: "A function of a Go program returns: a probe on each of its RET instructions, which leaves the goroutine's stack alone.",
@@ -36,6 +38,7 @@ func userProbes() []Probe {
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, goReturn)
 			},
+			stand: &types.Target{Hook: types.Hook{Kind: types.HookUprobe}, Form: types.GoArgs, Return: true},
 		},
 	}
 }
@@ -54,23 +57,46 @@ func userProbe(m *Machine, p *types.Probe, parts []string, at place) ([]*types.T
 	if len(parts) < 3 || parts[1] == "" {
 		return nil, wrong(-1, "write: "+p.Forms[0], "a %s has a binary and a function", p.Name)
 	}
-	file, err := symbols.ResolvePath(parts[1], m.Pid)
-	if err != nil {
-		return nil, wrong(1, "", "%s", err)
+	binary, name := parts[1], strings.Join(parts[2:], ":")
+	if before, source, ok := strings.Cut(binary, "@"); ok && at == entry {
+		binary, name = before, "@"+source+":"+name
 	}
+	files, err := m.files(binary)
+	if err != nil {
+		return nil, err
+	}
+	var out []*types.Target
+	var last error
+	for _, file := range files {
+		targets, err := m.fileProbes(p, file, binary, name, at)
+		if err != nil {
+			last = err
+		}
+		out = append(out, targets...)
+	}
+	switch {
+	case len(out) > 0:
+		return out, nil
+	case len(files) > 1:
+		return nil, missing(2, "", "no function '%s' in the %d files that match '%s'", name, len(files), binary)
+	}
+	return nil, last
+}
+
+// fileProbes are the targets in one file, which the script calls shown.
+func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place) ([]*types.Target, error) {
 	bin, err := m.binary(file)
 	if err != nil {
 		return nil, wrong(1, "", "%s", err)
 	}
-	name := strings.Join(parts[2:], ":")
 	switch {
 	case at == cReturn && bin.IsGo():
-		return nil, wrong(-1, fmt.Sprintf("use goret:%s:%s with goid as the key", parts[1], name),
-			"uretprobe on the Go binary %s would corrupt its stacks", parts[1])
+		return nil, wrong(-1, fmt.Sprintf("use goret:%s:%s with goid as the key", shown, name),
+			"uretprobe on the Go binary %s would corrupt its stacks", shown)
 	case at == goReturn && !bin.IsGo():
-		return nil, wrong(-1, fmt.Sprintf("use uretprobe:%s:%s", parts[1], name), "%s is not a Go binary", parts[1])
+		return nil, wrong(-1, fmt.Sprintf("use uretprobe:%s:%s", shown, name), "%s is not a Go binary", shown)
 	}
-	funcs, offset, err := m.functions(bin, parts[1], name, at)
+	funcs, offset, err := m.functions(bin, shown, name, at)
 	if err != nil {
 		return nil, err
 	}
@@ -82,27 +108,47 @@ func userProbe(m *Machine, p *types.Probe, parts []string, at place) ([]*types.T
 			last = err
 			continue
 		}
-		t.Name = p.Name + ":" + parts[1] + ":" + f.Name
+		t.Name = p.Name + ":" + file + ":" + f.Name
+		switch {
+		case strings.HasPrefix(name, cpp):
+			t.Name = p.Name + ":" + file + ":" + cpp + f.Name
+		case strings.HasPrefix(name, "@"):
+			t.Name = p.Name + ":" + file + name
+		}
 		if offset > 0 {
 			t.Name += "+" + strconv.FormatUint(offset, 10)
 		}
 		out = append(out, t)
 	}
 	if len(out) == 0 {
-		return nil, wrong(2, "", "cannot probe %s: %s", name, last)
+		return nil, missing(2, "", "cannot probe %s: %s", name, last)
 	}
 	return out, nil
 }
 
 // functions finds what a name, pattern, name+offset or plain offset stands for.
 func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) ([]symbols.Func, uint64, error) {
+	if pattern, ok := strings.CutPrefix(name, cpp); ok {
+		funcs, err := bin.MatchDemangled(pattern)
+		if err != nil {
+			return nil, 0, wrong(2, "", "%s", err)
+		}
+		if len(funcs) == 0 {
+			return nil, 0, missing(3, "", "no function '%s' of C++ or Rust in %s", pattern, shown)
+		}
+		return funcs, 0, nil
+	}
+	if line, ok := strings.CutPrefix(name, "@"); ok {
+		funcs, err := sourceLine(bin, shown, line)
+		return funcs, 0, err
+	}
 	if wild(strings.ReplaceAll(name, "(*", "")) {
 		funcs, err := bin.Match(name)
 		if err != nil {
 			return nil, 0, wrong(2, "", "%s", err)
 		}
 		if len(funcs) == 0 {
-			return nil, 0, wrong(2, "", "no function of %s matches '%s'", shown, name)
+			return nil, 0, missing(2, "", "no function of %s matches '%s'", shown, name)
 		}
 		return funcs, 0, nil
 	}
@@ -117,7 +163,7 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 		if off, e := strconv.ParseUint(name[plus+1:], 0, 32); e == nil {
 			if f, e := bin.Lookup(name[:plus]); e == nil {
 				if f.Size > 0 && off >= f.Size {
-					return nil, 0, wrong(2, "", "offset %d lies outside of %s, which has %d bytes", off, f.Name, f.Size)
+					return nil, 0, missing(2, "", "offset %d lies outside of %s, which has %d bytes", off, f.Name, f.Size)
 				}
 				return []symbols.Func{f}, off, nil
 			}
@@ -130,7 +176,42 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 	if near := bin.Similar(name); len(near) > 0 {
 		hint = "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"
 	}
-	return nil, 0, wrong(2, hint, "no function '%s' in %s", name, shown)
+	return nil, 0, missing(2, hint, "no function '%s' in %s", name, shown)
+}
+
+// cpp stands before a name as it is in the source.
+const cpp = "cpp:"
+
+// sourceLine finds the code of "file:line" or "file:line:column". The places are addresses of their own: no entries of functions.
+func sourceLine(bin *symbols.Binary, shown, text string) ([]symbols.Func, error) {
+	parts := strings.Split(text, ":")
+	numbers := [2]int{}
+	if len(parts) != 2 && len(parts) != 3 {
+		return nil, wrong(-1, "write: uprobe:binary@file:line", "a place in a source file has a line, got '%s'", text)
+	}
+	for i, p := range parts[1:] {
+		n, err := strconv.ParseUint(p, 10, 31)
+		if err != nil || n == 0 {
+			return nil, wrong(2+i, "", "invalid number '%s' of a place in a source file", p)
+		}
+		numbers[i] = int(n)
+	}
+	funcs, err := bin.Line(parts[0], numbers[0], numbers[1])
+	var line *symbols.LineError
+	switch {
+	case errors.As(err, &line) && len(line.Near) > 0:
+		return nil, missing(2, fmt.Sprintf("lines with code near by: %s", strings.Trim(fmt.Sprint(line.Near), "[]")), "%s", line)
+	case errors.As(err, &line):
+		return nil, missing(1, "", "%s of %s", line, shown)
+	case errors.Is(err, symbols.ErrNoDebug):
+		return nil, missing(1, "it must be compiled with -g, and not stripped", "%s has no debug information", shown)
+	case err != nil:
+		return nil, wrong(-1, "", "%s", err)
+	}
+	for i := range funcs {
+		funcs[i].Addr = 0
+	}
+	return funcs, nil
 }
 
 func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint64, at place) (*types.Target, error) {

@@ -33,6 +33,7 @@ type Probe struct {
 	types.Probe
 	resolve func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error)
 	list    func(m *Machine, p *types.Probe, rest string) listing // nil: nothing to list
+	stand   *types.Target                                         // what it looks like in a test: Stand; nil: it needs no machine
 }
 
 // Registry finds rows by name. It is both the checker's types.Universe and the lowering's ir.Library.
@@ -46,7 +47,7 @@ type Registry struct {
 // New builds the registry of all rows.
 func New() *Registry {
 	r := &Registry{funcs: map[string]*Func{}, vars: map[string]*Var{}, probes: map[string]*Probe{}}
-	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), taskFuncs(), nameFuncs(), addressFuncs(), unsafeFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
+	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), taskFuncs(), nameFuncs(), addressFuncs(), unsafeFuncs(), textFuncs(), symbolFuncs(), netFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
 		for i := range rows {
 			f := &rows[i]
 			r.funcs[f.Name] = f
@@ -54,12 +55,12 @@ func New() *Registry {
 			r.names[class] = append(r.names[class], f.Name)
 		}
 	}
-	vars := slices.Concat(variables(), taskVars(), stacks())
+	vars := slices.Concat(variables(), taskVars(), stacks(), symbolVars())
 	for i := range vars {
 		r.vars[vars[i].Name] = &vars[i]
 		r.names[types.VarNames] = append(r.names[types.VarNames], vars[i].Name)
 	}
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
+	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), usdtProbes(), iterProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
 		for i := range rows {
 			p := &rows[i]
 			r.probes[p.Name] = p
@@ -93,7 +94,11 @@ func (r *Registry) Var(name string) *types.Var {
 
 // Probe implements types.Universe.
 func (r *Registry) Probe(name string) *types.Probe {
-	if p := r.probes[strings.ToLower(name)]; p != nil {
+	p := r.probes[name] // U is not u
+	if p == nil {
+		p = r.probes[strings.ToLower(name)]
+	}
+	if p != nil {
 		return &p.Probe
 	}
 	return nil

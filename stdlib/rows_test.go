@@ -34,6 +34,7 @@ func TestMain(m *testing.M) { bpftest.Main(m) }
 // without are the rows that have no example, and why.
 var without = map[string]string{
 	"goid":  "its example needs a Go program, see the live tests",
+	"usdt":  "its example needs a program with static probes, see the live tests",
 	"goret": "its example needs a Go program, see the live tests",
 
 	"percpu_kaddr": "kernels without CONFIG_KALLSYMS_ALL tell no variables, see the kernel matrix",
@@ -94,7 +95,11 @@ func TestRows(t *testing.T) {
 			t.Errorf("probe type %s: bad forms %q", n, p.Forms)
 		}
 		for _, a := range p.Aliases {
-			if r.Probe(a) != p || r.Probe(strings.ToUpper(a)) != p {
+			upper := strings.ToUpper(a)
+			if a == "u" {
+				upper = a // U is usdt
+			}
+			if r.Probe(a) != p || r.Probe(upper) != p {
 				t.Errorf("alias %s is not %s", a, n)
 			}
 		}
@@ -146,7 +151,7 @@ func TestExamples(t *testing.T) {
 	defer m.Close()
 	_, noBTF := m.BTF()
 	config := types.DefaultConfig()
-	config.Unsafe = true
+	config.Unsafe, config.TSeries = true, types.UnstableEnable
 	for _, row := range rows(r) {
 		for i, text := range row.Examples {
 			if text == "" {
@@ -226,8 +231,8 @@ var elsewhere = map[string][]string{
 	// The IR's own words: operations, events, program types.
 	"compiler/ir/ir.go":        {"ctx", "tracepoint", "uprobe"},
 	"compiler/ir/op.go":        {"ctx", "delete", "len", "read", "zero"},
-	"compiler/ir/parse.go":     {"event"},
-	"compiler/ir/print.go":     {"clear", "exit", "print", "printf", "time", "zero"},
+	"compiler/ir/parse.go":     {"event", "func"},
+	"compiler/ir/print.go":     {"cat", "clear", "errorf", "exit", "join", "print", "printf", "system", "time", "warnf", "zero"},
 	"compiler/backend/mach.go": {"exit"},
 	// The names of functions in the kernel, by hook.
 	"compiler/lower/lower.go": {"alert", "begin", "end", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},
@@ -236,12 +241,14 @@ var elsewhere = map[string][]string{
 	"compiler/lower/sli.go": {"trace"},
 	"lang/check/program.go": {"alert", "bad", "good", "ratio"},
 	"lang/check/sli.go":     {"ratio"},
+	"lang/check/test.go":    {"assert"},
+	"cli/corpus/corpus.go":  {"args"},
 	"runtime/poll/poll.go":  {"cgroup", "max"},
 	"lang/check/config.go":  {"strlen"},
 	"lang/cdecl/headers.go": {"signal"},
 	// The parser must tell a builtin in brackets from a cast, and the attach points of probes from other items.
 	"lang/syntax/expr.go":  {"arg", "args", "ctx", "goid", "kstack", "nsecs", "pid", "retval", "tid", "ustack"},
-	"lang/syntax/token.go": {"fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe"},
+	"lang/syntax/token.go": {"iter", "self", "fentry", "fexit", "kprobe", "kretprobe", "hardware", "software", "watchpoint", "alert", "bad", "poll", "begin", "end", "goret", "interval", "profile", "rawtracepoint", "tracepoint", "uprobe", "uretprobe", "usdt"},
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
@@ -259,10 +266,10 @@ var elsewhere = map[string][]string{
 	"stdlib/funcs_type.go":       {"args"},
 	"stdlib/vars_task.go":        {"comm", "pid"},
 	"stdlib/funcs_kernel.go":     {"cpu"},
-	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile"},
+	"stdlib/probes_special.go":   {"begin", "end", "interval", "profile", "signal"},
 	"stdlib/machine.go":          {"comm"},
 	// Words of the output formats, of a flag, of an emulator's option, and of what an objective counts.
-	"runtime/export/json.go":         {"dist", "hist", "max", "printf", "stats", "time"},
+	"runtime/export/json.go":         {"cat", "dist", "errorf", "hist", "join", "max", "printf", "stats", "time", "tseries", "warnf"},
 	"runtime/export/sli.go":          {"bad", "count", "max"},
 	"runtime/export/prometheus.go":   {"probe"},
 	"cli/run.go":                     {"pid"},
@@ -275,13 +282,20 @@ var elsewhere = map[string][]string{
 	"cli/objectives.go":              {"alert"},
 	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
 	"runtime/export/promlabel.go":    {"probe"},
+	"cli/attach.go":                  {"kprobe", "uprobe"},
+	"cli/runner.go":                  {"kprobe", "uprobe"},
 	"cli/check.go":                   {"exit", "fail"},
 	"bpf/vmtest/main.go":             {"max"},
+	"bpf/bench/slope.go":             {"self"},
 	"compiler/explain.go":            {"good"},
-	// Functions of the shell over maps, and one of its commands.
-	"repl/data.go":     {"avg", "count", "event", "len", "max", "min", "sum"},
-	"repl/look.go":     {"count"},
-	"repl/commands.go": {"clear", "stats"},
+	// What an event of a test may be given, and who its process is.
+	"stdlib/stand.go":          {"arg", "args", "goid", "retval"},
+	"runtime/simulate/test.go": {"comm", "cpu", "gid", "pid", "tid", "uid"},
+	// Functions over counted data and objectives, and commands of the shell.
+	"runtime/query/data.go":      {"avg", "count", "event", "len", "max", "min", "sum"},
+	"runtime/query/objective.go": {"bad", "budget", "burning", "burnrate", "good"},
+	"repl/look.go":               {"count"},
+	"repl/commands.go":           {"clear", "stats"},
 }
 
 // TestNames makes sure that a row's name is written in its row only.

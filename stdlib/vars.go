@@ -107,11 +107,15 @@ func variables() []Var {
 			Var: types.Var{Doc: types.Doc{Name: "args", Text: "The fields of the probe's event: args.name.", Examples: []string{"tracepoint:syscalls:sys_enter_read { @ = sum(args.count); }"}},
 				Args: true,
 				Type: func(t *types.Target, _ int) (*types.Type, error) {
-					if t.Args == nil {
+					if t.Args == nil || t.Form == types.IterArgs {
 						return nil, fmt.Errorf("the probe type %s has no args here", t.Probe.Name)
 					}
 					return t.Args, nil
 				}},
+		},
+		{
+			Var: types.Var{Doc: types.Doc{Name: "ctx", Text: "The context of an iterator: ctx.meta and the object, such as ctx.task.", Examples: []string{`iter:task { @[ctx.task.comm] = count(); }`}},
+				Args: true, Type: contextType},
 		},
 		{
 			Var: types.Var{Doc: types.Doc{Name: "arg", Text: "Arguments by number: arg0, arg1, … from the registers of the calling convention, or the words of a raw tracepoint.",
@@ -123,6 +127,8 @@ func variables() []Var {
 					return l.Word(cArgWords[n])
 				case types.GoArgs:
 					return l.Word(goArgWords[n])
+				case types.PlacedArgs:
+					return placedArg(l, n)
 				}
 				return l.Word(n)
 			}},
@@ -167,6 +173,8 @@ func argType(t *types.Target, n int) (*types.Type, error) {
 		limit = len(cArgWords)
 	case types.GoArgs:
 		limit = len(goArgWords)
+	case types.PlacedArgs:
+		return placedType(t, n)
 	case types.WordArgs:
 		limit = 12
 		if t.Args != nil {

@@ -31,6 +31,7 @@ import (
 // Link is an attached program. Close detaches it.
 type Link interface {
 	io.Closer
+	Mechanism() string // what the kernel calls the way it is attached
 }
 
 // ErrNotFound says that there is nothing of that name or place to attach to.
@@ -71,10 +72,14 @@ func paranoid() string {
 // links closes many descriptors as one Link, in order: a link before the perf event it is on.
 type links struct {
 	fds  []int
+	how  string
 	path []byte // what the kernel reads during perf_event_open: kept here so that it is on the heap and stays in place
 }
 
 func (l *links) add(fd int) { l.fds = append(l.fds, fd) }
+
+// Mechanism implements Link.
+func (l *links) Mechanism() string { return l.how }
 
 // Close detaches; a second call does nothing.
 func (l *links) Close() error {
@@ -102,7 +107,7 @@ func RawTracepoint(prog *ebpf.Program, name string) (Link, error) {
 	if err != nil {
 		return nil, failed(target, err)
 	}
-	return &links{fds: []int{fd}}, nil
+	return &links{fds: []int{fd}, how: "raw_tracepoint"}, nil
 }
 
 // Tracing attaches a program to the target it was loaded for by its BTF id: a typed raw tracepoint, or the entry or
@@ -116,13 +121,13 @@ func Tracing(prog *ebpf.Program) (Link, error) {
 	if err != nil {
 		return nil, failed("tracing program "+prog.String(), err)
 	}
-	return &links{fds: []int{fd}}, nil
+	return &links{fds: []int{fd}, how: "tracing"}, nil
 }
 
 // Tracepoint attaches a program of type TracePoint to an event by the id in its format.
 func Tracepoint(prog *ebpf.Program, id uint64) (Link, error) {
 	target := fmt.Sprintf("tracepoint %d", id)
-	l := &links{}
+	l := &links{how: "perf event"}
 	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id, Sample: 1, Wakeup: 1}
 	// The CPU is a formality: programs of a tracepoint run on all of them.
 	if err := l.perfEvent(prog, &attr, -1, 0, 0); err != nil {

@@ -61,7 +61,7 @@ func Watchpoint(prog *ebpf.Program, w Watch, pid int) (Link, error) {
 
 // everywhere opens an event on every online CPU, or for every thread that a process has.
 func everywhere(prog *ebpf.Program, attr unix.PerfEventAttr, pid int) (*links, error) {
-	l := &links{}
+	l := &links{how: "perf event"}
 	open := func(pid, cpu int) error {
 		a := attr
 		err := l.perfEvent(prog, &a, pid, cpu, 0)

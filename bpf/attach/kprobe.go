@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -12,6 +14,37 @@ import (
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/internal/sys"
 )
+
+// KprobeMultiType is the attach type that a program of type Kprobe must be loaded with for KprobeMulti.
+const KprobeMultiType = ebpf.AttachType(sys.AttachKprobeMulti)
+
+const kprobeMultiReturn = 1
+
+// KprobeMulti attaches a program loaded with KprobeMultiType to the entries of many functions of the kernel at once, or with
+// ret to their returns: all or none. Functions that cannot be traced are refused, those of modules are not found.
+func KprobeMulti(prog *ebpf.Program, functions []string, ret bool) (Link, error) {
+	target := fmt.Sprintf("kprobe_multi (%d functions)", len(functions))
+	names := make([]unsafe.Pointer, len(functions))
+	for i, f := range functions {
+		names[i] = sys.Ptr(append([]byte(f), 0))
+	}
+	attr := sys.LinkKprobeMultiAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachKprobeMulti, Syms: sys.Ptr(names), Count: uint32(len(names))}
+	if ret {
+		attr.MultiFlags = kprobeMultiReturn
+	}
+	fd, err := sys.BPF(sys.LinkCreate, &attr)
+	runtime.KeepAlive(prog)
+	switch {
+	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOENT):
+		err = fmt.Errorf("%w: the kernel lacks one of the functions, or cannot trace it: %w", ErrNotFound, err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		err = &bpf.FeatureError{Feature: "kprobe_multi links", Err: err}
+	}
+	if err != nil {
+		return nil, failed(target, err)
+	}
+	return &links{fds: []int{fd}, how: "kprobe_multi"}, nil
+}
 
 // Kprobe attaches a program of type Kprobe, loaded without attach type, to a function of the kernel: to an instruction of
 // it, or with ret to its returns.
@@ -39,7 +72,7 @@ func Kprobe(prog *ebpf.Program, function string, offset uint64, ret bool) (Link,
 		}
 		config = 1 << (bit & 63)
 	}
-	l := &links{path: append([]byte(function), 0)}
+	l := &links{how: "perf event", path: append([]byte(function), 0)}
 	attr := unix.PerfEventAttr{Type: uint32(typ), Config: config, Sample: 1, Wakeup: 1,
 		Ext1: uint64(uintptr(sys.Ptr(l.path))), Ext2: offset}
 	err = l.perfEvent(prog, &attr, -1, 0, 0) // on all CPUs, whichever the event is on

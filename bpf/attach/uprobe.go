@@ -47,7 +47,7 @@ func Uprobe(prog *ebpf.Program, path string, points []Point, pid int, ret bool) 
 	if err == nil {
 		return l, nil
 	}
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, sys.ENOTSUPP) {
+	if errors.Is(err, unix.EINVAL) || len(points) == 1 && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, sys.ENOTSUPP)) {
 		// Not this kernel, or not this program: the perf event tells what is wrong with the place itself.
 		l, err = uprobePerf(prog, path, points, pid, ret)
 		if err == nil {
@@ -150,7 +150,11 @@ func uprobeMulti(prog *ebpf.Program, path string, points []Point, pid int, attac
 	if err != nil {
 		return nil, err
 	}
-	return &links{fds: []int{fd}}, nil
+	how := "uprobe_multi"
+	if attach == sys.AttachUprobeSession {
+		how = "uprobe_session"
+	}
+	return &links{fds: []int{fd}, how: how}, nil
 }
 
 // uprobePerf opens one perf event per point.
@@ -175,7 +179,7 @@ func uprobePerf(prog *ebpf.Program, path string, points []Point, pid int, ret bo
 	if pid <= 0 {
 		who, cpu = -1, 0 // programs of a uprobe run on all CPUs, whichever the event is on
 	}
-	l := &links{path: append([]byte(path), 0)}
+	l := &links{how: "perf event", path: append([]byte(path), 0)}
 	for _, p := range points {
 		if p.RefCtr>>32 != 0 {
 			l.Close()

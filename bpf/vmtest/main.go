@@ -25,7 +25,7 @@ import (
 
 // defaultPackages are those whose tests depend on the kernel; after '#', which of their tests.
 var defaultPackages = []string{"./bpf", "./bpf/btf", "./bpf/tracefs", "./bpf/attach", "./compiler/backend", "./compiler/native",
-	"./compiler", "./stdlib#TestExamples"}
+	"./compiler", "./stdlib#TestExamples", "./runtime/engine#TestKernelFunctions|TestIterators"}
 
 type options struct {
 	kernels string

@@ -1,4 +1,5 @@
-// Docgen writes a page for every command into docs/commands and a man page into docs/man.
+// Docgen writes a page for every command into docs/commands, a man page into docs/man, and the table of what works of
+// bpftrace into docs/compatibility.md. It runs in the folder of the command line.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"github.com/slopebpf/slope/cli"
+	"github.com/slopebpf/slope/cli/corpus"
 )
 
 func main() {
@@ -30,6 +32,13 @@ func generate(docs string) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
+	}
+	chapters, err := corpus.Read("testdata/corpus")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(docs, "compatibility.md"), []byte(corpus.Table(chapters)), 0o644); err != nil {
+		return err
 	}
 	if err := doc.GenMarkdownTree(root, pages); err != nil {
 		return err

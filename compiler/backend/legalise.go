@@ -7,6 +7,7 @@ import (
 	"sort"
 
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/types"
 )
 
 // legaliser rewrites a function until selection can take every instruction as it is.
@@ -39,6 +40,9 @@ func (l *legaliser) run(stack int) error {
 					return &Limit{Message: "this kernel cannot read an aggregation in a probe", Hint: "bpf_map_lookup_percpu_elem is there since Linux 5.19; print the whole map instead"}
 				}
 			case ir.OpHelper:
+				if v.Helper == ir.HelperFuncIP && l.feat.FuncIP != nil && l.feat.FuncIP(l.f.Type == ir.Uprobe && l.f.Hooks[0].Kind == types.HookUretprobe) != nil {
+					return &Limit{Message: "this kernel cannot tell which function is probed here", Hint: "bpf_get_func_ip is there since Linux 5.15, in a uretprobe since 6.6"}
+				}
 				if l.feat.Lacks == nil {
 					continue
 				}

@@ -48,6 +48,8 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperTask:         35,
 	ir.HelperTaskBTF:      158,
 	ir.HelperCookie:       174,
+	ir.HelperFuncIP:       173,
+	ir.HelperSeqWrite:     127,
 	ir.HelperSignal:       109,
 	ir.HelperSignalThread: 117,
 	ir.HelperOverride:     58,
@@ -449,8 +451,10 @@ func (s *selector) call(v *ir.Value) {
 		s.constant(2, v.Imm)
 		s.into(3, v.Args[1])
 		s.helper(pick(v.Signed, fnReadKernel, fnReadUser), 3)
+	case ir.OpReadN:
+		s.readSized(v, pick(v.Signed, fnReadKernel, fnReadUser))
 	case ir.OpReadStr:
-		s.readStr(v)
+		s.readSized(v, pick(v.Signed, fnReadKernelStr, fnReadUserStr))
 	case ir.OpStack:
 		s.move(1, s.ctx)
 		s.into(2, v.Args[0])
@@ -472,7 +476,7 @@ func (s *selector) call(v *ir.Value) {
 		s.helper(fnRingbufDiscard, 2)
 	case ir.OpHelper:
 		n := reg(1)
-		if v.Helper == ir.HelperCookie || v.Helper == ir.HelperOverride {
+		if v.Helper == ir.HelperCookie || v.Helper == ir.HelperFuncIP || v.Helper == ir.HelperOverride {
 			s.move(1, s.ctx)
 			n++
 		}
@@ -492,7 +496,7 @@ func (s *selector) call(v *ir.Value) {
 }
 
 // readStr makes sure that the kernel's verifier sees a bound on the size.
-func (s *selector) readStr(v *ir.Value) {
+func (s *selector) readSized(v *ir.Value, fn int64) {
 	size := v.Args[2]
 	known := size.Op == ir.OpConst || (size.Op == ir.OpBound || size.Op == ir.OpMask) && size.Imm <= v.Imm
 	t := noReg
@@ -507,7 +511,7 @@ func (s *selector) readStr(v *ir.Value) {
 		s.move(2, t)
 	}
 	s.into(3, v.Args[1])
-	s.helper(pick(v.Signed, fnReadKernelStr, fnReadUserStr), 3)
+	s.helper(fn, 3)
 }
 
 func pick(kernel bool, k, u int64) int64 {

@@ -177,7 +177,7 @@ func (r *run) blocks() int64 {
 				to, args = t.Else, t.ElseArgs
 			}
 		case ir.TermNullCheck:
-			if r.val(t.Cond).reg == nil {
+			if r.null(t.Cond) {
 				to, args = t.Else, t.ElseArgs
 			}
 		default:
@@ -208,6 +208,12 @@ func (r *run) val(v *ir.Value) value {
 	return x
 }
 
+// null tells whether a pointer that may be null is.
+func (r *run) null(v *ir.Value) bool {
+	p := r.val(v)
+	return p.reg == nil && (v.Class != ir.BTFPtrOrNull || p.n == 0)
+}
+
 // scalar is an operand that is a number; kernel addresses count as numbers.
 func (r *run) scalar(v *ir.Value) int64 {
 	x := r.val(v)
@@ -233,7 +239,7 @@ func (r *run) eval(v *ir.Value) value {
 	case ir.OpMask:
 		return num(arg(0) & v.Imm)
 	case ir.OpForget:
-		return num(arg(0) + int64(le.Uint64(r.read(v.Args[1], 0, 8))))
+		return num(arg(0) + int64(le.Uint64(r.read(v.Args[1], 0, ir.IterMark))))
 	case ir.OpCtx:
 		return value{reg: r.ctx}
 	case ir.OpSlot:
@@ -248,11 +254,10 @@ func (r *run) eval(v *ir.Value) value {
 		}
 		return value{reg: p.reg, n: p.n + by}
 	case ir.OpNonNull:
-		p := r.val(v.Args[0])
-		if p.reg == nil {
+		if r.null(v.Args[0]) {
 			r.fail("the pointer is null")
 		}
-		return p
+		return r.val(v.Args[0])
 	case ir.OpHelper:
 		return num(r.helper(v))
 	}
@@ -270,6 +275,9 @@ func (r *run) helper(v *ir.Value) int64 {
 		return 0
 	case ir.HelperNsPidTgid: // the world has one namespace
 		le.PutUint64(r.write(v.Args[2], 0, 8), uint64(r.m.Env.Helper(ir.HelperPidTgid)))
+		return 0
+	case ir.HelperSeqWrite: // what the reader of an iterator sees is none of the program's output
+		r.read(v.Args[1], 0, ir.IterMark)
 		return 0
 	}
 	return r.m.Env.Helper(v.Helper)
@@ -327,7 +335,13 @@ func (r *run) memory(v *ir.Value) value {
 	case ir.OpMapDelete:
 		return value{n: r.m.Map(v.Map).remove(r.read(v.Args[0], 0, int64(v.Map.KeySize)))}
 	case ir.OpRead:
-		return value{n: r.probeRead(v)}
+		return value{n: r.probeRead(v, v.Imm)}
+	case ir.OpReadN:
+		size := r.scalar(v.Args[2])
+		if size < 0 || size > v.Imm {
+			r.fail("a size of %d, want 0 to %d", size, v.Imm)
+		}
+		return value{n: r.probeRead(v, size)}
 	case ir.OpReadStr:
 		return value{n: r.probeReadStr(v)}
 	case ir.OpStack:
@@ -391,6 +405,9 @@ func (m *Machine) checkRecord(rec Record) error {
 		return fmt.Errorf("event %d has %d bytes, want %d", id, len(rec.Data), ev.Size)
 	}
 	for i, a := range ev.Args {
+		if ev.Kind == ir.EventJoin { // of the texts only as many as there are
+			a.Type = types.TupleOf(a.Type.Elems[:1+le.Uint64(rec.Data[a.Offset:])]...)
+		}
 		if err := readable(rec, a.Type, a.Offset); err != nil {
 			return fmt.Errorf("argument %d of event %d: %w", i, id, err)
 		}

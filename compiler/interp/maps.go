@@ -62,6 +62,9 @@ func (m *Map) Keys() []string {
 	return out
 }
 
+// Delete removes an entry.
+func (m *Map) Delete(key string) { m.drop(key, "deleted") }
+
 // Value returns the value of a key on one CPU, nil without an entry.
 func (m *Map) Value(key string, cpu int) []byte {
 	if vals := m.entries[key]; vals != nil {

@@ -41,7 +41,7 @@ func (r *run) at(p *ir.Value, off, size int64) (*region, int64) {
 	if v.reg == nil {
 		r.fail("v%d is no pointer to memory or null", p.ID)
 	}
-	if p.Class == ir.MapValueOrNull || p.Class == ir.RingPtrOrNull {
+	if p.Class.MayBeNull() {
 		r.fail("v%d may be null", p.ID)
 	}
 	from := v.n + off
@@ -153,8 +153,8 @@ func (r *run) source(p *ir.Value, buf []byte, kernel bool) bool {
 }
 
 // probeRead is bpf_probe_read_user and _kernel: on a fault the destination is zeroed.
-func (r *run) probeRead(v *ir.Value) int64 {
-	dst := r.write(v.Args[0], 0, v.Imm)
+func (r *run) probeRead(v *ir.Value, size int64) int64 {
+	dst := r.write(v.Args[0], 0, size)
 	if r.source(v.Args[1], dst, v.Signed) {
 		return 0
 	}

@@ -100,10 +100,7 @@ func (b *Builder) NullCheck(p *Value, null *Block) *Value {
 	b.end(Term{Kind: TermNullCheck, Cond: p, Then: ok, Else: null})
 	b.SetBlock(ok)
 	v := b.value(OpNonNull, p)
-	v.Class = MapValue
-	if p.Class == RingPtrOrNull {
-		v.Class = RingPtr
-	}
+	v.Class = p.Class.nonNull()
 	return b.emit(v)
 }
 
@@ -189,6 +186,13 @@ func (b *Builder) Load(p *Value, off, width int, signed bool) *Value {
 func (b *Builder) LoadBTF(p *Value, off int) *Value {
 	v := b.Load(p, off, 8, false)
 	v.Class = BTFPtr
+	return v
+}
+
+// LoadBTFOrNull reads a pointer of the context that may be null.
+func (b *Builder) LoadBTFOrNull(off int) *Value {
+	v := b.Load(b.Ctx(), off, 8, false)
+	v.Class = BTFPtrOrNull
 	return v
 }
 
@@ -297,6 +301,20 @@ func (b *Builder) MapEach(m *Map, p *Value, e *Each) {
 func (b *Builder) Read(dst, addr *Value, size int, kernel bool) *Value {
 	v := b.value(OpRead, dst, addr)
 	v.Imm, v.Signed = int64(size), kernel
+	return b.emit(v)
+}
+
+// ReadN is Read of size bytes, a scalar from 0 to limit.
+func (b *Builder) ReadN(dst, addr, size *Value, limit int, kernel bool) *Value {
+	switch {
+	case size.Op != OpConst:
+	case size.Imm == 0:
+		return b.Const(0)
+	default:
+		return b.Read(dst, addr, int(size.Imm), kernel)
+	}
+	v := b.value(OpReadN, dst, addr, size)
+	v.Imm, v.Signed = int64(limit), kernel
 	return b.emit(v)
 }
 

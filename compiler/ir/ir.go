@@ -90,19 +90,42 @@ const (
 	EventZero
 	EventTime
 	EventExit
+	EventJoin // Format is what stands between the texts: see JoinTexts
+	EventCat
+	EventSystem
+	EventError
+	EventWarning
+	numEvents
 )
+
+// The texts of an EventJoin: its argument is a tuple of how many there are and of that many strings, each of as many
+// bytes with its NUL; those that are not there are not written.
+const (
+	JoinTexts = 16
+	JoinSize  = 1024
+)
+
+// Printf tells whether a record is text of a format.
+func (k EventKind) Printf() bool {
+	switch k {
+	case EventPrintf, EventCat, EventSystem, EventError, EventWarning:
+		return true
+	}
+	return false
+}
 
 // Event describes one kind of ring-buffer record. A record is a u64 event ID followed by Size-8 bytes;
 // Args say where the arguments stand in the whole record and how to read them.
 type Event struct {
 	ID     int
 	Kind   EventKind
-	Format string // printf, time
-	Map    *Map   // print, clear, zero
-	Top    int64  // print of a map: how many entries, 0 for all
-	Div    int64  // print of a map: divide values by, 0 for 1
-	Args   []EventArg
-	Size   int // of the whole record, a multiple of 8
+	Format string     // of those that print text, time, join
+	Map    *Map       // print, clear, zero
+	Top    int64      // print of a map: how many entries, 0 for all
+	Div    int64      // print of a map: divide values by, 0 for 1
+	Status int        // exit without an argument
+	Args   []EventArg // print of a map: the key whose value is printed, none for all
+	Size   int        // of the whole record, a multiple of 8
 	Span   source.Span
 }
 
@@ -257,14 +280,31 @@ const (
 	RingPtr              // into a reserved ring-buffer record
 	RingPtrOrNull        // result of RingReserve
 	BTFPtr               // trusted or untrusted BTF pointer: loads cannot fault, read as 0 instead
+	BTFPtrOrNull         // one that the kernel says may be null
 )
 
 func (c Class) String() string {
-	return [...]string{"void", "scalar", "ctx", "slot", "mapvalue", "mapvalue_or_null", "ring", "ring_or_null", "btf"}[c]
+	return [...]string{"void", "scalar", "ctx", "slot", "mapvalue", "mapvalue_or_null", "ring", "ring_or_null", "btf", "btf_or_null"}[c]
 }
 
 // Pointer tells whether values of the class may be the base of a Load or Store (or, …OrNull, become one).
 func (c Class) Pointer() bool { return c >= Ctx }
+
+// MayBeNull tells whether values of the class go nowhere but to a NullCheck.
+func (c Class) MayBeNull() bool {
+	return c == MapValueOrNull || c == RingPtrOrNull || c == BTFPtrOrNull
+}
+
+// nonNull is the class once a NullCheck was passed.
+func (c Class) nonNull() Class {
+	switch c {
+	case RingPtrOrNull:
+		return RingPtr
+	case BTFPtrOrNull:
+		return BTFPtr
+	}
+	return MapValue
+}
 
 // Each says where OpMapEach copies the entries of a map. The buffer has an area for every CPU, which starts with three
 // words: taken, how many entries were copied, and whether some did not fit. The entries follow: keys, with their values

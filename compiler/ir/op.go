@@ -74,6 +74,7 @@ const (
 	OpMapEach      // p: 8 bytes that hold the offset of the area in Each.Buffer; copies every entry there (5.13)
 
 	OpRead    // p (destination), x (address): Imm bytes from user (Signed false) or kernel (Signed true) memory; 0 or -errno
+	OpReadN   // p, x (address), y (size, at most Imm): y bytes, as OpRead
 	OpReadStr // p, x (address), y (size, at most Imm, at least 1): NUL-terminated; length with NUL or -errno
 
 	OpStack // p: Imm bytes of return addresses of kernel (Signed true) or user code, the rest zeros; bytes or -errno
@@ -146,6 +147,7 @@ var opTable = [numOps]opInfo{
 	OpMapLen:       {"len", 0, Call, Scalar},
 	OpMapEach:      {"each", 1, Call, Scalar},
 	OpRead:         {"read", 2, Call, Scalar},
+	OpReadN:        {"readn", 3, Call, Scalar},
 	OpReadStr:      {"readstr", 3, Call, Scalar},
 	OpStack:        {"stack", 1, Call, Scalar},
 	OpRingReserve:  {"reserve", 0, Call, RingPtrOrNull},
@@ -170,7 +172,7 @@ func (v *Value) Effect() Effect {
 // IsCall tells whether the instruction clobbers the caller-saved registers r1–r5.
 func (v *Value) IsCall() bool {
 	switch v.Op {
-	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapLen, OpMapEach, OpRead, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
+	case OpHelper, OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapLen, OpMapEach, OpRead, OpReadN, OpReadStr, OpStack, OpRingReserve, OpRingSubmit, OpRingDiscard:
 		return true
 	}
 	return false
@@ -197,6 +199,8 @@ const (
 	HelperTask                // the current task's address
 	HelperTaskBTF             // the current task: BTFPtr
 	HelperCookie              // the attach cookie; the context is passed by the back end
+	HelperFuncIP              // the address of the function that is probed; the context is passed by the back end (5.15)
+	HelperSeqWrite            // b (seq), p: gives IterMark bytes to the reader of an iterator
 	HelperSignal              // x: a signal for the current process; 0 or -errno
 	HelperSignalThread        // the same for the current thread
 	HelperOverride            // x: what the probed function returns instead of being run; the context is passed by the back end
@@ -204,9 +208,12 @@ const (
 	numHelpers
 )
 
+// IterMark is how many bytes HelperSeqWrite gives to the reader of an iterator.
+const IterMark = 8
+
 type helperInfo struct {
 	name   string
-	args   string // a letter for each: p a pointer, x a scalar
+	args   string // a letter for each: p a pointer, b a BTFPtr, x a scalar
 	effect Effect
 	class  Class
 	once   bool // gives the same value during one run: CSE may merge it
@@ -230,6 +237,8 @@ var helperTable = [numHelpers]helperInfo{
 	HelperTask:         {name: "get_current_task", effect: Read, class: Scalar, once: true},
 	HelperTaskBTF:      {name: "get_current_task_btf", effect: Read, class: BTFPtr, once: true},
 	HelperCookie:       {name: "get_attach_cookie", effect: Read, class: Scalar, once: true},
+	HelperFuncIP:       {name: "get_func_ip", effect: Read, class: Scalar, once: true},
+	HelperSeqWrite:     {name: "seq_write", args: "bp", effect: Call, class: Scalar, bytes: IterMark},
 	HelperSignal:       {name: "send_signal", args: "x", effect: Call, class: Scalar},
 	HelperSignalThread: {name: "send_signal_thread", args: "x", effect: Call, class: Scalar},
 	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar},

@@ -160,7 +160,7 @@ func (ps *parser) event(rest string) error {
 	if n < 4 {
 		return fmt.Errorf("bad event: %w", err)
 	}
-	k, ok := find(kind, int(EventExit)+1, func(i int) string { return EventKind(i).String() })
+	k, ok := find(kind, int(numEvents), func(i int) string { return EventKind(i).String() })
 	if !ok {
 		return fmt.Errorf("unknown event kind %q", kind)
 	}
@@ -261,7 +261,7 @@ func (ps *parser) label(s string) error {
 		if err != nil {
 			return err
 		}
-		c, ok := find(strings.TrimSpace(class), int(BTFPtr)+1, func(i int) string { return Class(i).String() })
+		c, ok := find(strings.TrimSpace(class), int(BTFPtrOrNull)+1, func(i int) string { return Class(i).String() })
 		if !ok {
 			return fmt.Errorf("unknown class %q", class)
 		}
@@ -417,19 +417,20 @@ func (ps *parser) finish(v *Value, suffix string) error {
 	case OpOffset, OpIndex:
 		v.Class = v.Args[0].Class
 	case OpNonNull:
-		v.Class = MapValue
-		if v.Args[0].Class == RingPtrOrNull {
-			v.Class = RingPtr
-		}
+		v.Class = v.Args[0].Class.nonNull()
 	case OpHelper:
 		v.Class = helperTable[v.Helper].class
 	case OpRingReserve:
 		v.Map = ps.prog.Ring
-	case OpRead, OpReadStr, OpStack:
+	case OpRead, OpReadN, OpReadStr, OpStack:
 		v.Signed = suffix == "kernel"
 	case OpLoad, OpExt, OpStore:
-		if suffix == "btf" {
+		switch suffix {
+		case "btf":
 			v.Class, v.Width = BTFPtr, 8
+			return nil
+		case "btf_or_null":
+			v.Class, v.Width = BTFPtrOrNull, 8
 			return nil
 		}
 		v.Signed = strings.HasPrefix(suffix, "s")

@@ -63,7 +63,7 @@ func (p *Program) String() string {
 }
 
 func (k EventKind) String() string {
-	return [...]string{"printf", "print", "print_map", "clear", "zero", "time", "exit"}[k]
+	return [...]string{"printf", "print", "print_map", "clear", "zero", "time", "exit", "join", "cat", "system", "errorf", "warnf"}[k]
 }
 
 // String prints a map's name and storage.
@@ -185,15 +185,15 @@ func (v *Value) suffix() string {
 	}
 	switch v.Op {
 	case OpLoad:
-		if v.Class == BTFPtr {
-			return ".btf"
+		if v.Class != Scalar {
+			return "." + v.Class.String()
 		}
 		return "." + sign + strconv.Itoa(int(v.Width))
 	case OpExt:
 		return "." + sign + strconv.Itoa(int(v.Width))
 	case OpStore:
 		return "." + strconv.Itoa(int(v.Width))
-	case OpRead, OpReadStr, OpStack:
+	case OpRead, OpReadN, OpReadStr, OpStack:
 		if v.Signed {
 			return ".kernel"
 		}
@@ -251,7 +251,7 @@ func opSyntax(op Op, args int) []field {
 		return []field{0, fieldImm}
 	case OpRead:
 		return []field{0, 1, fieldImm}
-	case OpReadStr:
+	case OpReadN, OpReadStr:
 		return []field{0, 1, 2, fieldImm}
 	}
 	var out []field

@@ -30,6 +30,9 @@ type Lowering interface {
 	// Memory is the address of the value of e, laid out as t, with zeros after the end of strings.
 	Memory(e syntax.Expr, t *types.Type) *Value
 
+	// Raw copies size bytes, a scalar up to limit, of a value in memory to dst, whatever they mean; 0 or -errno.
+	Raw(e syntax.Expr, dst, size *Value, limit int) *Value
+
 	// Map is the map that a map expression names.
 	Map(e *syntax.Map) *Map
 	// Key is a pointer to the key made of the expressions. An unkeyed map's key is nil.
@@ -78,6 +81,7 @@ type Global int
 // The globals.
 const (
 	GlobalStart Global = iota // boot-clock ns when the script started
+	GlobalTAI                 // ns from the boot clock to the clock of International Atomic Time
 	NumGlobals
 )
 

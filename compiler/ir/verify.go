@@ -103,7 +103,7 @@ func (vf *verifier) term(b *Block) {
 		vf.fail(t.Span, "b%d: a jump has no condition", b.ID)
 	case (t.Kind == TermIf || t.Kind == TermRet) && class != Scalar:
 		vf.fail(t.Span, "b%d: got %s, want scalar", b.ID, class)
-	case t.Kind == TermNullCheck && class != MapValueOrNull && class != RingPtrOrNull:
+	case t.Kind == TermNullCheck && !class.MayBeNull():
 		vf.fail(t.Span, "b%d: nullcheck of %s, want a pointer that may be null", b.ID, class)
 	}
 	check := func(to *Block, args []*Value) {
@@ -115,7 +115,7 @@ func (vf *verifier) term(b *Block) {
 			return
 		}
 		for i, a := range args {
-			if a.Class != to.Params[i].Class || a.Class == MapValueOrNull || a.Class == RingPtrOrNull {
+			if a.Class != to.Params[i].Class || a.Class.MayBeNull() {
 				vf.fail(t.Span, "b%d → b%d: argument v%d is %s, want %s", b.ID, to.ID, a.ID, a.Class, to.Params[i].Class)
 			}
 		}
@@ -127,7 +127,7 @@ func (vf *verifier) term(b *Block) {
 // operandClass says what an operation's i-th operand must be; Void stands for any pointer that can be accessed.
 func operandClass(op Op, i int) Class {
 	switch op {
-	case OpStore, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpIndex, OpRead, OpReadStr:
+	case OpStore, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpIndex, OpRead, OpReadN, OpReadStr:
 		if i > 0 {
 			return Scalar
 		}
@@ -164,15 +164,15 @@ func (vf *verifier) inst(v *Value) {
 	}
 	for i, a := range v.Args {
 		need := operandClass(v.Op, i)
-		if v.Op == OpHelper && helperTable[v.Helper].args[i] == 'p' {
-			need = Void
+		if v.Op == OpHelper {
+			need = map[byte]Class{'p': Void, 'b': BTFPtr, 'x': Scalar}[helperTable[v.Helper].args[i]]
 		}
 		switch {
 		case v.Op == OpNonNull:
-			if a.Class != MapValueOrNull && a.Class != RingPtrOrNull {
+			if !a.Class.MayBeNull() {
 				vf.fail(v.Span, "v%d: nonnull of %s", v.ID, a.Class)
 			}
-		case a.Class == MapValueOrNull || a.Class == RingPtrOrNull:
+		case a.Class.MayBeNull():
 			vf.fail(v.Span, "v%d: %s of v%d, which may be null", v.ID, v.Op, a.ID)
 		case need == Void && !a.Class.Pointer(), need != Void && a.Class != need && !a.Class.Pointer():
 			vf.fail(v.Span, "v%d: operand v%d of %s is %s, want %s", v.ID, a.ID, v.Op, a.Class, need.want())
@@ -186,7 +186,7 @@ func (vf *verifier) inst(v *Value) {
 // mayLeak allows the one use of a pointer as a number: a kernel address that is stored, compared or read through. The
 // program's own memory is at kernel addresses too.
 func mayLeak(v *Value, i int, a *Value) bool {
-	read := (v.Op == OpRead || v.Op == OpReadStr) && i == 1
+	read := (v.Op == OpRead || v.Op == OpReadN || v.Op == OpReadStr) && i == 1
 	return (a.Class == Ctx || a.Class == SlotPtr || a.Class == MapValue) && read || (a.Class == Ctx || a.Class == SlotPtr || a.Class == MapValue) && v.Op == OpStore && i == 1 || a.Class == BTFPtr && (v.Op == OpStore || read || v.Op == OpAdd || v.Op == OpSub || v.Op.Compare())
 }
 
@@ -204,7 +204,8 @@ func (vf *verifier) fieldsOf(v *Value) {
 		if v.Width != 1 && v.Width != 2 && v.Width != 4 && v.Width != 8 {
 			vf.fail(v.Span, "v%d: bad width %d", v.ID, v.Width)
 		}
-		if v.Op == OpLoad && v.Class != Scalar && (v.Class != BTFPtr || v.Args[0].Class != BTFPtr && v.Args[0].Class != Ctx) {
+		if v.Op == OpLoad && v.Class != Scalar && v.Args[0].Class != Ctx && (v.Class != BTFPtr || v.Args[0].Class != BTFPtr) ||
+			v.Op == OpLoad && v.Class != Scalar && v.Class != BTFPtr && v.Class != BTFPtrOrNull {
 			vf.fail(v.Span, "v%d: a load of %s from %s", v.ID, v.Class, v.Args[0].Class)
 		}
 	case OpZero, OpCopy:
@@ -238,7 +239,7 @@ func (vf *verifier) fieldsOf(v *Value) {
 		}
 	}
 	switch v.Op {
-	case OpStore, OpZero, OpBytes, OpCopy, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpRead, OpReadStr, OpStack:
+	case OpStore, OpZero, OpBytes, OpCopy, OpAddMem, OpAtomic, OpFetchAdd, OpCmpXchg, OpRead, OpReadN, OpReadStr, OpStack:
 		if c := v.Args[0].Class; c == BTFPtr || c == Ctx {
 			vf.fail(v.Span, "v%d: %s to %s memory", v.ID, v.Op, c)
 		}

@@ -70,7 +70,7 @@ func (vf *verifier) access(v *Value) {
 	case OpMapUpdate:
 		vf.inside(v, 0, 0, int64(v.Map.KeySize))
 		vf.inside(v, 1, 0, int64(v.Map.ValueSize))
-	case OpRead, OpReadStr, OpStack:
+	case OpRead, OpReadN, OpReadStr, OpStack:
 		vf.inside(v, 0, 0, v.Imm)
 		if v.Imm <= 0 {
 			vf.fail(v.Span, "v%d: %s of %d bytes", v.ID, v.Op, v.Imm)

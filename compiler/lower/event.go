@@ -15,7 +15,7 @@ const headerSize = 8
 func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 	l := f.l
 	if l.out.Ring == nil {
-		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: ringSize}
+		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: l.in.Config.RingPages * pageSize}
 		l.out.Maps = append(l.out.Maps, l.out.Ring)
 	}
 	ev.ID, ev.Span = len(l.out.Events), f.Builder.Span
@@ -48,7 +48,7 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 		arg := ev.Args[i]
 		switch {
 		case ready[i] == nil:
-			f.into(a, arg.Type, p, arg.Offset, false)
+			f.into(a, arg.Type, p, arg.Offset, ev.Kind == ir.EventPrintMap) // a key is compared by its bytes
 		case arg.Type.Scalar():
 			f.Store(p, arg.Offset, 8, ready[i])
 		default:

@@ -316,6 +316,11 @@ func (f *fn) argScalar(e *syntax.Field) *ir.Value {
 			return f.wordPointer(fld.Offset / 8)
 		}
 		return f.extend(f.Word(fld.Offset/8), size, signed)
+	case types.IterArgs:
+		if p := f.objects[fld.Offset]; p != nil {
+			return p
+		}
+		return f.extend(f.Word(fld.Offset/8), size, signed)
 	case types.SyscallEnter:
 		if fld.Offset < 0 { // the number itself
 			return f.extend(f.Word(1), size, signed)

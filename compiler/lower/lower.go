@@ -13,6 +13,7 @@ package lower
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -23,7 +24,7 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
-const ringSize = 4 << 20 // bytes of the ring buffer
+const pageSize = 4096 // of the ring buffer
 
 // preallocLimit is how many bytes a hash map may take before its entries are allocated one by one: to allocate 4 MB
 // ahead takes 7 ms of the start.
@@ -226,13 +227,27 @@ func (l *lowerer) place() []*group {
 		sign := fmt.Sprint(g.typ, g.hooks[0].Kind, " ", signature[key])
 		alone := g.typ == ir.TPBTF || g.hooks[0].Kind == types.HookRaw || !attached(g.hooks[0].Kind)
 		if !alone && shared[sign] != nil {
-			shared[sign].hooks = append(shared[sign].hooks, g.hooks...)
+			shared[sign].join(g.hooks[0])
 			continue
 		}
 		shared[sign] = g
 		out = append(out, g)
 	}
 	return out
+}
+
+// join attaches a group to one hook more. Places in one file are attached as one, where the kernel can: that takes no
+// longer for a thousand than for one.
+func (g *group) join(h types.Hook) {
+	if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
+		for i := range g.hooks {
+			if o := &g.hooks[i]; o.Path == h.Path {
+				o.Points = append(slices.Clip(o.Points), h.Points...)
+				return
+			}
+		}
+	}
+	g.hooks = append(g.hooks, h)
 }
 
 func (l *lowerer) progType(k types.HookKind) ir.ProgType {
@@ -246,7 +261,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 		return ir.Tracepoint
 	case types.HookUprobe, types.HookUretprobe, types.HookKprobe, types.HookKretprobe:
 		return ir.Uprobe
-	case types.HookFentry, types.HookFexit:
+	case types.HookFentry, types.HookFexit, types.HookIter:
 		return ir.TPBTF
 	case types.HookProfile, types.HookPerf:
 		return ir.PerfEvent
@@ -257,7 +272,7 @@ func (l *lowerer) progType(k types.HookKind) ir.ProgType {
 // attached tells whether the kernel runs the programs of a hook, not the engine.
 func attached(k types.HookKind) bool {
 	switch k {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
 		return false
 	}
 	return true
@@ -350,11 +365,19 @@ func hookText(hooks []types.Hook) string {
 		text += ":" + h.Period.String()
 	case types.HookUprobe, types.HookUretprobe:
 		text += ":" + h.Path
+		if len(h.Points) > 4 {
+			text += fmt.Sprintf(" (%d places)", len(h.Points))
+			break
+		}
 		for _, p := range h.Points {
 			text += fmt.Sprintf("+0x%x", p.Offset)
 		}
 	case types.HookTracepoint:
 		text = h.Event
+	case types.HookIter:
+		text = "iter:" + h.Event
+	case types.HookSignal:
+		text = "self:signal:" + h.Event
 	case types.HookPoll:
 		text += ":" + h.Period.String()
 		if h.Path != "" {
@@ -405,6 +428,7 @@ type fn struct {
 	cache     keyCache
 	labels    map[string]operand // inside the conditions of an sli
 	traceID   *ir.Slot           // nil without
+	objects   map[int]*ir.Value  // the pointers of an iterator's context, by their offset
 	extra     int                // instructions that the verifier follows more than once: see cost
 	scans     []*scan            // that count their turns
 	around    []*ir.Value        // constants: how often the loops around turn at most, where the verifier follows each turn
@@ -425,6 +449,7 @@ func (f *fn) entry(e *entry) {
 	f.selectSyscall(e)
 	f.selectProcess()
 	f.prepareTrace()
+	f.selectObject()
 	if pred := e.clause.Probe.Pred; pred != nil {
 		body := f.Block()
 		f.cond(pred, body, f.end)
@@ -516,9 +541,18 @@ func (f *fn) readKernel(addr *ir.Value, width int, signed bool) *ir.Value {
 	return f.readAt(addr, width, signed, true)
 }
 
+// mustRead reads size bytes at an address to p. Memory of a process that cannot be read is counted; where a pointer of the
+// kernel leads nowhere, as past the end of a list, there are zeros.
+func (f *fn) mustRead(p, addr *ir.Value, size int, kernel bool) {
+	failed := f.Read(p, addr, size, kernel)
+	if !kernel {
+		f.when(failed, func() { f.count(ir.LossReadFault, nil) })
+	}
+}
+
 func (f *fn) readAt(addr *ir.Value, width int, signed, kernel bool) *ir.Value {
 	p := f.Addr(f.Slot("read", 8))
-	f.Read(p, addr, width, kernel)
+	f.mustRead(p, addr, width, kernel)
 	return f.Load(p, 0, width, signed)
 }
 

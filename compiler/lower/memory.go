@@ -30,6 +30,10 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 		f.into(x, t, p, off, pad)
 		return
 	}
+	if f.isArgs(e) {
+		f.argsInto(e, t, p, off, pad)
+		return
+	}
 	switch e := e.(type) {
 	case *syntax.String:
 		f.text(e.Value, t, p, off, pad)
@@ -82,6 +86,28 @@ func (f *fn) into(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) 
 	}
 }
 
+// printed is the type that an expression has where it is printed: the arguments of a probe are a record.
+func (f *fn) printed(e syntax.Expr) *types.Type {
+	t := f.info.Type(e)
+	if f.isArgs(e) {
+		t, _ = types.ArgsRecord(f.entryOf.args(), f.entryOf.form(), f.l.in.Config.MaxStrlen)
+	}
+	return t
+}
+
+// argsInto writes all arguments of the probe, laid out as their record.
+func (f *fn) argsInto(e syntax.Expr, t *types.Type, p *ir.Value, off int, pad bool) {
+	for i, name := range t.Names {
+		field := &syntax.Field{X: e, Name: &syntax.Name{Text: name}}
+		if ft := t.Elems[i]; ft.Scalar() {
+			f.Store(p, off, 8, f.argScalar(field))
+		} else {
+			f.fieldInto(field, ft, ft, p, off, pad)
+		}
+		off += t.Elems[i].Memory()
+	}
+}
+
 func (f *fn) builtinInto(e syntax.Expr, from, t *types.Type, p *ir.Value, off int, pad bool) {
 	row := f.info.Vars[e]
 	low := f.l.opt.Library.VarLower(row.Name)
@@ -90,10 +116,21 @@ func (f *fn) builtinInto(e syntax.Expr, from, t *types.Type, p *ir.Value, off in
 	})
 }
 
+// fits tells whether a value of type from can be written where one of type t is.
+func fits(from, t *types.Type) bool {
+	switch from.Kind {
+	case types.String:
+		return from.Memory() <= t.Memory()
+	case types.Buffer:
+		return from.Size <= t.Size
+	}
+	return true
+}
+
 // resized lets write produce a value of type from where t is wanted. A larger t is written in place, the rest zeroed;
 // for a smaller one the value is built aside and cut.
 func (f *fn) resized(from, t *types.Type, p *ir.Value, off int, pad bool, write func(t *types.Type, p *ir.Value, off int)) {
-	if from.Kind != types.String || from.Memory() <= t.Memory() {
+	if fits(from, t) {
 		if rest := t.Memory() - from.Memory(); rest > 0 && pad {
 			f.Zero(p, off+from.Memory(), rest)
 		}
@@ -165,11 +202,51 @@ func (f *fn) castInto(e *syntax.Cast, from, t *types.Type, p *ir.Value, off int,
 		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
 			f.readString(src, f.Const(int64(min(t.Size, xt.Size+1))), t, p, off, pad, true)
 		})
+	case from.Kind == types.Buffer && xt.Kind != types.Buffer:
+		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
+			n := min(t.Size, xt.Size)
+			f.Zero(p, off, t.Memory())
+			f.Store(p, off, 8, f.Const(int64(n)))
+			f.rawInto(e.X, p, off+8, n)
+		})
+	case from.Kind == types.Late && xt.Kind != types.Late:
+		f.lateInto(e.X, from, xt, p, off)
 	case from.Kind == types.Array && xt.Kind == types.String:
 		f.Copy(p, off, f.memory(e.X, xt, true), from.Memory())
 	default:
 		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) { f.into(e.X, t, p, off, pad) })
 	}
+}
+
+// lateInto is (type)x for a type of late values.
+func (f *fn) lateInto(x syntax.Expr, from, xt *types.Type, p *ir.Value, off int) {
+	at := off
+	if from.Late == types.Inet {
+		const inet, inet6 = 2, 10
+		family := int64(inet)
+		if xt.Size == 16 {
+			family = inet6
+		}
+		f.Store(p, off, 8, f.Const(family))
+		at += 8
+	}
+	if xt.Scalar() {
+		v := f.number(f.scalar(x))
+		if from.Late == types.Inet {
+			v = f.Ext(v, 4, false)
+			f.Zero(p, at+8, 8)
+		}
+		f.Store(p, at, 8, v)
+		return
+	}
+	f.Zero(p, at, from.Memory()-(at-off))
+	f.rawInto(x, p, at, xt.Size)
+}
+
+// rawInto copies n bytes of a value in memory to p+off.
+func (f *fn) rawInto(x syntax.Expr, p *ir.Value, off, n int) {
+	failed := f.raw(x, f.Offset(p, int64(off)), f.Const(int64(n)), n)
+	f.when(failed, func() { f.count(ir.LossReadFault, nil) })
 }
 
 // convert copies a value in memory to another layout of the same kind.
@@ -191,6 +268,15 @@ func (f *fn) convert(p *ir.Value, off int, t *types.Type, src *ir.Value, from *t
 			}
 			off += e.Memory()
 		}
+	case t.Kind == types.Buffer && !fits(from, t): // what follows its bytes is zeros
+		length := f.Load(src, 0, 8, false)
+		f.Store(p, off, 8, f.Bound(length, int64(t.Size)))
+		f.Copy(p, off+8, f.Offset(src, 8), t.Memory()-8)
+		if rest := t.Size % 8; rest > 0 {
+			last := off + t.Memory() - 8
+			f.Store(p, last, 8, f.Bin(ir.OpAnd, f.Load(p, last, 8, false), f.Const(1<<(8*rest)-1)))
+		}
+		f.when(f.Bin(ir.OpULt, f.Const(int64(t.Size)), length), func() { f.count(ir.LossTruncated, nil) })
 	case from.Memory() <= t.Memory():
 		f.Copy(p, off, src, from.Memory())
 		if rest := t.Memory() - from.Memory(); rest > 0 {
@@ -265,7 +351,7 @@ func (f *fn) compareMemory(l, r syntax.Expr, yes, no *ir.Block) {
 		}
 	}
 	lt, rt := f.info.Type(l), f.info.Type(r)
-	if lt.Kind == types.Tuple {
+	if lt.Kind == types.Tuple || lt.Kind == types.Buffer {
 		lt, _ = types.Unify(lt, rt)
 		rt = lt
 	}

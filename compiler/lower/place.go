@@ -288,7 +288,18 @@ func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad 
 	if off != 0 {
 		dst = f.Offset(p, int64(off))
 	}
-	f.Read(dst, f.address(pl), from.Size, pl.space != inUser)
+	f.mustRead(dst, f.address(pl), from.Size, pl.space != inUser)
+}
+
+// raw copies bytes of a value in memory, at most limit: the text in an array of char does not end at its NUL here.
+func (f *fn) raw(e syntax.Expr, dst, size *ir.Value, limit int) *ir.Value {
+	pl := place{}
+	if field, ok := e.(*syntax.Field); ok && f.isArgs(field.X) && f.target().Form == types.InputArgs {
+		pl.p = f.memory(e, f.info.Type(e), true)
+	} else {
+		pl, _ = f.placeOf(e)
+	}
+	return f.ReadN(dst, f.address(pl), size, limit, pl.space != inUser)
 }
 
 // number makes a plain number of a pointer that the kernel tracks: only its bytes go through memory.

@@ -34,7 +34,7 @@ type site struct{ f *fn }
 func (s site) Builder() *ir.Builder              { return s.f.Builder }
 func (s site) Kernel() *ir.Kernel                { return &s.f.l.opt.Kernel }
 func (s site) Target() *types.Target             { return s.f.target() }
-func (s site) Type(e syntax.Expr) *types.Type    { return s.f.info.Type(e) }
+func (s site) Type(e syntax.Expr) *types.Type    { return s.f.printed(e) }
 func (s site) Const(e syntax.Expr) (int64, bool) { v, ok := s.f.info.Consts[e]; return v, ok }
 func (s site) Scalar(e syntax.Expr) *ir.Value    { return s.f.scalar(e) }
 func (s site) Number(e syntax.Expr) *ir.Value    { return s.f.number(s.f.scalar(e)) }
@@ -47,6 +47,9 @@ func (s site) Memory(e syntax.Expr, t *types.Type) *ir.Value { return s.f.memory
 func (s site) Config() *types.Config                         { return &s.f.l.in.Config }
 func (s site) Scan(most int64, start []*ir.Value, over int64, turn func(state []*ir.Value, again, done func(...*ir.Value))) *ir.Value {
 	return s.f.scan(most, start, over, turn)
+}
+func (s site) Raw(e syntax.Expr, dst, size *ir.Value, limit int) *ir.Value {
+	return s.f.raw(e, dst, size, limit)
 }
 func (s site) Map(e *syntax.Map) *ir.Map { return s.f.l.maps[s.f.info.Maps[e]] }
 func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {

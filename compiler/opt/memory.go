@@ -124,7 +124,7 @@ func (m contents) write(v *ir.Value) {
 		m.forget(v.Args[0], off, v.Imm)
 	case ir.OpAddMem, ir.OpAtomic, ir.OpFetchAdd, ir.OpCmpXchg:
 		m.forget(v.Args[0], off, 8)
-	case ir.OpRead, ir.OpReadStr, ir.OpStack:
+	case ir.OpRead, ir.OpReadN, ir.OpReadStr, ir.OpStack:
 		m.forget(v.Args[0], 0, v.Imm)
 	case ir.OpHelper:
 		for _, a := range v.Args {

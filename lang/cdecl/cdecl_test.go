@@ -69,7 +69,8 @@ func TestErrors(t *testing.T) {
 		{"struct a { int x[0xfffffff]; }", "want at most 1048576"},
 		{"enum e { A, A }", "constant 'A' was already defined"},
 		{"struct a { int x; ", "the definition ends"},
-		{"struct a " + strings.Repeat("{ struct b ", 100), "nested too deeply"},
+		{"struct a " + strings.Repeat("{ struct ", 100), "nested too deeply"},
+		{"struct a { struct b { int x; } y; struct b { int z; } w; }", "'struct b' is defined twice"},
 		{"int x;", "want struct, union or enum"},
 	} {
 		err := cdecl.New().Define(c.text)

@@ -29,6 +29,7 @@ func (p *parser) structure() *types.Type {
 	p.next()
 	t := &types.Type{Kind: types.Struct, Name: name}
 	if name != "" {
+		p.once(keyword, name)
 		p.scope.named[keyword+" "+name] = t // for pointers to itself
 	}
 	l := &layout{scope: p.scope, union: keyword == "union"}
@@ -255,6 +256,13 @@ func Typedef(name string) *types.Type {
 }
 
 // enum reads "enum [name] [{ a, b = 2 }]".
+// once refuses a second definition of a type.
+func (p *parser) once(keyword, name string) {
+	if p.scope.named[keyword+" "+name] != nil {
+		p.fail("'%s %s' is defined twice", keyword, name)
+	}
+}
+
 func (p *parser) enum() *types.Type {
 	p.next()
 	var pack packing
@@ -276,6 +284,7 @@ func (p *parser) enum() *types.Type {
 	if name == "" {
 		t.Name = "enum"
 	} else {
+		p.once("enum", name)
 		p.scope.named["enum "+name] = t
 	}
 	n := int64(0)

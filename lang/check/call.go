@@ -10,6 +10,9 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
+// unsupported are functions of bpftrace that slope has not, with what to do instead.
+var unsupported = map[string]string{"debugf": "use printf()"}
+
 // call types a call; statement tells whether its value is dropped.
 func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	f := c.opt.Universe.Func(e.Name.Text)
@@ -24,7 +27,12 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 			return c.useBuiltin(e, row, n)
 		}
 		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
-		suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
+		if instead := unsupported[e.Name.Text]; instead != "" {
+			d.Message = e.Name.Text + "() is not supported by this version of slope"
+			d.Hint = instead
+		} else {
+			suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
+		}
 		for _, a := range e.Args {
 			c.expr(a)
 		}
@@ -112,7 +120,7 @@ func (c *checker) bare(e *syntax.Name) (t *types.Type, ok bool) {
 
 // mode reads the arguments of a variable that takes a mode and a number: kstack(perf, 5).
 func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
-	args := e.Args
+	args, named := e.Args, false
 	if len(args) > 0 {
 		if name, is := args[0].(*syntax.Name); is {
 			at := slices.Index(row.Modes, name.Text)
@@ -124,8 +132,11 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 				}
 				return 0, false
 			}
-			n, args = at*(row.Limit+1), args[1:]
+			n, args, named = at*(row.Limit+1), args[1:], true
 		}
+	}
+	if !named {
+		n = c.usualMode(row)
 	}
 	if len(args) > 0 && row.Limit > 0 {
 		c.expr(args[0])
@@ -171,6 +182,12 @@ func (c *checker) callArgs(e *syntax.Call, f *types.Func) (*types.Call, bool) {
 	}
 	tc.Fold = func(v int64) { c.info.Consts[e] = v }
 	bad := false
+	tc.Warnf = func(i int, format string, args ...any) *source.Diagnostic {
+		if i < 0 || i >= len(e.Args) {
+			return c.warnf(e, format, args...)
+		}
+		return c.warnf(e.Args[i], format, args...)
+	}
 	tc.Errorf = func(i int, format string, args ...any) *source.Diagnostic {
 		bad = true
 		if i < 0 || i >= len(e.Args) {
@@ -396,6 +413,10 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 		}
 		if t.Kind == types.Void {
 			tc.Errorf(i, "%s() got no value for '%s'", f, p.Name)
+		} else if row := c.info.Vars[a]; row != nil && row.Args && t.Kind == types.Struct {
+			if _, bad := types.ArgsRecord(t, c.target.Form, c.prog.Config.MaxStrlen); bad != "" {
+				tc.Errorf(i, "%s() cannot print the whole args: the field '%s' is of a type that has no text", f, bad)
+			}
 		} else if !storable(t) {
 			tc.Errorf(i, "%s() got '%s' for '%s', which cannot be printed by this version of slope", f, t, p.Name)
 		}

@@ -2,6 +2,7 @@ package check
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/cdecl"
@@ -17,6 +18,8 @@ type Options struct {
 	Config   types.Config
 	Params   []string          // positional parameters
 	Named    map[string]string // named parameters, "" for one without a value
+
+	Environment map[string]string // settings that win over those of the script, by their names there
 
 	// Import reads the file that the file from imports by a path; nil when there are no files to import.
 	Import func(from, path string) (*syntax.File, error)
@@ -113,6 +116,7 @@ func (c *checker) notYet(n syntax.Node, what string) {
 
 // declare registers what has a name and resolves attach points; it runs once.
 func (c *checker) declare() {
+	c.environment()
 	for _, it := range c.file.Items {
 		switch it := it.(type) {
 		case *syntax.Probe:
@@ -126,17 +130,30 @@ func (c *checker) declare() {
 		case *syntax.Export:
 			c.export(it)
 		case *syntax.Test:
-			c.notYet(it, "test blocks are")
+			c.test(it)
 		}
 	}
+	c.alone()
 	c.declareSLOs()
 	for _, cl := range c.prog.Clauses {
 		c.bindObjectives(cl)
 	}
-	if len(c.prog.Clauses) == 0 && !c.diags.HasErrors() && len(c.file.Items) == 0 {
+	nothing := len(c.file.Items) == 0 || c.prog.Config.Missing != types.MissingError
+	if len(c.prog.Clauses) == 0 && !c.diags.HasErrors() && nothing {
 		end := int32(len(c.file.Source.Text))
 		c.diags.Errorf(c.file.Source, source.Span{Start: 0, End: end}, "no probes to attach").
 			WithHint("a script needs at least one probe, for example: begin { printf(\"hello\\n\"); }")
+	}
+}
+
+// alone reports the probes that can have no others beside them.
+func (c *checker) alone() {
+	for _, cl := range c.prog.Clauses {
+		if row := cl.Targets[0].Probe; row.Alone && (len(c.prog.Clauses) > 1 || len(cl.Targets) > 1) {
+			d := c.errorf(cl.Probe.Attach[0], "%s probes cannot be mixed with other probes", row.Name)
+			d.WithHint("a script has either one %s probe and nothing else, or none", row.Name)
+			return
+		}
 	}
 }
 
@@ -183,7 +200,13 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 			if re.Part >= 0 {
 				n = part(a, re.Part)
 			}
-			c.errorf(n, "%s", re.Message).Hint = re.Hint
+			switch policy := c.prog.Config.Missing; {
+			case re.Missing && policy == types.MissingIgnore:
+			case re.Missing && policy == types.MissingWarn:
+				c.warnf(n, "%s", re.Message).Hint = re.Hint
+			default:
+				c.errorf(n, "%s", re.Message).Hint = re.Hint
+			}
 			continue
 		case err != nil:
 			c.errorf(a, "%s", err)
@@ -255,7 +278,7 @@ func sameShape(a, b *types.Target) bool {
 	if a.Raw != nil && (a.Raw.Form != b.Raw.Form || (a.Raw.Args == nil) != (b.Raw.Args == nil)) {
 		return false
 	}
-	return sameFields(a.Args, b.Args)
+	return sameFields(a.Args, b.Args) && slices.EqualFunc(a.Operands, b.Operands, types.Operand.Same)
 }
 
 func sameFields(a, b *types.Type) bool {

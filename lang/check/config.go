@@ -1,31 +1,112 @@
 package check
 
 import (
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
 )
 
-// The keys of a config block, besides those that config obeys. accepted ones change nothing here: what they ask for is
-// how slope works, or concerns bpftrace's own workings.
+// setting is a key of the configuration that slope obeys. set takes a value as text and says what it wants instead, "" when
+// the value is fine.
+type setting struct {
+	name string
+	set  func(c *types.Config, value string) (want string)
+}
+
+// settings are all of them, by name. In the environment their names are upper case and begin with BPFTRACE_.
+func settings() []setting {
+	number := func(name string, most uint64, to func(*types.Config) *int) setting {
+		return setting{name, func(c *types.Config, value string) string {
+			n, err := strconv.ParseUint(value, 0, 64)
+			if err != nil || n == 0 || n > most {
+				return "a positive integer up to " + strconv.FormatUint(most, 10)
+			}
+			*to(c) = int(n)
+			return ""
+		}}
+	}
+	word := func(name string, words []string, to func(c *types.Config, at int)) setting {
+		return setting{name, func(c *types.Config, value string) string {
+			at := slices.Index(words, value)
+			if at < 0 {
+				return "one of " + strings.Join(words, ", ")
+			}
+			to(c, at)
+			return ""
+		}}
+	}
+	unstable := []string{types.UnstableWarn: "warn", types.UnstableEnable: "enable", types.UnstableError: "error"}
+	return []setting{
+		word("license", types.Licenses(), func(*types.Config, int) {}),
+		number("max_cat_bytes", 1<<26, func(c *types.Config) *int { return &c.MaxCat }),
+		number("max_map_keys", 1<<26, func(c *types.Config) *int { return &c.MaxMapKeys }),
+		number("max_strlen", 16384, func(c *types.Config) *int { return &c.MaxStrlen }),
+		word("missing_probes", types.MissingPolicies(), func(c *types.Config, at int) { c.Missing = types.MissingPolicy(at) }),
+		{"perf_rb_pages", func(c *types.Config, value string) string {
+			n, err := strconv.ParseUint(value, 0, 64)
+			if err != nil || n == 0 || n&(n-1) != 0 || n > 1<<18 {
+				return "a power of two up to 262144"
+			}
+			c.RingPages = int(n)
+			return ""
+		}},
+		word("print_maps_on_exit", []string{"true", "false", "1", "0"}, func(c *types.Config, at int) { c.HideMaps = at%2 == 1 }),
+		word("stack_mode", []string{"bpftrace", "perf", "raw"}, func(c *types.Config, at int) { c.StackMode = at }),
+		word("unstable_tseries", unstable, func(c *types.Config, at int) { c.TSeries = types.Unstable(at) }),
+	}
+}
+
+// The keys that change nothing: what the accepted ones ask for is how slope works, or concerns bpftrace's own workings.
 var (
-	acceptedKeys = []string{"cache_user_symbols", "cpp_demangle", "lazy_symbolication", "license", "log_size", "max_bpf_progs",
-		"max_cat_bytes", "max_probes", "missing_probes", "on_stack_limit", "perf_rb_pages", "print_maps_on_exit", "show_debug_info",
-		"stack_mode", "str_trunc_trailer", "use_blazesym", "unstable_tseries", "unstable_dw_ustack", "unstable_typeinfo",
-		"unstable_import_statement"}
+	acceptedKeys = []string{"cache_user_symbols", "cpp_demangle", "lazy_symbolication", "log_size", "max_bpf_progs",
+		"max_probes", "on_stack_limit", "show_debug_info", "str_trunc_trailer", "use_blazesym", "unstable_dw_ustack",
+		"unstable_typeinfo", "unstable_import_statement"}
 	deprecatedKeys = []string{"symbol_source", "max_type_res_iterations", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl"}
 	renamedKeys    = map[string]string{"strlen": "max_strlen", "no_cpp_demangle": "cpp_demangle", "cat_bytes_max": "max_cat_bytes", "map_keys_max": "max_map_keys"}
-	obeyedKeys     = []string{"max_map_keys", "max_strlen"}
 )
+
+func settingNamed(name string) *setting {
+	for _, s := range settings() {
+		if s.name == name {
+			return &s
+		}
+	}
+	return nil
+}
+
+// environment takes the settings of the environment, which win over those of the script.
+func (c *checker) environment() {
+	start := syntax.Range{End: min(int32(len(c.file.Source.Text)), 1)}
+	for _, name := range slices.Sorted(maps.Keys(c.opt.Environment)) {
+		variable := "BPFTRACE_" + strings.ToUpper(name)
+		switch s := settingNamed(name); {
+		case s != nil:
+			if want := s.set(&c.prog.Config, c.opt.Environment[name]); want != "" {
+				c.errorf(start, "environment variable %s: invalid value '%s': want %s", variable, c.opt.Environment[name], want)
+			}
+		case renamedKeys[name] != "":
+			c.errorf(start, "environment variable %s has been renamed", variable).WithHint("use 'BPFTRACE_%s'", strings.ToUpper(renamedKeys[name]))
+		}
+	}
+}
 
 // config takes a config block. A key that is not obeyed gets a warning, one that nobody knows an error.
 func (c *checker) config(n *syntax.Config) {
 	for _, p := range n.Props {
 		name := strings.TrimPrefix(strings.ToLower(p.Name.Text), "bpftrace_")
-		switch {
-		case slices.Contains(obeyedKeys, name):
-			c.configNumber(name, p.Value)
+		switch s := settingNamed(name); {
+		case s != nil:
+			to := &c.prog.Config
+			if _, set := c.opt.Environment[name]; set {
+				to = &types.Config{} // checked, not obeyed
+			}
+			if want := s.set(to, configText(p.Value)); want != "" {
+				c.errorf(p.Value, "invalid value for '%s': want %s", name, want)
+			}
 		case slices.Contains(deprecatedKeys, name):
 			c.warnf(p.Name, "configuration key '%s' is deprecated and has no effect", name)
 		case slices.Contains(acceptedKeys, name):
@@ -33,25 +114,30 @@ func (c *checker) config(n *syntax.Config) {
 		case renamedKeys[name] != "":
 			c.errorf(p.Name, "configuration key '%s' has been renamed", name).WithHint("use '%s'", renamedKeys[name])
 		default:
+			var obeyed []string
+			for _, s := range settings() {
+				obeyed = append(obeyed, s.name)
+			}
 			d := c.errorf(p.Name, "unknown configuration key '%s'", p.Name.Text)
-			suggest(d, name, append(slices.Clone(obeyedKeys), acceptedKeys...))
+			suggest(d, name, append(slices.Clone(obeyed), acceptedKeys...))
 			if d.Hint == "" {
-				d.WithHint("keys that have an effect: %s", strings.Join(obeyedKeys, ", "))
+				d.WithHint("keys that have an effect: %s", strings.Join(obeyed, ", "))
 			}
 		}
 	}
 }
 
-func (c *checker) configNumber(name string, value syntax.Expr) {
-	v, ok := value.(*syntax.Int)
-	switch {
-	case !ok || v.Value == 0 || v.Value > 1<<26:
-		c.errorf(value, "invalid value for '%s': want a positive integer", name)
-	case name == "max_map_keys":
-		c.prog.Config.MaxMapKeys = int(v.Value)
-	case v.Value > 16384:
-		c.errorf(value, "got a string length of %d, want at most 16384", v.Value)
-	default:
-		c.prog.Config.MaxStrlen = int(v.Value)
+// configText is a value as text: a word, in quotes or not, or a number.
+func configText(value syntax.Expr) string {
+	switch v := value.(type) {
+	case *syntax.Name:
+		return v.Text
+	case *syntax.String:
+		return v.Value
+	case *syntax.Bool:
+		return strconv.FormatBool(v.Value)
+	case *syntax.Int:
+		return strconv.FormatUint(v.Value, 10)
 	}
+	return ""
 }

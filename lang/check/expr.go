@@ -117,7 +117,15 @@ func (c *checker) name(e *syntax.Name) *types.Type {
 		suggest(d, e.Text, append(c.opt.Universe.Names(types.VarNames), c.opt.Universe.Names(types.FuncNames)...))
 		return types.Bad
 	}
-	return c.useBuiltin(e, row, n)
+	return c.useBuiltin(e, row, n+c.usualMode(row))
+}
+
+// usualMode is the number of a stack that names no mode.
+func (c *checker) usualMode(row *types.Var) int {
+	if row.Limit == 0 {
+		return 0
+	}
+	return c.prog.Config.StackMode * (row.Limit + 1)
 }
 
 func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {

@@ -19,18 +19,19 @@ const (
 // MaxWindow is the longest rolling window: the history that is kept.
 const MaxWindow = 30 * day
 
-// Declarations checks what a script declares of indicators and objectives and nothing else: attach points are not looked
+// Declarations checks what a script declares of indicators, objectives and tests and nothing else: attach points are not looked
 // up and the bodies of probes are not checked. The Program has no clauses and cannot be lowered.
 func Declarations(file *syntax.File, universe types.Universe) (*Program, source.Diagnostics) {
 	c := &checker{opt: Options{Universe: universe}, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}}
 	c.prog = &Program{File: file, Universe: universe, Config: types.DefaultConfig()}
 	for _, it := range file.Items {
-		n, ok := it.(*syntax.SLI)
-		if !ok {
-			continue
-		}
-		if s := c.newSLI(n); s != nil {
-			s.Kind = c.kindOf(n)
+		switch it := it.(type) {
+		case *syntax.SLI:
+			if s := c.newSLI(it); s != nil {
+				s.Kind = c.kindOf(it)
+			}
+		case *syntax.Test:
+			c.test(it)
 		}
 	}
 	c.declareSLOs()

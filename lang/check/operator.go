@@ -254,7 +254,8 @@ func (c *checker) compare(e *syntax.Binary, l, r *types.Type) *types.Type {
 			return types.Bad
 		}
 	case l.Kind == types.Pointer && r.Kind == types.Pointer, l.Kind == types.Pointer && r.Integer(), l.Integer() && r.Kind == types.Pointer:
-	case l.Kind == types.Stack && l.Equal(r) && !order:
+	case (l.Kind == types.Stack || l.Kind == types.Late) && l.Equal(r) && !order:
+	case l.Kind == types.Buffer && r.Kind == types.Buffer && !order:
 	case (l.Kind == types.Array || l.Kind == types.Struct) && l.Equal(r) && storable(l) && !order:
 	case l.Kind == types.Tuple && r.Kind == types.Tuple && !order:
 		if u, ok := types.Unify(l, r); !ok || u == nil {

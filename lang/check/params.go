@@ -36,8 +36,19 @@ func (c *checker) bind() {
 				break
 			}
 			for i := range min(len(n.Args), len(row.Params)) {
-				if p, ok := n.Args[i].(*syntax.Positional); ok && p.N > 0 && row.Params[i].Word {
-					n.Args[i] = &syntax.String{Range: p.Range, Value: text(p.N)}
+				if !row.Params[i].Word {
+					continue
+				}
+				// $1, or what follows its first bytes: $1 + 5
+				word, offset := n.Args[i], uint64(0)
+				if sum, ok := word.(*syntax.Binary); ok && sum.Op == "+" {
+					if skip, ok := sum.R.(*syntax.Int); ok {
+						word, offset = sum.L, skip.Value
+					}
+				}
+				if p, ok := word.(*syntax.Positional); ok && p.N > 0 {
+					t := text(p.N)
+					n.Args[i] = &syntax.String{Range: p.Range, Value: t[min(offset, uint64(len(t))):]}
 				}
 			}
 		}

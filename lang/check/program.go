@@ -26,6 +26,7 @@ type Program struct {
 	SLIs     []*SLI
 	SLOs     []*SLO
 	Exports  []*Export
+	Tests    []*syntax.Test
 	Named    []Named // parameters that the script declares, in order of appearance
 }
 

@@ -20,10 +20,17 @@ func (c *checker) typeOf(ref *syntax.TypeRef) *types.Type {
 	suffix := ref.Suffix
 	if len(suffix) > 0 && !suffix[0].Pointer && (t.Kind == types.String || t.Kind == types.Buffer) && t.Size == 0 {
 		if suffix[0].Len < 0 || suffix[0].Len > maxArray {
-			c.errorf(ref, "got a string without a size, want string[1] to string[%d]", maxArray)
+			c.errorf(ref, "got a %s without a size, want %s[1] to %s[%d]", ref.Name, ref.Name, ref.Name, maxArray)
 			return types.Bad
 		}
-		t, suffix = types.StringOf(max(suffix[0].Len, 1)), suffix[1:]
+		t, suffix = &types.Type{Kind: t.Kind, Size: max(suffix[0].Len, 1)}, suffix[1:]
+	}
+	if t.Kind == types.Late && t.Late == types.Inet && len(suffix) > 0 && !suffix[0].Pointer {
+		if n := suffix[0].Len; n != 4 && n != 16 {
+			c.errorf(ref, "got an address of %d bytes, want inet[4] or inet[16]", n)
+			return types.Bad
+		}
+		suffix = suffix[1:]
 	}
 	for _, s := range suffix {
 		switch {
@@ -106,8 +113,13 @@ func builtinType(name string) *types.Type {
 		return types.Boolean
 	case "string":
 		return &types.Type{Kind: types.String}
+	case "buffer":
+		return &types.Type{Kind: types.Buffer}
 	case "void":
 		return types.None
+	}
+	if t := types.LateNamed(name); t != nil {
+		return t
 	}
 	stem := strings.TrimSuffix(name, "_t")
 	signed := !strings.HasPrefix(stem, "u")
@@ -137,7 +149,7 @@ func builtinType(name string) *types.Type {
 }
 
 func builtinTypes() []string {
-	return []string{"bool", "string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+	return []string{"bool", "string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "buffer", "inet"}
 }
 
 // typeExpr is sizeof or offsetof: a number known now.

@@ -201,6 +201,18 @@ func (c *checker) cast(e *syntax.Cast) *types.Type {
 		case from.Kind != types.String && from.Kind != types.Pointer && from.Kind != types.Int && !(from.Kind == types.Array && from.Elem.Char()):
 			return refuse()
 		}
+	case types.Buffer:
+		switch {
+		case to.Size == 0:
+			c.errorf(e, "got a buffer without a size, want buffer[1] to buffer[%d]", maxArray)
+			return types.Bad
+		case from.Kind != types.String && from.Kind != types.Array && from.Kind != types.Buffer:
+			return refuse()
+		}
+	case types.Late:
+		if !castsLate(from, to) {
+			return refuse()
+		}
 	case types.Array:
 		if to.Len < 0 {
 			to = types.ArrayOf(to.Elem, from.Size/to.Elem.Size)
@@ -218,6 +230,23 @@ func (c *checker) cast(e *syntax.Cast) *types.Type {
 		return refuse()
 	}
 	return to
+}
+
+// castsLate tells whether a value can be taken for one that user space makes text of.
+func castsLate(from, to *types.Type) bool {
+	bytes := 0
+	if from.Kind == types.String || from.Kind == types.Array {
+		bytes = from.Size
+	}
+	switch to.Late {
+	case types.Inet:
+		return from.Kind == types.Int || bytes == 4 || bytes == 16 || from.Equal(to)
+	case types.MACAddress:
+		return bytes == 6 || from.Equal(to)
+	case types.KernelSymbol, types.UserName:
+		return from.Kind == types.Int || from.Kind == types.Pointer || from.Equal(to)
+	}
+	return from.Equal(to)
 }
 
 func (c *checker) isConstant(e syntax.Expr) bool {

@@ -60,6 +60,9 @@ func ParseFormat(format string) ([]Directive, error) {
 			i = j + 1
 			continue
 		}
+		if strings.HasPrefix(format[j:], "gr") {
+			return nil, fmt.Errorf("unsupported format specifier: gr (flags of memory allocations; %%x prints the number)")
+		}
 		if strings.IndexByte(formatVerbs, format[j]) < 0 {
 			return nil, fmt.Errorf("unsupported format specifier: %s", format[j:j+1])
 		}

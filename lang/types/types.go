@@ -29,12 +29,13 @@ const (
 	Array
 	Aggregate
 	Stack // of calls: a word that names its return addresses in a map of their own, a word with the process of user code
+	Late  // words that user space makes text of when they are printed: Late says how
 )
 
 // Type is a type of the language. Types are compared with Equal, not ==.
 type Type struct {
 	Kind   Kind
-	Size   int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Struct or Array all of it
+	Size   int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Buffer its capacity; of a Struct or Array all of it
 	Signed bool
 	Elem   *Type    // Pointer, Array
 	Len    int      // Array
@@ -46,6 +47,8 @@ type Type struct {
 	Args   bool     // Struct: the arguments of a probe, which are no value in memory
 	User   bool     // Pointer (and its pointee) or Stack: lives in user space
 	Mode   string   // Stack: how it is printed; Len is how many frames are kept
+	Late   LateKind // Late
+	Text   string   // Late: the format of a Timestamp, the hierarchies that a CgroupPath tells of
 	Agg    *Agg     // Aggregate
 }
 
@@ -76,27 +79,79 @@ type Field struct {
 	DataLoc bool // a __data_loc word: low half the offset of the bytes in the record, high half their length
 }
 
+// LateKind is what the words of a Late value say.
+type LateKind uint8
+
+// The kinds of late values.
+const (
+	KernelSymbol LateKind = iota // an address
+	UserSymbol                   // an address, the process
+	Inet                         // the address family, the address in 16 bytes
+	MACAddress                   // its 6 bytes
+	UserName                     // a user ID
+	Timestamp                    // nanoseconds of the boot clock
+	CgroupPath                   // a cgroup ID
+)
+
+// lateKinds has their names and sizes in bytes.
+var lateKinds = [...]struct {
+	name string
+	size int
+}{KernelSymbol: {"ksym_t", 8}, UserSymbol: {"usym_t", 16}, Inet: {"inet", 24}, MACAddress: {"mac_address", 8},
+	UserName: {"username_t", 8}, Timestamp: {"timestamp", 8}, CgroupPath: {"cgroup_path_t", 8}}
+
+// LateOf is the type of late values; text as in Type.Text.
+func LateOf(k LateKind, text string) *Type {
+	return &Type{Kind: Late, Size: lateKinds[k].size, Late: k, Text: text}
+}
+
+// LateNamed finds a type of late values by its name, nil when there is none.
+func LateNamed(name string) *Type {
+	for k, info := range lateKinds {
+		if info.name == name {
+			return LateOf(LateKind(k), "")
+		}
+	}
+	return nil
+}
+
 // AggKind says how the words of an aggregation's value in the kernel are read and merged over the CPUs.
 type AggKind uint8
 
 // The aggregation kinds, with the words of a value.
 const (
-	CountAgg AggKind = iota // count
-	SumAgg                  // sum, 1 once set
-	MinAgg                  // least, 1 once set
-	MaxAgg                  // greatest, 1 once set
-	AvgAgg                  // sum, count
-	StatsAgg                // sum, count
-	HistAgg                 // Args[0] = k bits: negatives; 0 … 2^k-1; then 2^k linear parts of every octave
-	LHistAgg                // Args = min, max, step: below min; each step; max and above
-	DistAgg                 // Args[0] = schema: count, sum, zeros, native buckets from native.Table.First
+	CountAgg   AggKind = iota // count
+	SumAgg                    // sum, 1 once set
+	MinAgg                    // least, 1 once set
+	MaxAgg                    // greatest, 1 once set
+	AvgAgg                    // sum, count
+	StatsAgg                  // sum, count
+	HistAgg                   // Args[0] = k bits: negatives; 0 … 2^k-1; then 2^k linear parts of every octave
+	LHistAgg                  // Args = min, max, step: below min; each step; max and above
+	TSeriesAgg                // Args = interval in ns, number of intervals, TSeriesMode; for each interval: 1 + its number since the epoch of TAI, value, count or time
+	DistAgg                   // Args[0] = schema: count, sum, zeros, native buckets from native.Table.First
+)
+
+// TSeriesWords are the words of an interval of a time series.
+const TSeriesWords = 3
+
+// TSeriesMode is what a time series keeps of the values of an interval.
+type TSeriesMode int64
+
+// The modes.
+const (
+	TSeriesLast TSeriesMode = iota
+	TSeriesAvg
+	TSeriesMax
+	TSeriesMin
+	TSeriesSum
 )
 
 // Agg is what an aggregation was called with: its row's name and the constant arguments after the value.
 type Agg struct {
 	Kind   AggKind
 	Func   string
-	Args   []int64 // hist: bits; lhist: min, max, step; dist: schema
+	Args   []int64 // as its AggKind says
 	Signed bool    // of the aggregated value
 	Words  int     // of one value in the kernel, 8 bytes each
 }
@@ -122,7 +177,7 @@ func (f Fields) Fields() []Field { return f }
 
 // Field finds a field of a struct.
 func (t *Type) Field(name string) (Field, bool) {
-	if t.Kind != Struct || t.Layout == nil {
+	if t == nil || t.Kind != Struct || t.Layout == nil {
 		return Field{}, false
 	}
 	for _, f := range t.Layout.Fields() {
@@ -161,6 +216,9 @@ func IntOf(size int, signed bool) *Type {
 // StringOf is a string with a capacity in bytes, the NUL included.
 func StringOf(capacity int) *Type { return &Type{Kind: String, Size: capacity} }
 
+// BufferOf is bytes of any number up to a capacity: a word with how many, and the bytes.
+func BufferOf(capacity int) *Type { return &Type{Kind: Buffer, Size: capacity} }
+
 // TupleOf is a tuple.
 func TupleOf(elems ...*Type) *Type { return &Type{Kind: Tuple, Elems: elems} }
 
@@ -172,6 +230,28 @@ func RecordOf(names []string, elems []*Type) *Type {
 // ArrayOf is an array of n elements, which lie as close as in C.
 func ArrayOf(elem *Type, n int) *Type {
 	return &Type{Kind: Array, Elem: elem, Len: n, Size: n * elem.Size}
+}
+
+// ArgsRecord is the record that the arguments of a probe are printed as. Arrays of char are strings, of maxStrlen where
+// their length is only known at run time. bad is the first field that no record can have, "" without one.
+func ArgsRecord(args *Type, form ArgsForm, maxStrlen int) (t *Type, bad string) {
+	t = &Type{Kind: Tuple, Names: []string{}}
+	for _, f := range args.Layout.Fields() {
+		ft := f.Type
+		switch text := ft.Kind == Array && ft.Elem.Char() && ft.Elem.Signed; {
+		case ft.Scalar() || ft.Kind == String && form == InputArgs:
+		case form != RecordArgs || ft.Kind != Array:
+			return t, f.Name
+		case text && f.DataLoc:
+			ft = StringOf((maxStrlen + 7) &^ 7)
+		case text:
+			ft = StringOf(ft.Len)
+		case f.DataLoc || ft.Size == 0:
+			return t, f.Name
+		}
+		t.Names, t.Elems = append(t.Names, f.Name), append(t.Elems, ft)
+	}
+	return t, ""
 }
 
 // Element returns the position of a record's field, -1 without one.
@@ -226,6 +306,8 @@ func (t *Type) Memory() int {
 		return max(n, 8) // the kernel has no values of no bytes
 	case Aggregate:
 		return 8 * t.Agg.Words
+	case Buffer:
+		return 8 + (t.Size+7)&^7
 	case Void, Invalid:
 		return 0
 	}
@@ -263,6 +345,8 @@ func (t *Type) Equal(o *Type) bool {
 		return t.Len == o.Len && t.Elem.Equal(o.Elem)
 	case Stack:
 		return t.User == o.User && t.Mode == o.Mode && t.Len == o.Len
+	case Late:
+		return t.Late == o.Late && t.Text == o.Text
 	case Aggregate:
 		return t.Agg.Equal(o.Agg)
 	}
@@ -283,7 +367,7 @@ func Unify(a, b *Type) (t *Type, ok bool) {
 		return a, true
 	case a.Kind != b.Kind:
 		return nil, false
-	case a.Kind == String:
+	case a.Kind == String, a.Kind == Buffer:
 		if a.Size >= b.Size {
 			return a, true
 		}
@@ -366,6 +450,12 @@ func (t *Type) String() string {
 		return fmt.Sprintf("%s[%d]", t.Elem, t.Len)
 	case Aggregate:
 		return t.Agg.Func + "_t"
+	case Late:
+		name := lateKinds[t.Late].name
+		if t.Text != "" {
+			name += fmt.Sprintf("(%q)", t.Text)
+		}
+		return name
 	case Stack:
 		if t.User {
 			return "ustack_t"

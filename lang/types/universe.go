@@ -117,6 +117,7 @@ type Call struct {
 	Const    func(i int) (int64, bool)
 	Map      func(i int) (keys int, value *Type)                        // of an argument that is a map; keys is -1 while it is not known
 	Errorf   func(i int, format string, args ...any) *source.Diagnostic // i is an argument, -1 the whole call
+	Warnf    func(i int, format string, args ...any) *source.Diagnostic
 	Config   *Config
 	Target   *Target // of the probe
 	Resolver Resolver
@@ -131,14 +132,48 @@ type Config struct {
 	Child      int // the process of -c, 0 without
 	MaxStrlen  int // capacity of str(), with the NUL
 	MaxMapKeys int
-	LabelLen   int  // capacity of a label's string, with the NUL
-	SpanKeys   int  // entries of an sli's span map
+	LabelLen   int // capacity of a label's string, with the NUL
+	SpanKeys   int // entries of an sli's span map
+	MaxCat     int // bytes that are printed of a file
+	TSeries    Unstable
+	Missing    MissingPolicy
+	RingPages  int  // of 4 KiB, of the ring buffer
+	HideMaps   bool // no maps are printed at the end
+	StackMode  int  // of stacks that name none
 	Unsafe     bool // functions that change the system are allowed
 }
 
+// Unstable says what using a feature is that may still change.
+type Unstable uint8
+
+// What it is.
+const (
+	UnstableWarn Unstable = iota
+	UnstableEnable
+	UnstableError
+)
+
+// Licenses are those under which a program may call everything the kernel offers. Programs are loaded under the GPL.
+func Licenses() []string {
+	return []string{"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
+}
+
+// MissingPolicy says what becomes of a script with a probe that does not exist, or cannot be attached.
+type MissingPolicy uint8
+
+// The policies, by the names they have in a script.
+const (
+	MissingError  MissingPolicy = iota // it does not run
+	MissingWarn                        // it runs without, and that is told
+	MissingIgnore                      // it runs without
+)
+
+// MissingPolicies are the names of the policies, in their order.
+func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
+
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingPages: 1024}
 }
 
 // Role says what a variable identifies, for lints.
@@ -169,6 +204,7 @@ type Probe struct {
 	Doc
 	Aliases []string
 	Forms   []string // "tracepoint:subsystem:event"
+	Alone   bool     // must be the only probe of a script
 }
 
 // Resolver finds what an attach point stands for on this machine.
@@ -180,6 +216,7 @@ type Resolver interface {
 // ResolveError tells which part of an attach point is wrong (0 is the probe type, -1 all of it).
 type ResolveError struct {
 	Part    int
+	Missing bool // the attach point is well formed, but there is no such thing
 	Message string
 	Hint    string
 }
@@ -206,6 +243,8 @@ const (
 	HookKretprobe  // Event: a function of the kernel returns
 	HookFentry     // Event: a function of the kernel, and ID: its BTF id
 	HookFexit      // the same, when it returns
+	HookSignal     // Event: a signal that slope gets
+	HookIter       // Event: a kind of the kernel's objects, and ID: the BTF id of their iterator; once for each, then the script ends
 )
 
 // Hook is one place a program is attached to; programs with equal keys are merged.
@@ -218,6 +257,7 @@ type Hook struct {
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
 	Offset uint64 // into a function of the kernel
+	Asked  string // the probe that the script has, where another kind serves it: "kprobe:f"
 	Perf   PerfEvent
 }
 
@@ -248,21 +288,59 @@ const (
 	CArgs                 // registers of the System V calling convention
 	GoArgs                // registers of Go's calling convention
 	InputArgs             // texts that the engine stores before each run
+	PlacedArgs            // where Target.Operands says
+	IterArgs              // field i is context word Offset/8; the action runs only where no pointer but the first is null
 )
+
+// Given is a value that a test gives an event: a number, or a text where Text is not nil.
+type Given struct {
+	Number uint64
+	Text   *string
+}
+
+// OperandKind says how an operand is read.
+type OperandKind uint8
+
+// The kinds of operands.
+const (
+	UnreadableOperand OperandKind = iota // by no means, such as a register of floating-point numbers
+	ConstantOperand                      // Value
+	RegisterOperand                      // Base, from the bit Shift on
+	MemoryOperand                        // user memory at Base + Index*Scale + Value
+)
+
+// Operand says where a program keeps an argument of a static probe when it reaches it.
+type Operand struct {
+	Kind        OperandKind
+	Size        int // in bytes: 1, 2, 4 or 8
+	Signed      bool
+	Value       int64
+	Base, Index int // words of the pt_regs, -1 for none
+	Scale       int
+	Shift       int
+	Text        string // as the program notes it
+}
+
+// Same tells whether one code reads both.
+func (o Operand) Same(p Operand) bool {
+	o.Text, p.Text = "", ""
+	return o == p
+}
 
 // Target is one concrete probe.
 type Target struct {
-	Probe   *Probe
-	Name    string // in full: "tracepoint:syscalls:sys_enter_read"
-	Hook    Hook
-	Args    *Type // struct, nil without fields
-	Form    ArgsForm
-	Return  bool  // retval exists
-	Result  *Type // of retval, where it is a word of the context; nil for a register
-	Word    int   // that word
-	Goid    int   // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
-	Syscall int   // system-call number for SyscallEnter and SyscallExit, -1 for all
-	Raw     *Raw  // the raw tracepoint that serves the same event more cheaply, nil when none does
+	Probe    *Probe
+	Name     string // in full: "tracepoint:syscalls:sys_enter_read"
+	Hook     Hook
+	Args     *Type // struct, nil without fields
+	Form     ArgsForm
+	Return   bool      // retval exists
+	Result   *Type     // of retval, where it is a word of the context; nil for a register
+	Word     int       // that word
+	Goid     int       // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
+	Syscall  int       // system-call number for SyscallEnter and SyscallExit, -1 for all
+	Operands []Operand // of PlacedArgs
+	Raw      *Raw      // the raw tracepoint that serves the same event more cheaply, nil when none does
 }
 
 // Raw is a cheaper way to serve a tracepoint.

@@ -11,6 +11,7 @@
 package agg
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -29,6 +30,8 @@ type Snapshot struct {
 	Key   *types.Type // nil for an unkeyed map
 	Value *types.Type
 	Rows  []Row
+
+	Newest uint64 // of time series: 1 + the last interval that a row has, 0 without one
 }
 
 // Row is an entry. Key is laid out as the map's key type says and nil in an unkeyed map.
@@ -59,6 +62,14 @@ func Read(m *ir.Map, read Reader) (*Snapshot, error) {
 	return s, nil
 }
 
+// Row is the row of a key, or one of so many words that are nothing.
+func (s *Snapshot) Row(key []byte, words int) Row {
+	if at := slices.IndexFunc(s.Rows, func(r Row) bool { return bytes.Equal(r.Key, key) }); at >= 0 {
+		return s.Rows[at]
+	}
+	return Row{Key: key, Words: make([]uint64, words)}
+}
+
 // readAgg picks the fold; the loop over the rows then knows its type.
 func readAgg(s *Snapshot, m *ir.Map, read Reader) error {
 	a := m.Value.Agg
@@ -80,6 +91,9 @@ func readAgg(s *Snapshot, m *ir.Map, read Reader) error {
 		return collect(s, m, read, adds{n: 2})
 	case types.HistAgg, types.LHistAgg, types.DistAgg:
 		return collect(s, m, read, adds{n: a.Words})
+	case types.TSeriesAgg:
+		defer s.findNewest()
+		return collect(s, m, read, series{words: a.Words, mode: types.TSeriesMode(a.Args[2]), signed: a.Signed})
 	}
 	return fmt.Errorf("aggregation of unknown kind %d", a.Kind)
 }
@@ -178,7 +192,11 @@ type arena struct {
 	byteSize, wordSize int // of the last block
 }
 
-const maxBlock = 1 << 20 // bytes
+// The sizes of blocks in bytes, of the first one and of any; a row may need more.
+const (
+	minBlock = 4 << 10
+	maxBlock = 1 << 20
+)
 
 func (a *arena) key(b []byte) []byte {
 	if a.keySize == 0 {
@@ -189,7 +207,7 @@ func (a *arena) key(b []byte) []byte {
 
 func (a *arena) bytes(b []byte) []byte {
 	if len(a.byteRest) < len(b) {
-		a.byteSize = min(max(2*a.byteSize, 16*len(b)), maxBlock)
+		a.byteSize = min(max(2*a.byteSize, min(16*len(b), minBlock)), maxBlock)
 		a.byteRest = make([]byte, max(a.byteSize, len(b)))
 	}
 	out := a.byteRest[:len(b):len(b)]
@@ -200,7 +218,7 @@ func (a *arena) bytes(b []byte) []byte {
 
 func (a *arena) words(n int) []uint64 {
 	if len(a.wordRest) < n {
-		a.wordSize = min(max(2*a.wordSize, 16*n), maxBlock/8)
+		a.wordSize = min(max(2*a.wordSize, min(16*n, minBlock/8)), maxBlock/8)
 		a.wordRest = make([]uint64, max(a.wordSize, n))
 	}
 	out := a.wordRest[:n:n]

@@ -71,6 +71,8 @@ func (s *Snapshot) order() (f func(*Row) uint64, ok bool) {
 	}
 	a := s.Value.Agg
 	switch a.Kind {
+	case types.TSeriesAgg:
+		return nil, false
 	case types.CountAgg:
 		return func(r *Row) uint64 { return r.Words[0] }, true
 	case types.SumAgg, types.MinAgg, types.MaxAgg:

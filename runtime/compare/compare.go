@@ -39,7 +39,8 @@ type Verdict string
 const (
 	Worse        Verdict = "worse"
 	Better       Verdict = "better"
-	Different    Verdict = "different" // and nobody said which is better
+	Different    Verdict = "different"        // and nobody said which is better
+	Slight       Verdict = "within tolerance" // significant, and smaller than is asked for
 	Same         Verdict = "no significant difference"
 	TooFew       Verdict = "too few events"
 	Incomparable Verdict = "not comparable"
@@ -52,6 +53,7 @@ func (v Verdict) decided() bool { return v != TooFew && v != Incomparable }
 type Result struct {
 	Version     int      `json:"version"`
 	Confidence  float64  `json:"confidence"` // that no difference is claimed of two runs that are alike
+	Tolerance   float64  `json:"tolerance"`  // the part of a value that a difference must exceed to matter
 	Outcome     Verdict  `json:"outcome"`
 	Comparisons int      `json:"comparisons"` // that could have been significant
 	Notes       []string `json:"notes"`
@@ -75,6 +77,7 @@ type Row struct {
 
 	more, less float64 // the chances of B's being so much higher or lower
 	tested     bool
+	slight     bool   // smaller than the tolerance
 	better     string // lower or higher
 	observed   float64
 }
@@ -103,9 +106,10 @@ func Read(r io.Reader) (*export.GateReport, error) {
 	return &out, nil
 }
 
-// Compare compares two reports.
-func Compare(a, b *export.GateReport, confidence float64) *Result {
-	r := &Result{Version: Version, Confidence: confidence, Notes: []string{}, Rows: []Row{}}
+// Compare compares two reports. Significant differences of at most the tolerance, a part of the first report's value, count
+// as slight.
+func Compare(a, b *export.GateReport, confidence, tolerance float64) *Result {
+	r := &Result{Version: Version, Confidence: confidence, Tolerance: tolerance, Notes: []string{}, Rows: []Row{}}
 	c := comparer{Result: r, err: 1 - confidence}
 	for _, x := range []struct {
 		name string
@@ -216,14 +220,19 @@ func (c *comparer) ratio(o *export.GateObjective, a, b *export.GateGroup) {
 	row.more, row.less = slo.Differ(counts[0], counts[1], c.err/2)
 	row.tested = a.Total > 0 && b.Total > 0
 	if row.tested && a.Bad > 0 {
-		change := *row.B.Value / *row.A.Value - 1
-		row.Change = &change
+		row.setChange(c.Tolerance)
 	}
 	// A sample that could not even prove the objective without a bad event says little when nothing differs.
 	if few := min(row.A.Effective, row.B.Effective); few < max(slo.MinEvents(o.PPB, 1-c.err), 1) {
 		row.Reason = "few"
 	}
 	c.add(row)
+}
+
+// setChange sets how much the value changed.
+func (r *Row) setChange(tolerance float64) {
+	change := *r.B.Value / *r.A.Value - 1
+	r.Change, r.slight = &change, math.Abs(change) <= tolerance
 }
 
 // holm corrects the error of each comparison for their number, and says what follows.
@@ -255,6 +264,8 @@ func (c *comparer) holm() {
 			r.Verdict = TooFew
 		case r.P > c.err:
 			r.Verdict = Same
+		case r.slight:
+			r.Verdict = Slight
 		case r.better == "":
 			r.Verdict = Different
 		case up == (r.better == "lower"):
@@ -293,6 +304,8 @@ func (c *comparer) conclude(biased bool) {
 		c.Outcome = Different
 	case seen[Better]:
 		c.Outcome = Better
+	case seen[Slight]:
+		c.Outcome = Slight
 	default:
 		c.Outcome = Same
 	}

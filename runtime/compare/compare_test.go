@@ -89,7 +89,7 @@ func TestAlike(t *testing.T) {
 			const runs, confidence = 1000, 0.95
 			wrong := 0
 			for range runs {
-				if v := verdicts(Compare(s.report(c.a), s.report(c.b), confidence)); v[Worse]+v[Better]+v[Different] > 0 {
+				if v := verdicts(Compare(s.report(c.a), s.report(c.b), confidence, 0)); v[Worse]+v[Better]+v[Different] > 0 {
 					wrong++
 				}
 			}
@@ -108,7 +108,7 @@ func TestSlower(t *testing.T) {
 	found := map[Verdict]int{}
 	for range runs {
 		before, after := s.report(run{seconds: 60, each: 60, factor: 1}), s.report(run{seconds: 60, each: 60, factor: 1.2})
-		slower, faster := Compare(before, after, 0.95), Compare(after, before, 0.95)
+		slower, faster := Compare(before, after, 0.95, 0), Compare(after, before, 0.95, 0)
 		found[slower.Outcome]++
 		found[faster.Outcome]++
 		if verdicts(slower)[Better] > 0 || verdicts(faster)[Worse] > 0 {
@@ -117,6 +117,24 @@ func TestSlower(t *testing.T) {
 	}
 	if found[Worse] < runs*95/100 || found[Better] < runs*95/100 {
 		t.Errorf("found %v in %d runs each", found, runs)
+	}
+}
+
+// TestTolerance has differences that are significant and too small to matter.
+func TestTolerance(t *testing.T) {
+	s := newReports(10)
+	before, after := s.report(run{seconds: 60, each: 2000, factor: 1}), s.report(run{seconds: 60, each: 2000, factor: 1.03})
+	for _, pair := range [][2]*export.GateReport{{before, after}, {after, before}} {
+		a, b := *pair[0], *pair[1]
+		a.Objectives, b.Objectives = nil, nil // of a tail as thin as theirs a little time makes much
+		strict, mild := Compare(&a, &b, 0.95, 0), Compare(&a, &b, 0.95, 0.1)
+		if strict.Outcome != Worse && strict.Outcome != Better || mild.Outcome != Slight || verdicts(mild)[Worse]+verdicts(mild)[Better] > 0 {
+			t.Errorf("%v without a tolerance, %v with one", verdicts(strict), verdicts(mild))
+		}
+	}
+	much := s.report(run{seconds: 60, each: 2000, factor: 1.3})
+	if r := Compare(before, much, 0.95, 0.1); r.Outcome != Worse || verdicts(r)[Slight] > 0 {
+		t.Errorf("a third more: %v", verdicts(r))
 	}
 }
 
@@ -155,7 +173,7 @@ func TestText(t *testing.T) {
 	a.Objectives = append(a.Objectives, export.GateObjective{Name: "gone", SLI: "checkout", Sentence: "99 %"}, export.GateObjective{Name: "other", SLI: "checkout", Sentence: "99 % <= 1s"})
 	b.Objectives = append(b.Objectives, export.GateObjective{Name: "other", SLI: "checkout", Sentence: "99 % <= 2s"})
 	b.Indicators[0].Series = b.Indicators[0].Series[:2]
-	r := Compare(a, b, 0.95)
+	r := Compare(a, b, 0.95, 0)
 	var out bytes.Buffer
 	if err := r.Text(&out); err != nil {
 		t.Fatal(err)
@@ -211,7 +229,7 @@ func TestOutcomes(t *testing.T) {
 	} {
 		a, b := s.report(c.a), s.report(c.b)
 		c.change(a, b)
-		if r := Compare(a, b, 0.95); r.Outcome != c.want {
+		if r := Compare(a, b, 0.95, 0); r.Outcome != c.want {
 			t.Errorf("%s: %s, want %s: %+v", c.name, r.Outcome, c.want, verdicts(r))
 		}
 	}

@@ -47,6 +47,18 @@ func (d *dist) below(index int) uint64 {
 	return d.upTo[at-1]
 }
 
+// shifted is the distribution of values that are so many buckets higher. Zeros stay.
+func (d *dist) shifted(steps int) *dist {
+	out := *d
+	out.index = slices.Clone(d.index)
+	for i, index := range out.index {
+		if index != zero {
+			out.index[i] = index + steps
+		}
+	}
+	return &out
+}
+
 // high is the chance of so many values up to a bucket, or more, if the quantile q is above it.
 func (d *dist) high(index int, q, err float64) float64 {
 	k, n := d.Shrunk(d.below(index), d.n, err, false)
@@ -199,8 +211,7 @@ func (c *comparer) distribution(x *export.GateIndicator, s *export.GateSeries, a
 			}
 			r.more, r.less, r.tested = c.tail(a, b, q)
 			if *r.A.Value > 0 {
-				change := *r.B.Value / *r.A.Value - 1
-				r.Change = &change
+				r.setChange(c.Tolerance)
 			}
 		}
 		c.add(r)
@@ -211,10 +222,16 @@ func (c *comparer) distribution(x *export.GateIndicator, s *export.GateSeries, a
 		g, at := gap(a, b)
 		_, value := bounds(at, *x.Schema)
 		row.Change, row.At = &g, &value
+		// The difference is slight when values of the later run that are less off by the tolerance hide it.
+		steps := int(math.Ldexp(math.Log2(1+c.Tolerance), *x.Schema))
 		if g > 0 {
 			row.more = c.chance(a, b, g)
+			near, _ := gap(a, b.shifted(-steps))
+			row.slight = near <= 0 || c.chance(a, b, near)*2 > c.err
 		} else {
 			row.less = c.chance(a, b, -g)
+			near, _ := gap(a, b.shifted(steps))
+			row.slight = near >= 0 || c.chance(a, b, -near)*2 > c.err
 		}
 		row.tested = c.chance(a, b, 1)*2 <= c.err // could the widest gap be significant?
 	}

@@ -52,7 +52,7 @@ func (r *Result) summary() string {
 		counts[r.Rows[i].Verdict]++
 	}
 	var parts []string
-	for _, v := range []Verdict{Worse, Better, Different} {
+	for _, v := range []Verdict{Worse, Better, Different, Slight} {
 		if counts[v] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[v], v))
 		}
@@ -111,17 +111,21 @@ func (x *Row) says() string {
 	case x.Unit == check.Seconds.String():
 		word = map[bool]string{true: "slower", false: "faster"}[up]
 	}
+	significant := "(significant)"
+	if x.Verdict == Slight {
+		significant = "(significant, within the tolerance)"
+	}
 	switch {
 	case x.What == "distribution":
 		g := percent(math.Abs(*x.Change))
-		return fmt.Sprintf("%s (significant): %s %s within %s", word, g, map[bool]string{true: "fewer", false: "more"}[up], x.value(*x.At))
+		return fmt.Sprintf("%s %s: %s %s within %s", word, significant, g, map[bool]string{true: "fewer", false: "more"}[up], x.value(*x.At))
 	case x.Change == nil || math.IsInf(*x.Change, 0):
-		return word + " (significant)"
+		return word + " " + significant
 	}
 	if *x.Change == 0 { // both are in one bucket
-		return word + " by little (significant)"
+		return word + " by little " + significant
 	}
-	return word + " by " + percent(math.Abs(*x.Change)) + " (significant)"
+	return word + " by " + percent(math.Abs(*x.Change)) + " " + significant
 }
 
 func percent(part float64) string {

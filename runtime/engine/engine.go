@@ -14,12 +14,14 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -38,9 +40,23 @@ type Options struct {
 	BTF      func(event string) (uint32, error) // the BTF id of a raw tracepoint's type
 	Pid      int                                // uprobes are attached to this process only; 0 for all
 	Progress func(done, total int)              // told while attaching; may be nil
+	Verbose  func(line string)                  // told how and how fast everything is attached and detached; may be nil
+	Missing  func(err error)                    // told what could not be attached where the script goes on without; may be nil
+	Kprobe   Way                                // how functions of the kernel are probed
+	Uprobe   Way                                // how functions of programs are probed
 	Switch   *Switch                            // attach through it; nil for a script that is not replaced
 	Previous *Engine                            // the generation to take over from, attached by the same Switch; nil for none
 }
+
+// Way says whether links are used that attach to many places at once.
+type Way uint8
+
+// The ways.
+const (
+	BestWay   Way = iota // where it is of use and the kernel has them
+	SingleWay            // never
+	MultiWay             // always
+)
 
 // Engine is a loaded script. Its methods are for one goroutine, but for reading maps, which may go on beside Run.
 type Engine struct {
@@ -63,6 +79,8 @@ type Engine struct {
 	side      int                   // of the Switch
 	inherited map[string]bool       // maps that the generation before had already
 	prepared  bool
+	missing   int            // hooks and places that could not be attached
+	signals   chan os.Signal // for the programs on signals; nil without
 	nudged    chan struct{}
 	successor *Engine
 }
@@ -73,7 +91,9 @@ type program struct {
 	code    int // index in obj.Code
 	prog    *ebpf.Program
 	spec    bpf.ProgSpec // without its code
-	burning string       // the objective that gates it
+	maps    map[string]*ebpf.Map
+	single  bool   // loaded for one function of the kernel at a time
+	burning string // the objective that gates it
 
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
@@ -90,6 +110,35 @@ func Load(obj *compiler.Object, opt Options) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// View is an engine that has only the maps of a script, which another process loaded: their descriptors by name, which are the
+// engine's from here on. It reads what they hold.
+func View(obj *compiler.Object, maps map[string]int) (*Engine, error) {
+	e := &Engine{obj: obj, maps: map[*ir.Map]*ebpf.Map{}, zeroed: map[*ir.Map]bool{}}
+	for _, m := range obj.IR.Maps {
+		fd, ok := maps[m.Name]
+		if !ok {
+			continue
+		}
+		km, err := ebpf.NewMapFromFD(fd)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open map %s: %w", m.Name, err), e.Close())
+		}
+		e.maps[m] = km
+	}
+	return e, nil
+}
+
+// Maps are the descriptors of the kernel's maps by name: what View takes, once they are another process's.
+func (e *Engine) Maps() map[string]int {
+	out := map[string]int{}
+	for m, km := range e.maps {
+		if m.Kind != ir.RingBuf {
+			out[m.Name] = km.FD()
+		}
+	}
+	return out
 }
 
 func (e *Engine) load() error {
@@ -117,11 +166,15 @@ func (e *Engine) load() error {
 		e.maps[m], byName[m.Name] = km, km
 	}
 	for i, f := range e.obj.IR.Funcs {
-		p := &program{fn: f, code: i, burning: burningName(e, f)}
-		if err := e.loadProgram(p, byName); err != nil {
+		p := &program{fn: f, code: i, burning: burningName(e, f), maps: byName, single: !e.many(f)}
+		if err := e.loadProgram(p); err != nil {
 			return err
 		}
 		e.all = append(e.all, p)
+	}
+	if slices.ContainsFunc(e.all, func(p *program) bool { return p.fn.Hooks[0].Kind == types.HookSignal }) {
+		e.signals = make(chan os.Signal, 16)
+		signal.Notify(e.signals, unix.SIGUSR1)
 	}
 	e.needs = e.indicatorsOf()
 	if r := e.obj.IR.Ring; r != nil {
@@ -153,14 +206,14 @@ func (e *Engine) newMap(m *ir.Map) (*ebpf.Map, error) {
 	return km, nil
 }
 
-func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
+func (e *Engine) loadProgram(p *program) error {
 	code := e.obj.Code[p.code]
 	for i := range code.Insns {
 		ins := &code.Insns[i]
-		if !ins.IsLoadFromMap() {
+		if !ins.IsLoadFromMap() || ins.Map() != nil { // as when it is loaded once more
 			continue
 		}
-		m := maps[ins.Reference()]
+		m := p.maps[ins.Reference()]
 		if m == nil {
 			return fmt.Errorf("load %s: BUG: no map %q", p.fn.Name, ins.Reference())
 		}
@@ -168,7 +221,7 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 			return fmt.Errorf("load %s: %w", p.fn.Name, err)
 		}
 	}
-	spec, err := e.spec(p.fn)
+	spec, err := e.spec(p)
 	if err != nil {
 		return err
 	}
@@ -183,7 +236,8 @@ func (e *Engine) loadProgram(p *program, maps map[string]*ebpf.Map) error {
 }
 
 // spec is how the kernel wants a function loaded.
-func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
+func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
+	f := p.fn
 	spec := bpf.ProgSpec{Name: f.Name}
 	switch f.Type {
 	case ir.RawTracepoint:
@@ -197,6 +251,9 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 				spec.AttachType = ebpf.AttachTraceFExit
 			}
 			return spec, nil
+		case types.HookIter:
+			spec.AttachType, spec.AttachBTFID = attach.TraceIterType, uint32(h.ID)
+			return spec, nil
 		}
 		id, err := e.opt.BTF(f.Hooks[0].Event)
 		if err != nil {
@@ -207,9 +264,14 @@ func (e *Engine) spec(f *ir.Func) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.TracePoint
 	case ir.Uprobe:
 		spec.Type = ebpf.Kprobe
-		user := f.Hooks[0].Kind == types.HookUprobe || f.Hooks[0].Kind == types.HookUretprobe
-		if user && e.opt.Features.UprobeMulti() == nil {
+		switch {
+		case p.single:
+		case f.Hooks[0].Kind == types.HookUprobe, f.Hooks[0].Kind == types.HookUretprobe:
 			spec.AttachType = attach.UprobeMultiType
+			return spec, wanted(e.opt.Uprobe, e.opt.Features.UprobeMulti)
+		default:
+			spec.AttachType = attach.KprobeMultiType
+			return spec, wanted(e.opt.Kprobe, e.opt.Features.KprobeMulti)
 		}
 	case ir.PerfEvent:
 		spec.Type = ebpf.PerfEvent
@@ -240,47 +302,10 @@ func (e *Engine) explainLoad(p *program, err error) error {
 	return diags
 }
 
-// attachAll attaches every program that the kernel calls; of those that run only while an objective burns the ones that
-// the generation before has attached. On an error, or when ctx ends, what was attached before is detached again.
-func (e *Engine) attachAll(ctx context.Context) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	burning := e.opt.Previous.burning()
-	wanted := func(p *program) bool { return kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning]) }
-	total, done := 0, 0
-	for _, p := range e.all {
-		if wanted(p) {
-			total += len(p.fn.Hooks)
-		}
-	}
-	for i := len(e.all) - 1; i >= 0; i-- { // in reverse, so that programs fire in the script's order
-		p := e.all[i]
-		if !wanted(p) {
-			continue
-		}
-		for h := range p.fn.Hooks {
-			err := e.attach(p, &p.fn.Hooks[h])
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				e.detachLocked()
-				return err
-			}
-			done++
-			if e.opt.Progress != nil {
-				e.opt.Progress(done, total)
-			}
-		}
-	}
-	e.running = true
-	return nil
-}
-
 // kernelCalled tells whether the kernel runs the program, not the engine.
 func kernelCalled(f *ir.Func) bool {
 	switch f.Hooks[0].Kind {
-	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookPoll, types.HookAlert:
+	case types.HookBegin, types.HookEnd, types.HookInterval, types.HookSignal, types.HookPoll, types.HookAlert:
 		return false
 	}
 	return true
@@ -302,59 +327,6 @@ func (e *Engine) burning() map[string]bool {
 	return out
 }
 
-// attach attaches a program to one of its hooks.
-func (e *Engine) attach(p *program, h *types.Hook) error {
-	var link attach.Link
-	var err error
-	if e.opt.Switch != nil {
-		link, err = e.opt.Switch.plug(e, p, h)
-	} else {
-		link, err = attachTo(p.prog, p.fn.Type, h, e.opt.Pid)
-	}
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.links = append(p.links, link)
-	return nil
-}
-
-// attachTo attaches a loaded program to a hook.
-func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (attach.Link, error) {
-	switch h.Kind {
-	case types.HookRaw:
-		if typ == ir.TPBTF {
-			return attach.Tracing(prog)
-		}
-		return attach.RawTracepoint(prog, h.Event)
-	case types.HookTracepoint:
-		link, err := attach.Tracepoint(prog, h.ID)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", h.Event, err)
-		}
-		return link, nil
-	case types.HookProfile:
-		return attach.CPUClock(prog, attach.Sampling{Period: uint64(h.Period)})
-	case types.HookPerf:
-		if ev := h.Perf; ev.Len > 0 {
-			return attach.Watchpoint(prog, attach.Watch{Address: ev.Address, Len: ev.Len, Mode: ev.Mode}, pid)
-		}
-		return attach.Counter(prog, uint32(h.Perf.Type), h.Perf.Config, attach.Sampling{Period: h.Perf.Count}, pid)
-	case types.HookKprobe, types.HookKretprobe:
-		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
-	case types.HookFentry, types.HookFexit:
-		return attach.Tracing(prog)
-	case types.HookUprobe, types.HookUretprobe:
-		points := make([]attach.Point, len(h.Points))
-		for i, pt := range h.Points {
-			points[i] = attach.Point{Offset: pt.Offset, RefCtr: pt.RefCtr}
-		}
-		return attach.Uprobe(prog, h.Path, points, pid, h.Kind == types.HookUretprobe)
-	}
-	panic(fmt.Sprintf("BUG: attach hook of kind %d", h.Kind))
-}
-
 // Detach takes every program off the kernel. It may be called more than once.
 func (e *Engine) Detach() error {
 	e.mu.Lock()
@@ -364,6 +336,15 @@ func (e *Engine) Detach() error {
 
 func (e *Engine) detachLocked() error {
 	e.running = false
+	if e.opt.Verbose != nil {
+		n, began := 0, time.Now()
+		for _, p := range e.all {
+			n += len(p.links)
+		}
+		if n > 0 {
+			defer func() { e.opt.Verbose(fmt.Sprintf("detached %d links in %s", n, short(time.Since(began)))) }()
+		}
+	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(e.all))
 	for i, p := range e.all {
@@ -403,6 +384,9 @@ func (e *Engine) Close() error {
 	errs := []error{e.Detach()}
 	e.closing.Lock()
 	defer e.closing.Unlock()
+	if e.signals != nil {
+		signal.Stop(e.signals)
+	}
 	e.opt.Previous = nil // or every generation would keep all before it
 	if e.ring != nil {
 		errs = append(errs, e.ring.Close())
@@ -438,12 +422,15 @@ func (e *Engine) setStart() error {
 		if m.Name != "globals" {
 			continue
 		}
-		var ts unix.Timespec
+		var ts, tai unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 			return fmt.Errorf("read boot clock: %w", err)
 		}
+		if err := unix.ClockGettime(unix.CLOCK_TAI, &tai); err != nil {
+			return fmt.Errorf("read atomic time: %w", err)
+		}
 		value := make([]uint64, ir.NumGlobals)
-		value[ir.GlobalStart] = uint64(ts.Nano())
+		value[ir.GlobalStart], value[ir.GlobalTAI] = uint64(ts.Nano()), uint64(tai.Nano()-ts.Nano())
 		raw := make([]byte, 0, 8*len(value))
 		for _, v := range value {
 			raw = le.AppendUint64(raw, v)

@@ -19,6 +19,7 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/runtime/symbols"
 	"github.com/slopebpf/slope/stdlib"
 )
 
@@ -29,10 +30,20 @@ const naps = 500
 // function sleeps as long as asked: mode 1 is relative time, clock 1 the monotonic one.
 func TestKernelFunctions(t *testing.T) {
 	for name, c := range map[string]struct{ script, keys string }{
-		"kprobe":    {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
-		"kretprobe": {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
-		"fentry":    {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
-		"fexit":     {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+		// Several functions are attached by one link, where the kernel has that and can trace all; nobody can probe __sw_hweight64.
+		"kprobes":    {`kprobe:hrtimer_nanosleep, kprobe:mount_capable /tid == $1/ { @n[1] = count(); }`, "1"},
+		"kretprobes": {`kretprobe:hrtimer_nanosleep, kretprobe:mount_capable /tid == $1/ { @n[retval] = count(); }`, "0"},
+		"one by one": {`config = { missing_probes = ignore } kprobe:hrtimer_nanosleep, kprobe:__sw_hweight64 /tid == $1/ { @n[1] = count(); }`, "1"},
+		"wildcard":   {`kprobe:hrtimer_nanoslee[p], kprobe:vfs_stat* /tid == $1/ { @n[1] = count(); }`, "1"},
+		"kprobe":     {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
+		"kretprobe":  {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
+		"fentry":     {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
+		"fexit":      {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+
+		"func in kprobe":    {`kprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
+		"func in kretprobe": {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
+		"func in fentry":    {`fentry:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
+		"func in fexit":     {`fexit:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runtime.LockOSThread() // the runtime's other threads sleep too
@@ -43,12 +54,15 @@ func TestKernelFunctions(t *testing.T) {
 			machine := &stdlib.Machine{Registry: reg}
 			defer machine.Close()
 			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
-				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil}, CPUs: runtime.NumCPU(),
+				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU(),
 				Params: []string{strconv.Itoa(unix.Gettid())}})
+			if text := fmt.Sprint(diags); feat.FuncIP(false) != nil && strings.Contains(text, "bpf_get_func_ip is there since Linux 5.15") {
+				return
+			}
 			if diags.HasErrors() {
 				t.Fatal(diags)
 			}
-			e, err := engine.Load(obj, engine.Options{Features: feat})
+			e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) { t.Log(line) }})
 			if errors.Is(err, unix.EPERM) || errors.Is(err, bpf.ErrNotSupported) {
 				t.Skip(err) // not on every host; the kernel matrix has them
 			}
@@ -77,6 +91,10 @@ func TestKernelFunctions(t *testing.T) {
 			if err := <-ended; err != nil {
 				t.Fatal(err)
 			}
+			kernel, err := symbols.OpenKernel()
+			if err != nil {
+				t.Fatal(err)
+			}
 			seen := map[string]uint64{}
 			for _, m := range obj.IR.Maps {
 				if m.Name != "@n" {
@@ -87,7 +105,11 @@ func TestKernelFunctions(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, row := range s.Rows {
-					seen[fmt.Sprint(agg.Number(row.Key))] += row.Words[0]
+					key := fmt.Sprint(agg.Number(row.Key))
+					if s.Key.Kind == types.Late {
+						key, _, _ = kernel.Lookup(agg.Number(row.Key))
+					}
+					seen[key] += row.Words[0]
 				}
 			}
 			total := uint64(0)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -170,6 +171,20 @@ type GateChange struct {
 	Took      time.Duration
 }
 
+// ObjectiveWords is the value of the map that programs read objectives from.
+func ObjectiveWords(m *ir.Map, all []Objective) []byte {
+	value := make([]byte, m.ValueSize)
+	for i, o := range all {
+		at := value[8*ir.ObjectiveWords*i:]
+		if o.Burning {
+			le.PutUint64(at[8*ir.ObjectiveBurning:], 1)
+		}
+		le.PutUint64(at[8*ir.ObjectiveBudget:], uint64(o.Budget))
+		le.PutUint64(at[8*ir.ObjectiveBurnRate:], uint64(o.BurnRate))
+	}
+	return value
+}
+
 // SetObjectives tells the programs about every slo of the script, in order, and attaches those that run only while one
 // burns. A program that cannot be attached is tried again with the next call.
 func (e *Engine) SetObjectives(all []Objective) ([]GateChange, error) {
@@ -179,16 +194,7 @@ func (e *Engine) SetObjectives(all []Objective) ([]GateChange, error) {
 		return nil, nil
 	}
 	if m := e.obj.IR.Objectives; m != nil {
-		value := make([]byte, m.ValueSize)
-		for i, o := range all {
-			at := value[8*ir.ObjectiveWords*i:]
-			if o.Burning {
-				le.PutUint64(at[8*ir.ObjectiveBurning:], 1)
-			}
-			le.PutUint64(at[8*ir.ObjectiveBudget:], uint64(o.Budget))
-			le.PutUint64(at[8*ir.ObjectiveBurnRate:], uint64(o.BurnRate))
-		}
-		if err := e.maps[m].Put(uint32(0), value); err != nil {
+		if err := e.maps[m].Put(uint32(0), ObjectiveWords(m, all)); err != nil {
 			return nil, fmt.Errorf("set objectives: %w", err)
 		}
 	}
@@ -221,10 +227,8 @@ func (e *Engine) SetObjectives(all []Objective) ([]GateChange, error) {
 // gate attaches a program to all of its hooks, or detaches it.
 func (e *Engine) gate(p *program, on bool) error {
 	if on {
-		for h := range p.fn.Hooks {
-			if err := e.attach(p, &p.fn.Hooks[h]); err != nil {
-				return errors.Join(err, e.gate(p, false))
-			}
+		if err := e.attachProgram(context.Background(), p, func(int) {}); err != nil {
+			return errors.Join(err, e.gate(p, false))
 		}
 		return nil
 	}

@@ -82,15 +82,21 @@ type Spans struct {
 func (s Spans) Lost() uint64 { return s.Failed + s.Evicted }
 
 // Spans reads the span statistics of an indicator. While events flow they are of slightly different moments.
-func (e *Engine) Spans(l *lower.SLILayout) (Spans, error) {
+func (e *Engine) Spans(l *lower.SLILayout) (Spans, error) { return ReadSpans(l, e.Read) }
+
+// Reader calls f with every entry of a map, as Engine.Read does.
+type Reader func(m *ir.Map, f func(key, value []byte) error) error
+
+// ReadSpans reads the span statistics of an indicator from wherever its maps are.
+func ReadSpans(l *lower.SLILayout, read Reader) (Spans, error) {
 	var s Spans
 	if l.Spans == nil {
 		return s, nil
 	}
-	if err := e.Read(l.Spans, func(_, _ []byte) error { s.Open++; return nil }); err != nil {
+	if err := read(l.Spans, func(_, _ []byte) error { s.Open++; return nil }); err != nil {
 		return s, err
 	}
-	err := e.Read(l.Stats, func(_, value []byte) error {
+	err := read(l.Stats, func(_, value []byte) error {
 		w := sum(value, lower.NumSpanStats)
 		s.Started, s.Overwritten, s.Stopped = w[lower.SpanStarted], w[lower.SpanOverwritten], w[lower.SpanStopped]
 		s.Missed, s.Cancelled, s.Failed = w[lower.SpanMissed], w[lower.SpanCancelled], w[lower.SpanFailed]
@@ -111,20 +117,24 @@ type Loss struct {
 
 // Losses reads the health counters, and how many records could not be decoded.
 func (e *Engine) Losses() (losses []Loss, damaged uint64, err error) {
-	damaged = e.damaged.Load()
-	h := e.obj.IR.Health
-	if h == nil {
-		return nil, damaged, nil
+	losses, err = ReadLosses(e.obj.IR, e.Read)
+	return losses, e.damaged.Load(), err
+}
+
+// ReadLosses reads the health counters from wherever a program's maps are.
+func ReadLosses(p *ir.Program, read Reader) (losses []Loss, err error) {
+	if p.Health == nil {
+		return nil, nil
 	}
-	err = e.Read(h, func(_, value []byte) error {
-		for i, n := range sum(value, len(e.obj.IR.Counters)) {
+	err = read(p.Health, func(_, value []byte) error {
+		for i, n := range sum(value, len(p.Counters)) {
 			if n > 0 {
-				losses = append(losses, Loss{e.obj.IR.Counters[i], n})
+				losses = append(losses, Loss{p.Counters[i], n})
 			}
 		}
 		return nil
 	})
-	return losses, damaged, err
+	return losses, err
 }
 
 // Events is how many records of the ring buffer were handed over.

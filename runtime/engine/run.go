@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/attach"
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -56,6 +59,9 @@ func (e *Engine) Run(ctx context.Context, h Hooks) error {
 		if err := e.setStart(); err != nil {
 			return err
 		}
+	}
+	for e.prepared && len(e.signals) > 0 { // the generation before had them
+		<-e.signals
 	}
 	next, err := e.runAttached(ctx, h)
 	if err == nil && next != nil {
@@ -134,6 +140,9 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) (*Engine, error) {
 	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() {
 		return nil, nil
 	}
+	if it := e.iterator(); it != nil {
+		return nil, e.iterate(ctx, it, h)
+	}
 	timers, stop, err := e.startTimers()
 	if err != nil {
 		return nil, err
@@ -181,6 +190,36 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) (*Engine, error) {
 	return nil, timers.err()
 }
 
+// objectsAtOnce is how many objects an iterator walks over before the records are taken out of the ring buffer.
+const objectsAtOnce = 32
+
+// iterator is the script's, nil without.
+func (e *Engine) iterator() *attach.Iterator {
+	for _, p := range e.all {
+		for _, l := range p.links {
+			if it, ok := l.(*attach.Iterator); ok {
+				return it
+			}
+		}
+	}
+	return nil
+}
+
+// iterate runs the script for every object that the kernel has.
+func (e *Engine) iterate(ctx context.Context, it *attach.Iterator, h Hooks) error {
+	for ctx.Err() == nil && !h.Exited() {
+		err := it.Next(objectsAtOnce * ir.IterMark)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e.drain(h, h.Exited)
+	}
+	return nil
+}
+
 // waits tells whether there is anything but begin and end.
 func (e *Engine) waits() bool {
 	for _, p := range e.all {
@@ -217,7 +256,7 @@ func (e *Engine) drain(h Hooks, drop func() bool) int {
 	return n
 }
 
-// timers runs the interval and poll programs.
+// timers runs the programs of intervals, polls and signals.
 type timers struct {
 	failure atomic.Pointer[error]
 	failed  chan struct{}
@@ -230,17 +269,41 @@ func (t *timers) err() error {
 	return nil
 }
 
-// startTimers starts a goroutine per interval; stop waits for all of them. The clock is the kernel's, since Go's tickers
+// fail keeps the first error.
+func (t *timers) fail(err error) {
+	if t.failure.CompareAndSwap(nil, &err) {
+		close(t.failed)
+	}
+}
+
+// startTimers starts a goroutine per interval and one for signals; stop waits for all of them. The clock is the kernel's, since Go's tickers
 // are no finer than a millisecond. A tick that comes while the program runs is not made up for, as with a perf event.
 func (e *Engine) startTimers() (t *timers, stop func(), err error) {
 	t = &timers{failed: make(chan struct{})}
 	var clocks []*os.File
 	var running sync.WaitGroup
+	over := make(chan struct{})
 	stop = func() {
+		close(over)
 		for _, c := range clocks {
 			c.Close()
 		}
 		running.Wait()
+	}
+	if e.signals != nil {
+		running.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				case <-e.signals:
+					if err := e.run(types.HookSignal); err != nil {
+						t.fail(err)
+						return
+					}
+				}
+			}
+		})
 	}
 	for _, p := range e.all {
 		h := &p.fn.Hooks[0]
@@ -263,10 +326,7 @@ func (e *Engine) startTimers() (t *timers, stop func(), err error) {
 		clocks = append(clocks, clock)
 		running.Go(func() {
 			if err := tick(clock, run); err != nil {
-				err = fmt.Errorf("run %s: %w", p.fn.Name, err)
-				if t.failure.CompareAndSwap(nil, &err) {
-					close(t.failed)
-				}
+				t.fail(fmt.Errorf("run %s: %w", p.fn.Name, err))
 			}
 		})
 	}

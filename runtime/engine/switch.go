@@ -145,6 +145,9 @@ func (s *Switch) plug(e *Engine, p *program, h *types.Hook) (attach.Link, error)
 	return &plug{sw: s, key: key, port: o, side: e.side, program: p}, nil
 }
 
+// Mechanism implements attach.Link.
+func (p *plug) Mechanism() string { return p.port.link.Mechanism() + " and a dispatcher" }
+
 // Close implements attach.Link.
 func (p *plug) Close() error {
 	last, err := p.leave()

@@ -11,6 +11,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,21 +19,27 @@ import (
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/export"
 )
 
 // Host does what a record asks for beyond output. Calls come in the order of the records.
 type Host interface {
 	PrintMap(m *ir.Map, top, div int64)
+	PrintEntry(m *ir.Map, key []byte)
 	Clear(m *ir.Map)
 	Zero(m *ir.Map)
 	Exit(status int)
+	Cat(path string)
+	System(command string)
+	Message(e *ir.Event, text string) // an error or a warning of the script
 }
 
 // Sink is where output goes; every export.Output is one.
 type Sink interface {
 	Printf(text []byte)
 	Time(text []byte)
+	Join(text []byte)
 	Value(t *types.Type, raw []byte)
 }
 
@@ -75,8 +82,11 @@ func New(events []*ir.Event, opt Options) (*Handler, error) {
 				return nil, fmt.Errorf("prepare event %d: argument at %d of a record of %d bytes", i, a.Offset, e.size)
 			}
 		}
-		switch ev.Kind {
-		case ir.EventPrintf:
+		if n := len(ev.Args); ev.Kind == ir.EventPrintMap && n > 0 && (ev.Map.Key == nil || ev.Args[0].Offset+ev.Map.Key.Memory() > e.size) {
+			return nil, fmt.Errorf("prepare event %d: got %d arguments, want a key", i, n)
+		}
+		switch {
+		case ev.Kind.Printf():
 			var err error
 			if e.format, err = types.ParseFormat(ev.Format); err != nil {
 				return nil, fmt.Errorf("prepare event %d: %w", i, err)
@@ -84,7 +94,7 @@ func New(events []*ir.Event, opt Options) (*Handler, error) {
 			if got, want := len(ev.Args), arguments(e.format); got != want {
 				return nil, fmt.Errorf("prepare event %d: got %d arguments, want %d", i, got, want)
 			}
-		case ir.EventPrintValue:
+		case ev.Kind == ir.EventPrintValue || ev.Kind == ir.EventJoin:
 			if len(ev.Args) != 1 {
 				return nil, fmt.Errorf("prepare event %d: got %d values, want 1", i, len(ev.Args))
 			}
@@ -125,24 +135,40 @@ func (h *Handler) Handle(record []byte) error {
 		return fmt.Errorf("read record of %d bytes, event %d: %w", len(record), id, ErrDamaged)
 	}
 	e := &h.events[id]
+	if e.Kind.Printf() {
+		h.buf = h.appendFormat(h.buf[:0], e, record)
+	}
 	switch e.Kind {
 	case ir.EventPrintf:
-		h.buf = h.appendFormat(h.buf[:0], e, record)
 		h.opt.Sink.Printf(h.buf)
+	case ir.EventCat:
+		h.opt.Host.Cat(string(h.buf))
+	case ir.EventSystem:
+		h.opt.Host.System(string(h.buf))
+	case ir.EventError, ir.EventWarning:
+		h.opt.Host.Message(e.Event, string(h.buf))
+	case ir.EventJoin:
+		h.buf = appendJoin(h.buf[:0], e, record[e.Args[0].Offset:])
+		h.opt.Sink.Join(h.buf)
 	case ir.EventPrintValue:
 		a := &e.Args[0]
 		h.opt.Sink.Value(a.Type, record[a.Offset:a.Offset+a.Type.Memory()])
 	case ir.EventTime:
-		h.buf = AppendTime(h.buf[:0], e.Format, h.opt.Now())
+		h.buf = export.AppendTime(h.buf[:0], e.Format, h.opt.Now())
 		h.opt.Sink.Time(h.buf)
 	case ir.EventPrintMap:
+		if len(e.Args) > 0 {
+			at := e.Args[0].Offset
+			h.opt.Host.PrintEntry(e.Map, record[at:at+e.Map.Key.Memory()])
+			break
+		}
 		h.opt.Host.PrintMap(e.Map, e.Top, e.Div)
 	case ir.EventClear:
 		h.opt.Host.Clear(e.Map)
 	case ir.EventZero:
 		h.opt.Host.Zero(e.Map)
 	case ir.EventExit:
-		status := 0
+		status := e.Status
 		if len(e.Args) > 0 {
 			status = int(int32(binary.LittleEndian.Uint64(record[e.Args[0].Offset:])))
 		}
@@ -152,4 +178,19 @@ func (h *Handler) Handle(record []byte) error {
 		return fmt.Errorf("read record of event %d, unknown kind %d: %w", id, e.Kind, ErrDamaged)
 	}
 	return nil
+}
+
+// appendJoin appends the texts of a record.
+func appendJoin(dst []byte, e *event, raw []byte) []byte {
+	for i := range min(agg.Number(raw), ir.JoinTexts) {
+		if i > 0 {
+			dst = append(dst, e.Format...)
+		}
+		text := raw[8+i*ir.JoinSize:][:ir.JoinSize]
+		if end := bytes.IndexByte(text, 0); end >= 0 {
+			text = text[:end]
+		}
+		dst = append(dst, text...)
+	}
+	return dst
 }

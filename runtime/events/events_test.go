@@ -18,9 +18,15 @@ type recorder struct{ bytes.Buffer }
 func (r *recorder) PrintMap(m *ir.Map, top, div int64) {
 	fmt.Fprintf(r, "print %s %d %d;", m.Name, top, div)
 }
-func (r *recorder) Clear(m *ir.Map) { fmt.Fprintf(r, "clear %s;", m.Name) }
-func (r *recorder) Zero(m *ir.Map)  { fmt.Fprintf(r, "zero %s;", m.Name) }
-func (r *recorder) Exit(status int) { fmt.Fprintf(r, "exit %d;", status) }
+func (r *recorder) PrintEntry(m *ir.Map, key []byte) {
+	fmt.Fprintf(r, "print %s[%x];", m.Name, key)
+}
+func (r *recorder) Clear(m *ir.Map)                  { fmt.Fprintf(r, "clear %s;", m.Name) }
+func (r *recorder) Zero(m *ir.Map)                   { fmt.Fprintf(r, "zero %s;", m.Name) }
+func (r *recorder) Exit(status int)                  { fmt.Fprintf(r, "exit %d;", status) }
+func (r *recorder) Cat(path string)                  { fmt.Fprintf(r, "cat %s;", path) }
+func (r *recorder) System(command string)            { fmt.Fprintf(r, "system %s;", command) }
+func (r *recorder) Message(e *ir.Event, text string) { fmt.Fprintf(r, "%s %s;", e.Kind, text) }
 
 // arg is a value and its memory.
 type arg struct {
@@ -100,8 +106,7 @@ func TestPrintf(t *testing.T) {
 }
 
 func buffer(s string) arg {
-	size := (len(s) + 7) &^ 7
-	return arg{&types.Type{Kind: types.Buffer, Size: len(s)}, append([]byte(s), make([]byte, size-len(s))...)}
+	return arg{types.BufferOf(len(s) + 3), append(append(num(types.Int64, int64(len(s))).raw, s...), make([]byte, (len(s)+3+7)&^7-len(s))...)}
 }
 
 func TestOtherEvents(t *testing.T) {
@@ -109,6 +114,9 @@ func TestOtherEvents(t *testing.T) {
 	events := []*ir.Event{
 		{Kind: ir.EventPrintMap, Map: m, Top: 3, Div: 2}, {Kind: ir.EventClear, Map: m}, {Kind: ir.EventZero, Map: m},
 		{Kind: ir.EventTime, Format: "%H:%M:%S;"}, {Kind: ir.EventPrintValue}, {Kind: ir.EventExit}, {Kind: ir.EventExit},
+		{Kind: ir.EventExit, Status: 1}, {Kind: ir.EventCat, Format: "/proc/%d/stat"}, {Kind: ir.EventSystem, Format: "echo %d"},
+		{Kind: ir.EventError, Format: "%d%%"}, {Kind: ir.EventWarning, Format: "w%d"}, {Kind: ir.EventJoin, Format: ", "},
+		{Kind: ir.EventPrintMap, Map: &ir.Map{Name: "@k", Key: types.Int64}},
 	}
 	var records [][]byte
 	for i, ev := range events {
@@ -118,6 +126,14 @@ func TestOtherEvents(t *testing.T) {
 			records = append(records, record(ev, str(8, "hi")))
 		case 6:
 			records = append(records, record(ev, num(types.Int64, 3)))
+		case 8, 9, 10, 11, 13:
+			records = append(records, record(ev, num(types.Int64, 7)))
+		case 12:
+			texts := make([]byte, ir.JoinTexts*ir.JoinSize)
+			copy(texts, "ls")
+			copy(texts[ir.JoinSize:], "-l")
+			copy(texts[2*ir.JoinSize:], "not counted")
+			records = append(records, record(ev, arg{types.BufferOf(len(texts)), append(num(types.Int64, 2).raw, texts...)}))
 		default:
 			records = append(records, record(ev))
 		}
@@ -129,7 +145,7 @@ func TestOtherEvents(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;"; out.String() != want {
+	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;exit 1;cat /proc/7/stat;system echo 7;errorf 7%;warnf w7;ls, -l\nprint @k[0700000000000000];"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
@@ -141,7 +157,7 @@ func TestTime(t *testing.T) {
 		"%j %s": "064 1772719449", "%z %Z": "+0100 CET", "%% %q %": "% %q %", "%I:%M %p %l": "03:04 PM  3", "%e %k %y %C": " 5 15 26 20",
 		"%D %R %r": "03/05/26 15:04 03:04:09 PM", "%c": "Thu Mar  5 15:04:09 2026", "%u %w %V %G %U %W": "4 4 10 2026 09 09", "%f%n%t": "123456\n\t",
 	} {
-		if got := string(AppendTime(nil, format, at)); got != want {
+		if got := string(export.AppendTime(nil, format, at)); got != want {
 			t.Errorf("%q: got %q, want %q", format, got, want)
 		}
 	}
@@ -175,11 +191,18 @@ func FuzzHandle(f *testing.F) {
 		num(types.Int64, 'x'), buffer("xyz"), arg{types.TupleOf(types.Int64, types.StringOf(8)), make([]byte, 16)})
 	val := &ir.Event{ID: 1, Kind: ir.EventPrintValue}
 	second := record(val, str(64, "x"))
+	join := &ir.Event{ID: 2, Kind: ir.EventJoin, Format: " "}
+	third := record(join, arg{types.BufferOf(ir.JoinTexts * ir.JoinSize), append(num(types.Int64, 1<<40).raw, make([]byte, ir.JoinTexts*ir.JoinSize)...)})
+	late := &ir.Event{ID: 3, Kind: ir.EventPrintf, Format: "%s %s %s %r"}
+	fourth := record(late, arg{types.LateOf(types.Inet, ""), make([]byte, 24)}, arg{types.LateOf(types.Timestamp, "%H"), num(types.Int64, -1).raw},
+		arg{types.LateOf(types.MACAddress, ""), make([]byte, 8)}, arg{types.BufferOf(4), append(num(types.Int64, -1).raw, "abcdefgh"...)})
 	f.Add(full)
 	f.Add(second)
+	f.Add(third)
+	f.Add(fourth)
 	f.Fuzz(func(t *testing.T, rec []byte) {
 		var out recorder
-		h := handler(t, &out, ev, val)
+		h := handler(t, &out, ev, val, join, late)
 		err := h.Handle(rec)
 		if (err != nil) != (h.Damaged() == 1) || err != nil && out.Len() > 0 {
 			t.Errorf("got %v, %d damaged, printed %q", err, h.Damaged(), out.String())
@@ -190,6 +213,7 @@ func FuzzHandle(f *testing.F) {
 type discard struct{ n int }
 
 func (d *discard) Printf(b []byte)               { d.n += len(b) }
+func (d *discard) Join(b []byte)                 { d.n += len(b) }
 func (d *discard) Time(b []byte)                 { d.n += len(b) }
 func (d *discard) Value(t *types.Type, _ []byte) {}
 

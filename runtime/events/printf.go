@@ -79,7 +79,9 @@ func (h *Handler) appendArg(dst []byte, s *spec, a ir.EventArg, record []byte) [
 		return h.appendString(dst, s, a.Type, raw)
 	case "r", "rx", "rh":
 		b := raw
-		if a.Type.Size < len(b) {
+		if a.Type.Kind == types.Buffer {
+			b = export.BufferBytes(a.Type, raw)
+		} else if a.Type.Size < len(b) {
 			b = b[:a.Type.Size]
 		}
 		if a.Type.Kind == types.String {

@@ -12,6 +12,7 @@
 package export
 
 import (
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 )
@@ -22,8 +23,13 @@ type Output interface {
 	AttachedProbes(n int)
 	Printf(text []byte)
 	Time(text []byte)
+	Join(text []byte)
+	Cat(text []byte)
+	System(text []byte)           // what a command printed
+	Diagnose(d source.Diagnostic) // an error or a warning of the script
 	Value(t *types.Type, raw []byte)
 	Map(s *agg.Snapshot, top, div int64) // sorts the snapshot; 0 means all entries, undivided
+	Entry(s *agg.Snapshot, r agg.Row)    // the value of one row, which may be none of the snapshot's
 	End()                                // between the last event and the maps that are printed at the end
 	LostEvents(n uint64)
 	Losses(l []Loss)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 )
@@ -60,6 +61,28 @@ func (j *JSON) Printf(text []byte) { j.line(append(appendQuoted(j.begin("printf"
 // Time writes a time.
 func (j *JSON) Time(text []byte) { j.line(append(appendQuoted(j.begin("time"), text), '}')) }
 
+// Join writes joined texts.
+func (j *JSON) Join(text []byte) { j.line(append(appendQuoted(j.begin("join"), text), '}')) }
+
+// Cat writes what is in a file.
+func (j *JSON) Cat(text []byte) { j.line(append(appendQuoted(j.begin("cat"), text), '}')) }
+
+// System writes what a command printed.
+func (j *JSON) System(text []byte) { j.line(append(appendQuoted(j.begin("syscall"), text), '}')) }
+
+// Diagnose writes an error or a warning with its place.
+func (j *JSON) Diagnose(d source.Diagnostic) {
+	kind := "errorf"
+	if d.Severity == source.Warning {
+		kind = "warnf"
+	}
+	line, col := d.File.Position(d.Span.Start)
+	b := append(append(append(j.buf[:0], `{"type": "`...), kind...), `", "msg": `...)
+	b = appendQuoted(append(appendQuoted(b, d.Message), `, "filename": `...), d.File.Name)
+	b = strconv.AppendInt(append(b, `, "line": `...), int64(line), 10)
+	j.line(append(strconv.AppendInt(append(b, `, "col": `...), int64(col), 10), '}'))
+}
+
 // Value writes a value.
 func (j *JSON) Value(t *types.Type, raw []byte) {
 	j.line(append(j.values.AppendJSON(j.begin("value"), t, raw), '}'))
@@ -77,7 +100,7 @@ func (j *JSON) Map(s *agg.Snapshot, top, div int64) {
 	div = max(div, 1)
 	b := append(appendQuoted(append(j.begin(mapType(s.Value)), '{'), s.Name), ": "...)
 	if s.Key == nil {
-		b = j.appendEntry(b, s.Value, s.Rows[0], div)
+		b = j.appendEntry(b, s, s.Rows[0], div)
 	} else {
 		b = append(b, '{')
 		var key []byte
@@ -89,11 +112,16 @@ func (j *JSON) Map(s *agg.Snapshot, top, div int64) {
 			}
 			key = keys.AppendKey(key[:0], s.Key, r.Key)
 			b = append(appendQuoted(b, key), ": "...)
-			b = j.appendEntry(b, s.Value, r, div)
+			b = j.appendEntry(b, s, r, div)
 		}
 		b = append(b, '}')
 	}
 	j.line(append(b, "}}"...))
+}
+
+// Entry writes a value of a map.
+func (j *JSON) Entry(s *agg.Snapshot, r agg.Row) {
+	j.line(append(j.appendEntry(j.begin("value"), s, r, 1), '}'))
 }
 
 func mapType(t *types.Type) string {
@@ -105,13 +133,19 @@ func mapType(t *types.Type) string {
 		return "stats"
 	case types.HistAgg, types.LHistAgg:
 		return "hist"
+	case types.TSeriesAgg:
+		return "tseries"
 	case types.DistAgg:
 		return "dist"
 	}
 	return "map"
 }
 
-func (j *JSON) appendEntry(dst []byte, typ *types.Type, r agg.Row, div int64) []byte {
+func (j *JSON) appendEntry(dst []byte, s *agg.Snapshot, r agg.Row, div int64) []byte {
+	typ := s.Value
+	if isSeries(typ) {
+		return j.values.seriesJSON(dst, s, r)
+	}
 	if typ.Kind != types.Aggregate {
 		if typ.Kind == types.Int {
 			return appendJSONInt(dst, divide(agg.Number(r.Raw), div, typ.Signed), typ.Signed)

@@ -33,7 +33,7 @@ func TestJSONMessages(t *testing.T) {
 	o.Time([]byte("00:46:06\n"))
 	o.Value(types.TupleOf(types.Int64, str8), cat(ints(1), text("s", 8)))
 	o.Value(types.Int64, ints(1<<53+1))
-	o.Value(&types.Type{Kind: types.Buffer, Size: 2}, []byte{'a', 0xff, 0, 0, 0, 0, 0, 0})
+	o.Value(types.BufferOf(4), cat(ints(2), []byte{'a', 0xff, 0, 0, 0, 0, 0, 0}))
 	o.End()
 	o.Losses([]Loss{{Cause: "map_full", Map: "@x", Place: "a.slo:1:2", Count: 3}})
 	o.SLOs([]SLOReport{

@@ -27,6 +27,7 @@ type SLOReport struct {
 	State      State
 
 	Burn1h, Burn6h uint64 // burn rates in thousandths
+	BurnRate       uint64 // over the shortest window of the alerts
 	Coverage       uint32 // the observed part of the window, in ppm
 	Lost           uint64 // events of the window whose outcome is not known
 	Uncertainty    string // the compliance with how far off it may be for them, "" when nothing was lost

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 )
@@ -61,6 +62,25 @@ func (t *Text) Printf(text []byte) {
 // Time prints text as it is.
 func (t *Text) Time(text []byte) { t.Printf(text) }
 
+// Join prints text and a line end.
+func (t *Text) Join(text []byte) {
+	t.buf = append(append(t.buf, text...), '\n')
+	t.flush(t.Out)
+}
+
+// Cat prints text as it is.
+func (t *Text) Cat(text []byte) { t.Printf(text) }
+
+// System prints what a command printed, and a line end.
+func (t *Text) System(text []byte) { t.Join(text) }
+
+// Diagnose prints a diagnostic among the messages.
+func (t *Text) Diagnose(d source.Diagnostic) {
+	if t.Diag != nil {
+		d.Render(t.Diag, t.Colour)
+	}
+}
+
 // Value prints a value and a line end.
 func (t *Text) Value(typ *types.Type, raw []byte) {
 	t.buf = append(t.Values.AppendText(t.buf, typ, raw), '\n')
@@ -90,7 +110,21 @@ func (t *Text) Map(s *agg.Snapshot, top, div int64) {
 			t.buf = append(t.Values.AppendKey(append(t.buf, '['), s.Key, r.Key), ']')
 		}
 		t.buf = append(t.buf, ':')
+		if isSeries(s.Value) {
+			t.buf = append(t.Values.appendSeries(append(t.buf, '\n'), s, r), '\n')
+			continue
+		}
 		t.buf = t.appendEntry(t.buf, s.Value, r, div)
+	}
+	t.flush(t.Out)
+}
+
+// Entry prints a value of a map.
+func (t *Text) Entry(s *agg.Snapshot, r agg.Row) {
+	if isSeries(s.Value) {
+		t.buf = append(t.Values.appendSeries(t.buf, s, r), '\n')
+	} else {
+		t.buf = append(t.buf, t.appendEntry(nil, s.Value, r, 1)[1:]...)
 	}
 	t.flush(t.Out)
 }

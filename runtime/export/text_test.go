@@ -191,7 +191,7 @@ func TestTextMessages(t *testing.T) {
 	o.Value(types.TupleOf(types.Int64, str8), cat(ints(1), text("s", 8)))
 	o.Value(types.StringOf(16), text("0123456789abcde", 16))
 	o.Value(types.StringOf(16), text("0123456789abcd", 16))
-	o.Value(&types.Type{Kind: types.Buffer, Size: 3}, []byte{'a', 1, 0xff, 0, 0, 0, 0, 0})
+	o.Value(types.BufferOf(5), cat(ints(3), []byte{'a', 1, 0xff, 0, 0, 0, 0, 0}))
 	o.Value(types.None, nil)
 	o.End()
 	o.Losses([]Loss{{Cause: "map_full", Map: "@x", Place: "a.slo:1:2", Count: 1200}, {Cause: "ring_full"}})
@@ -207,7 +207,7 @@ func TestTextMessages(t *testing.T) {
 
 func TestHostileMemory(t *testing.T) {
 	for _, typ := range []*types.Type{types.Int64, types.Boolean, str8, nested, record, types.PointerTo(types.None, true),
-		{Kind: types.Array, Elem: types.Int32, Len: 3, Size: 12}, {Kind: types.Buffer, Size: 9}, {Kind: types.Struct}} {
+		{Kind: types.Array, Elem: types.Int32, Len: 3, Size: 12}, {Kind: types.Buffer, Size: 9}, {Kind: types.Late, Late: types.Inet, Size: 24}, {Kind: types.Struct}} {
 		for n := range typ.Memory() + 1 {
 			Values{MaxStrlen: 4}.AppendText(nil, typ, make([]byte, n))
 			Values{MaxStrlen: 4}.AppendJSON(nil, typ, make([]byte, n))

@@ -87,6 +87,14 @@ func digits(v float64, whole bool) string {
 	return s
 }
 
+// Counted is a number of things: "1 event", "12 000 events".
+func Counted(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return Grouped(n) + " " + what + "s"
+}
+
 // Grouped writes a number with a blank between groups of three digits.
 func Grouped(n uint64) string {
 	s := strconv.FormatUint(n, 10)

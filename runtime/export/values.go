@@ -14,6 +14,7 @@ import (
 type Values struct {
 	MaxStrlen int
 	Stacks    Stacks // nil where there are none
+	Names     Names  // nil: numbers are printed instead
 
 	compact bool // no blanks after the commas of tuples, as in the keys of JSON
 }
@@ -76,9 +77,11 @@ func (v Values) AppendText(dst []byte, t *types.Type, raw []byte) []byte {
 		}
 		return dst
 	case types.Buffer:
-		return AppendBuffer(dst, raw[:t.Size], "r")
+		return AppendBuffer(dst, BufferBytes(t, raw), "r")
 	case types.Stack:
 		return v.appendStack(dst, t, raw, 8)
+	case types.Late:
+		return v.appendLate(dst, t, raw)
 	}
 	return dst
 }
@@ -234,6 +237,11 @@ func appendInt(dst []byte, n uint64, signed bool) []byte {
 
 const hexDigits = "0123456789abcdef"
 
+// BufferBytes are the bytes that a buffer holds.
+func BufferBytes(t *types.Type, raw []byte) []byte {
+	return raw[8 : 8+min(agg.Number(raw), uint64(t.Size))]
+}
+
 // AppendBuffer appends bytes: with verb r printable ones as they are and the others as \xNN, with rx all as \xNN, with
 // rh all in hexadecimal with blanks between.
 func AppendBuffer(dst, b []byte, verb string) []byte {
@@ -297,7 +305,7 @@ func (v Values) AppendJSON(dst []byte, t *types.Type, raw []byte) []byte {
 		return appendJSONInt(dst, agg.Number(raw), false)
 	case types.Buffer:
 		dst = append(dst, '[')
-		for i, c := range raw[:t.Size] {
+		for i, c := range BufferBytes(t, raw) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
@@ -306,6 +314,8 @@ func (v Values) AppendJSON(dst []byte, t *types.Type, raw []byte) []byte {
 		return append(dst, ']')
 	case types.Stack:
 		return appendQuoted(dst, v.appendStack(nil, t, raw, 8))
+	case types.Late:
+		return appendQuoted(dst, v.appendLate(nil, t, raw))
 	case types.String:
 		s, cut := v.String(t, raw)
 		dst = append(dst, '"')

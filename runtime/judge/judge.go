@@ -50,10 +50,21 @@ type Listener interface {
 	Trouble(err error)                     // something failed that the run goes on without
 }
 
+// Engine runs the script's programs and holds what they count: engine.Engine in the kernel, simulate.Machine in a test.
+type Engine interface {
+	Read(m *ir.Map, f func(key, value []byte) error) error
+	Inherits(l *lower.SLILayout) bool
+	Spans(l *lower.SLILayout) (engine.Spans, error)
+	Losses() (losses []engine.Loss, damaged uint64, err error)
+	Programs() ([]engine.ProgramStats, error)
+	SetObjectives(all []engine.Objective) ([]engine.GateChange, error)
+	Alert(objective, state, group string) error
+}
+
 // Options is what a judge needs.
 type Options struct {
 	Object    *compiler.Object
-	Engine    *engine.Engine
+	Engine    Engine
 	Values    export.Values
 	Sentence  func(*check.SLO) string
 	Listener  Listener

@@ -9,7 +9,6 @@ import (
 	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
-	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
 	"github.com/slopebpf/slope/runtime/slo"
 )
@@ -34,7 +33,7 @@ func (j *Judge) Reports() []export.SLOReport {
 func (j *Judge) report(o *check.SLO, g *slo.GroupStatus) export.SLOReport {
 	r := export.SLOReport{Name: o.Name, Sentence: j.opt.Sentence(o), Labels: GroupLabels(o, g.Group), PPB: o.PPB, Composite: o.Parts != nil,
 		Bad: g.Over.Bad, Total: g.Over.Total, Lost: g.Over.Lost, BudgetLeft: g.BudgetLeft, Uncertainty: g.Uncertainty,
-		Coverage: g.Over.Coverage, Minutes: o.Minutes}
+		Coverage: g.Over.Coverage, Minutes: o.Minutes, BurnRate: j.tracker.Over(o.Index, g.Group, shortest(o)).Burn}
 	if o.SLI != nil {
 		r.SLI = o.SLI.Name
 		r.Compliance = slo.Compliance(g.Over.Bad, g.Over.Total, o.PPB)
@@ -115,7 +114,7 @@ func groupStatus(o *check.SLO, g *slo.GroupStatus) export.GroupStatus {
 // otherwise not counted; doubtful ones, which were counted by a value that is none; and spans that still run. What went
 // wrong in the indicator's text, in its objectives' or with a map that it uses counts; a run of a program that the kernel
 // skipped counts against every indicator, because it could have been any clause.
-func Unknown(obj *compiler.Object, eng *engine.Engine, l *lower.SLILayout) (missing, doubtful, open uint64, err error) {
+func Unknown(obj *compiler.Object, eng Engine, l *lower.SLILayout) (missing, doubtful, open uint64, err error) {
 	spans, err := eng.Spans(l)
 	if err != nil {
 		return 0, 0, 0, err

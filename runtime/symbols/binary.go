@@ -258,20 +258,18 @@ func (b *Binary) read(addr, n uint64) ([]byte, error) {
 	return nil, fmt.Errorf("read %s: address %#x is not in the file", b.Path, addr)
 }
 
-// SymbolOffset returns the file offset of a data symbol, such as a USDT semaphore's.
-func (b *Binary) SymbolOffset(name string) (uint64, error) {
+// symbol returns the address of a symbol, of data too, as linked.
+func (b *Binary) symbol(name string) (uint64, bool) {
 	b.load()
 	for _, t := range b.tables {
 		for s := t.symbols; len(s) >= symbolBytes; s = s[symbolBytes:] {
 			le := binary.LittleEndian
 			if le.Uint16(s[6:]) != 0 && string(cString(t.strings, uint64(le.Uint32(s)))) == name {
-				if off, ok := b.fileOffset(le.Uint64(s[8:])); ok {
-					return off, nil
-				}
+				return le.Uint64(s[8:]), true
 			}
 		}
 	}
-	return 0, fmt.Errorf("find %s in %s: %w", name, b.Path, ErrNotFound)
+	return 0, false
 }
 
 // maxSimilar bounds the number of suggestions.

@@ -76,6 +76,12 @@ func hex(digits []byte) (n uint64, ok bool) {
 	return n, len(digits) > 0 && len(digits) <= 16
 }
 
+// Has tells whether there is a function of the name.
+func (k *Kernel) Has(name string) bool {
+	whole := append([]byte(name), 0)
+	return bytes.HasPrefix(k.names, whole) || bytes.Contains(k.names, append([]byte{0}, whole...))
+}
+
 // Lookup finds the function that an address is in, and how far.
 func (k *Kernel) Lookup(addr uint64) (name string, offset uint64, ok bool) {
 	i := sort.Search(len(k.addrs), func(i int) bool { return k.addrs[i] > addr }) - 1
@@ -85,5 +91,9 @@ func (k *Kernel) Lookup(addr uint64) (name string, offset uint64, ok bool) {
 	for i > 0 && k.addrs[i-1] == k.addrs[i] { // of several names the first
 		i--
 	}
-	return string(cString(k.names, uint64(k.at[i]))), addr - k.addrs[i], true
+	name = string(cString(k.names, uint64(k.at[i])))
+	if name == "_etext" || name == "_einittext" { // where functions end: what follows is data
+		return "", 0, false
+	}
+	return name, addr - k.addrs[i], true
 }

@@ -28,9 +28,6 @@ func ResolvePath(name string, pid int) (string, error) {
 	root := ""
 	if pid > 0 {
 		root = "/proc/" + strconv.Itoa(pid) + "/root"
-		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil {
-			return "", fmt.Errorf("find %q in process %d: %w: there is no such process", name, pid, ErrNoFile)
-		}
 	}
 	var found string
 	switch {
@@ -49,10 +46,64 @@ func ResolvePath(name string, pid int) (string, error) {
 	default:
 		found = search(name, root, pid)
 	}
-	if found == "" {
-		return "", fmt.Errorf("find %q: %w", name, ErrNoFile)
+	if found != "" {
+		return found, nil
 	}
-	return found, nil
+	if root != "" {
+		if _, err := os.Stat(root + "/"); errors.Is(err, os.ErrNotExist) { // it may have ended meanwhile
+			return "", fmt.Errorf("find %q in process %d: %w: there is no such process", name, pid, ErrNoFile)
+		}
+	}
+	return "", fmt.Errorf("find %q: %w", name, ErrNoFile)
+}
+
+// MatchPaths finds the files that a pattern of shell matching means, in order: paths for a pattern with '/'; otherwise
+// those that the process has mapped, by their last part, or without a pid greater than 0 commands on PATH.
+func MatchPaths(pattern string, pid int) ([]string, error) {
+	root := ""
+	if pid > 0 {
+		root = "/proc/" + strconv.Itoa(pid) + "/root"
+	}
+	if pid > 0 && !strings.Contains(pattern, "/") {
+		proc := new(Processes).read(pid)
+		if proc == nil {
+			return nil, fmt.Errorf("read the mappings of process %d: %w: there is no such process", pid, ErrNoFile)
+		}
+		var out []string
+		for _, r := range proc.regions {
+			if base, err := filepath.Match(pattern, filepath.Base(r.path)); err != nil || !base {
+				continue
+			}
+			if file := regular(inRoot(root, r.path)); file != "" && !slices.Contains(out, file) {
+				out = append(out, file)
+			}
+		}
+		slices.Sort(out)
+		return out, nil
+	}
+	patterns := []string{inRoot(root, pattern)}
+	if !strings.Contains(pattern, "/") {
+		patterns = nil
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			if filepath.IsAbs(dir) {
+				patterns = append(patterns, filepath.Join(dir, pattern))
+			}
+		}
+	}
+	var out []string
+	for _, p := range patterns {
+		files, err := filepath.Glob(p)
+		if err != nil {
+			return nil, fmt.Errorf("match %q: %w", pattern, err)
+		}
+		for _, f := range files {
+			if regular(f) != "" && isELF(f) && !slices.Contains(out, f) {
+				out = append(out, f)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 // inRoot puts a path below the root of another process, unless that is ours anyway.

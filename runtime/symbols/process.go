@@ -121,12 +121,19 @@ func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, pa
 	if f == nil {
 		return "", 0, r.path, true
 	}
-	at, known := f.file.address(addr - r.start + r.offset)
-	i := sort.Search(len(f.addrs), func(i int) bool { return f.addrs[i] > at }) - 1
-	if !known || i < 0 || f.sizes[i] > 0 && at >= f.addrs[i]+f.sizes[i] {
-		return "", 0, r.path, true
+	if at, known := f.file.address(addr - r.start + r.offset); known {
+		name, offset = f.find(at)
 	}
-	return f.names[i], at - f.addrs[i], r.path, true
+	return name, offset, r.path, true
+}
+
+// find finds the function at an address of the file; the name is empty where there is none.
+func (f *functions) find(at uint64) (name string, offset uint64) {
+	i := sort.Search(len(f.addrs), func(i int) bool { return f.addrs[i] > at }) - 1
+	if i < 0 || f.sizes[i] > 0 && at >= f.addrs[i]+f.sizes[i] {
+		return "", 0
+	}
+	return f.names[i], at - f.addrs[i]
 }
 
 // functions reads the symbols of a file that a process has mapped, through the process's own root while it lives.

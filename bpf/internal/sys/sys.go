@@ -31,11 +31,14 @@ const (
 	MapUpdateBatch    Cmd = 26
 	MapDeleteBatch    Cmd = 27
 	LinkCreate        Cmd = 28
+	IterCreate        Cmd = 33
 )
 
 // The attach types of link creation in use.
 const (
+	AttachTraceIter     = 28
 	AttachPerfEvent     = 41
+	AttachKprobeMulti   = 42
 	AttachUprobeMulti   = 48
 	AttachUprobeSession = 57
 )
@@ -114,11 +117,35 @@ type LinkPerfEventAttr struct {
 	Cookie                              uint64
 }
 
+// LinkKprobeMultiAttr attaches a program to many functions of the kernel; Syms are pointers to their names.
+type LinkKprobeMultiAttr struct {
+	ProgFD, TargetFD, AttachType, Flags uint32
+	MultiFlags, Count                   uint32
+	Syms, Addrs, Cookies                unsafe.Pointer
+}
+
 // LinkUprobeMultiAttr attaches a program to many places of a file.
 type LinkUprobeMultiAttr struct {
 	ProgFD, TargetFD, AttachType, Flags uint32
 	Path, Offsets, RefCtrs, Cookies     unsafe.Pointer
 	Count, MultiFlags, PID, _           uint32
+}
+
+// LinkIterAttr makes an iterator of a program. Info is a TaskIterInfo for one process, or nil for all objects.
+type LinkIterAttr struct {
+	ProgFD, TargetFD, AttachType, Flags uint32
+	Info                                unsafe.Pointer
+	InfoLen, _                          uint32
+}
+
+// TaskIterInfo limits an iterator over tasks to those of a process.
+type TaskIterInfo struct {
+	Tid, Pid, PidFD, _ uint32
+}
+
+// IterCreateAttr opens what an iterator gives to its reader.
+type IterCreateAttr struct {
+	LinkFD, Flags uint32
 }
 
 // BPF calls bpf(2) with an attribute of type T; the result is a file descriptor where the command makes one.

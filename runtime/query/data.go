@@ -1,4 +1,4 @@
-package repl
+package query
 
 import (
 	"errors"
@@ -16,13 +16,13 @@ import (
 	"github.com/slopebpf/slope/runtime/export"
 )
 
-// data is what a map, an entry of one, or an indicator holds now.
-type data struct {
-	name   string
-	snap   *agg.Snapshot // of a map
-	keyed  bool          // all entries of a map with keys
-	values export.Values
-	unit   check.Unit
+// Data is what a map, an entry of one, or an indicator holds now.
+type Data struct {
+	Name   string
+	Snap   *agg.Snapshot // of a map, nil of an indicator
+	Keyed  bool          // all entries of a map with keys
+	Values export.Values
+	Unit   check.Unit
 
 	series []agg.Series // of an indicator
 	words  sliWords
@@ -34,8 +34,8 @@ type sliWords struct {
 	kind check.SLIKind
 }
 
-// data reads what an expression names.
-func (e *evaluator) data(x syntax.Expr) (*data, error) {
+// Data reads what an expression names.
+func (e *Evaluator) Data(x syntax.Expr) (*Data, error) {
 	switch x := x.(type) {
 	case *syntax.Map:
 		return e.mapData(x)
@@ -45,17 +45,17 @@ func (e *evaluator) data(x syntax.Expr) (*data, error) {
 	return nil, fmt.Errorf("got '%s', want a map or an sli", syntax.ExprString(x))
 }
 
-func (e *evaluator) mapData(x *syntax.Map) (*data, error) {
+func (e *Evaluator) mapData(x *syntax.Map) (*Data, error) {
 	name := "@" + x.Text
-	m, err := findMap(e.prog, name)
+	m, err := FindMap(e.Source, name)
 	if err != nil {
 		return nil, err
 	}
-	snap, err := e.prog.Snapshot(m)
+	snap, err := e.Source.Snapshot(m)
 	if err != nil {
 		return nil, err
 	}
-	d := &data{name: name, snap: snap, values: e.prog.Values(), unit: mapUnit(e.prog, name), keyed: m.Key != nil && x.Index == nil}
+	d := &Data{Name: name, Snap: snap, Values: e.Source.Values(), Unit: mapUnit(e.Source, name), Keyed: m.Key != nil && x.Index == nil}
 	if x.Index == nil {
 		return d, nil
 	}
@@ -66,10 +66,10 @@ func (e *evaluator) mapData(x *syntax.Map) (*data, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.name = syntax.ExprString(x)
+	d.Name = syntax.ExprString(x)
 	var rows []agg.Row
 	for _, r := range snap.Rows {
-		if string(d.values.AppendKey(nil, snap.Key, r.Key)) == key {
+		if string(d.Values.AppendKey(nil, snap.Key, r.Key)) == key {
 			rows = append(rows, r)
 		}
 	}
@@ -77,7 +77,8 @@ func (e *evaluator) mapData(x *syntax.Map) (*data, error) {
 	return d, nil
 }
 
-func findMap(p Program, name string) (*ir.Map, error) {
+// FindMap finds a map of the script by its name.
+func FindMap(p Source, name string) (*ir.Map, error) {
 	var names []string
 	for _, m := range p.Object().IR.Maps {
 		if m.Name == name && m.Value != nil {
@@ -94,7 +95,7 @@ func findMap(p Program, name string) (*ir.Map, error) {
 }
 
 // mapUnit is nanoseconds for an aggregation whose value is computed from a clock, which the rows of variables tell.
-func mapUnit(p Program, name string) check.Unit {
+func mapUnit(p Source, name string) check.Unit {
 	unit := check.NoUnit
 	for _, c := range p.Object().Checked.Clauses {
 		syntax.Walk(c.Probe.Body, func(n syntax.Node) bool {
@@ -121,19 +122,19 @@ func mapUnit(p Program, name string) check.Unit {
 	return unit
 }
 
-func (e *evaluator) sliData(name string) (*data, error) {
-	obj := e.prog.Object()
+func (e *Evaluator) sliData(name string) (*Data, error) {
+	obj := e.Source.Object()
 	var names []string
 	for _, l := range obj.Layout.SLIs {
 		names = append(names, l.SLI.Name)
 		if l.SLI.Name != name {
 			continue
 		}
-		series, err := e.prog.Series(l)
+		series, err := e.Source.Series(l)
 		if err != nil {
 			return nil, err
 		}
-		d := &data{name: name, series: series, unit: l.SLI.Unit, words: sliWords{kind: l.SLI.Kind}}
+		d := &Data{Name: name, series: series, Unit: l.SLI.Unit, words: sliWords{kind: l.SLI.Kind}}
 		if l.SLI.Kind == check.Distribution {
 			scale := agg.NewScale(l.SLI.Schema, l.SLI.Unit.PerBase())
 			d.words.dist = func(s agg.Series) agg.Dist { return s.Dist(l, scale) }
@@ -148,32 +149,32 @@ func (e *evaluator) sliData(name string) (*data, error) {
 }
 
 // value is the data as the result of an expression.
-func (d *data) value(e *evaluator) (value, error) {
-	if d.series != nil || d.snap == nil {
-		return value{text: d.name + ": " + plural(uint64(d.total()), "event") + "\n", is: printed}, nil
+func (d *Data) value(e *Evaluator) (Value, error) {
+	if d.series != nil || d.Snap == nil {
+		return Value{Text: d.Name + ": " + export.Counted(uint64(d.Total()), "event") + "\n", Kind: Printed}, nil
 	}
-	if d.keyed || len(d.snap.Rows) != 1 {
-		if !d.keyed && d.snap.Key != nil {
-			return value{}, fmt.Errorf("%s has no entry", d.name)
+	if d.Keyed || len(d.Snap.Rows) != 1 {
+		if !d.Keyed && d.Snap.Key != nil {
+			return Value{}, fmt.Errorf("%s has no entry", d.Name)
 		}
-		if n, ok := d.unset(); ok && !d.keyed {
-			return value{num: n, unit: d.unit}, nil
+		if n, ok := d.unset(); ok && !d.Keyed {
+			return Value{Num: n, Unit: d.Unit}, nil
 		}
-		return value{text: d.mapText(e.colour), is: printed}, nil
+		return Value{Text: d.mapText(e.Colour), Kind: Printed}, nil
 	}
-	if n, ok := d.scalar(d.snap.Rows[0]); ok {
-		return value{num: n, unit: d.unit, text: ""}, nil
+	if n, ok := d.Scalar(d.Snap.Rows[0]); ok {
+		return Value{Num: n, Unit: d.Unit, Text: ""}, nil
 	}
-	r := d.snap.Rows[0]
-	if d.snap.Value.Kind != types.Aggregate {
-		return value{text: string(d.values.AppendText(nil, d.snap.Value, r.Raw)), is: textual}, nil
+	r := d.Snap.Rows[0]
+	if d.Snap.Value.Kind != types.Aggregate {
+		return Value{Text: string(d.Values.AppendText(nil, d.Snap.Value, r.Raw)), Kind: Text}, nil
 	}
-	return value{text: d.mapText(e.colour), is: printed}, nil
+	return Value{Text: d.mapText(e.Colour), Kind: Printed}, nil
 }
 
 // unset is what a map without keys reads as that nothing was assigned to.
-func (d *data) unset() (float64, bool) {
-	t := d.snap.Value
+func (d *Data) unset() (float64, bool) {
+	t := d.Snap.Value
 	switch {
 	case t.Kind == types.Int, t.Kind == types.Bool, t.Kind == types.Aggregate && (t.Agg.Kind == types.CountAgg || t.Agg.Kind == types.SumAgg):
 		return 0, true
@@ -183,9 +184,9 @@ func (d *data) unset() (float64, bool) {
 	return 0, false
 }
 
-// scalar is a row as one number, where it is one.
-func (d *data) scalar(r agg.Row) (float64, bool) {
-	t := d.snap.Value
+// Scalar is a row as one number, where it is one.
+func (d *Data) Scalar(r agg.Row) (float64, bool) {
+	t := d.Snap.Value
 	if t.Kind == types.Int || t.Kind == types.Bool {
 		return float(agg.Number(r.Raw), t.Signed), true
 	}
@@ -213,12 +214,12 @@ func float(n uint64, signed bool) float64 {
 	return float64(n)
 }
 
-// count is how many values a row has taken in; ok is false when it does not know.
-func (d *data) count(r agg.Row) (n float64, ok bool) {
-	if d.snap.Value.Kind != types.Aggregate {
+// Count is how many values a row has taken in; ok is false when it does not know.
+func (d *Data) Count(r agg.Row) (n float64, ok bool) {
+	if d.Snap.Value.Kind != types.Aggregate {
 		return 0, false
 	}
-	switch d.snap.Value.Agg.Kind {
+	switch d.Snap.Value.Agg.Kind {
 	case types.CountAgg, types.DistAgg:
 		return float64(r.Words[0]), true
 	case types.AvgAgg, types.StatsAgg:
@@ -229,65 +230,65 @@ func (d *data) count(r agg.Row) (n float64, ok bool) {
 	return 0, false
 }
 
-// sums tells whether the data is a sum, whose rate is in its unit.
-func (d *data) sums() bool {
-	return d.snap != nil && d.snap.Value.Kind == types.Aggregate && d.snap.Value.Agg.Kind == types.SumAgg
+// Sums tells whether the data is a sum, whose rate is in its unit.
+func (d *Data) Sums() bool {
+	return d.Snap != nil && d.Snap.Value.Kind == types.Aggregate && d.Snap.Value.Agg.Kind == types.SumAgg
 }
 
-// rowTotal is the number of a row that grows with events: how many there were, else their sum, else the number itself.
-func (d *data) rowTotal(r agg.Row) float64 {
-	if n, ok := d.count(r); ok {
+// RowTotal is the number of a row that grows with events: how many there were, else their sum, else the number itself.
+func (d *Data) RowTotal(r agg.Row) float64 {
+	if n, ok := d.Count(r); ok {
 		return n
 	}
-	n, _ := d.scalar(r)
+	n, _ := d.Scalar(r)
 	return n
 }
 
-// total adds up the rows.
-func (d *data) total() float64 {
+// Total adds up the rows.
+func (d *Data) Total() float64 {
 	sum := 0.0
 	for _, s := range d.series {
 		sum += float64(s.Words[0])
 	}
-	if d.snap != nil {
-		for _, r := range d.snap.Rows {
-			sum += d.rowTotal(r)
+	if d.Snap != nil {
+		for _, r := range d.Snap.Rows {
+			sum += d.RowTotal(r)
 		}
 	}
 	return sum
 }
 
-// spread is a distribution of any kind.
-type spread struct {
-	buckets []bucket
-	count   uint64
-	sum     float64
+// Spread is a distribution of any kind.
+type Spread struct {
+	Buckets []Bucket
+	Count   uint64
+	Sum     float64
 }
 
-// bucket is the values from lower to upper, both included.
-type bucket struct {
-	lower, upper float64
-	n            uint64
+// Bucket is the values from lower to upper, both included.
+type Bucket struct {
+	Lower, Upper float64
+	N            uint64
 }
 
-// spread adds up the distributions of all rows.
-func (d *data) spread() (*spread, error) {
+// Spread adds up the distributions of all rows.
+func (d *Data) Spread() (*Spread, error) {
 	if d.words.dist != nil {
 		var all *agg.Dist
 		for _, s := range d.series {
 			all = addDist(all, d.words.dist(s))
 		}
 		if all == nil {
-			return &spread{}, nil
+			return &Spread{}, nil
 		}
 		return fromDist(*all), nil
 	}
-	if d.snap == nil || d.snap.Value.Kind != types.Aggregate {
+	if d.Snap == nil || d.Snap.Value.Kind != types.Aggregate {
 		return nil, errors.New("it has no distribution; hist(), lhist() and dist() keep one")
 	}
-	a := d.snap.Value.Agg
+	a := d.Snap.Value.Agg
 	words := make([]uint64, a.Words)
-	for _, r := range d.snap.Rows {
+	for _, r := range d.Snap.Rows {
 		for i := range min(len(words), len(r.Words)) {
 			words[i] += r.Words[i]
 		}
@@ -297,32 +298,32 @@ func (d *data) spread() (*spread, error) {
 		return fromDist(agg.NewDist(agg.NewScale(int(a.Args[0]), 1), words)), nil
 	case types.HistAgg:
 		h := agg.Hist{Bits: int(a.Args[0]), Buckets: words}
-		s := &spread{count: agg.Total(words)}
+		s := &Spread{Count: agg.Total(words)}
 		for i, n := range words {
 			if n > 0 {
-				b := bucket{lower: -1, upper: -1, n: n}
+				b := Bucket{Lower: -1, Upper: -1, N: n}
 				if i > 0 {
 					lower, upper := h.Range(i)
-					b.lower, b.upper = float64(lower), float64(upper)
+					b.Lower, b.Upper = float64(lower), float64(upper)
 				}
-				s.buckets = append(s.buckets, b)
+				s.Buckets = append(s.Buckets, b)
 			}
 		}
 		return s, nil
 	case types.LHistAgg:
 		low, high, step := float64(a.Args[0]), float64(a.Args[1]), float64(a.Args[2])
-		s := &spread{count: agg.Total(words)}
+		s := &Spread{Count: agg.Total(words)}
 		for i, n := range words {
 			if n == 0 {
 				continue
 			}
-			b := bucket{lower: low + float64(i-1)*step, upper: low + float64(i)*step, n: n}
+			b := Bucket{Lower: low + float64(i-1)*step, Upper: low + float64(i)*step, N: n}
 			if i == 0 {
-				b.lower, b.upper = low, low
+				b.Lower, b.Upper = low, low
 			} else if i == len(words)-1 {
-				b.lower, b.upper = high, high
+				b.Lower, b.Upper = high, high
 			}
-			s.buckets = append(s.buckets, b)
+			s.Buckets = append(s.Buckets, b)
 		}
 		return s, nil
 	}
@@ -341,91 +342,97 @@ func addDist(all *agg.Dist, d agg.Dist) *agg.Dist {
 	return all
 }
 
-func fromDist(d agg.Dist) *spread {
-	s := &spread{count: d.Observed(), sum: float64(d.Sum)}
+func fromDist(d agg.Dist) *Spread {
+	s := &Spread{Count: d.Observed(), Sum: float64(d.Sum)}
 	if d.Zeros > 0 {
-		s.buckets = append(s.buckets, bucket{n: d.Zeros})
+		s.Buckets = append(s.Buckets, Bucket{N: d.Zeros})
 	}
 	for i, n := range d.Buckets {
 		if n > 0 {
 			lower, upper := d.Scale.Range(i)
-			s.buckets = append(s.buckets, bucket{float64(lower), float64(upper), n})
+			s.Buckets = append(s.Buckets, Bucket{float64(lower), float64(upper), n})
 		}
 	}
 	return s
 }
 
-// quantile is the geometric middle of the bucket where a quantile lies; NaN of nothing.
-func (s *spread) quantile(q float64) float64 {
-	if s.count == 0 {
+// Quantile is the geometric middle of the bucket where a quantile lies; NaN of nothing.
+func (s *Spread) Quantile(q float64) float64 {
+	if s.Count == 0 {
 		return math.NaN()
 	}
-	rank := agg.Rank(q, s.count)
-	for _, b := range s.buckets {
-		if rank <= b.n {
-			if b.lower <= 0 || b.lower == b.upper {
-				return (b.lower + b.upper) / 2
+	rank := agg.Rank(q, s.Count)
+	for _, b := range s.Buckets {
+		if rank <= b.N {
+			if b.Lower <= 0 || b.Lower == b.Upper {
+				return (b.Lower + b.Upper) / 2
 			}
-			return math.Sqrt(b.lower) * math.Sqrt(b.upper)
+			return math.Sqrt(b.Lower) * math.Sqrt(b.Upper)
 		}
-		rank -= b.n
+		rank -= b.N
 	}
 	return math.NaN()
 }
 
-// since is what came after an earlier state of the same data; all of it when it was cleared meanwhile.
-func (s *spread) since(before *spread) *spread {
-	if before == nil || before.count > s.count {
+// Since is what came after an earlier state of the same data; all of it when it was cleared meanwhile.
+func (s *Spread) Since(before *Spread) *Spread {
+	if before == nil || before.Count > s.Count {
 		return s
 	}
 	old := map[float64]uint64{}
-	for _, b := range before.buckets {
-		old[b.lower] = b.n
+	for _, b := range before.Buckets {
+		old[b.Lower] = b.N
 	}
-	out := &spread{}
-	for _, b := range s.buckets {
-		if o := old[b.lower]; o > b.n {
+	out := &Spread{}
+	for _, b := range s.Buckets {
+		if o := old[b.Lower]; o > b.N {
 			return s
-		} else if b.n -= o; b.n > 0 {
-			out.buckets = append(out.buckets, b)
-			out.count += b.n
+		} else if b.N -= o; b.N > 0 {
+			out.Buckets = append(out.Buckets, b)
+			out.Count += b.N
 		}
 	}
 	return out
 }
 
-// measureNamed are the functions over data besides percentiles and rates.
-func measureNamed(name string) func(d *data) (value, error) {
+// Measure is the function of a name over data, of those besides percentiles and rates; nil without one.
+func Measure(name string) func(d *Data) (Value, error) {
 	switch name {
 	case "count":
-		return func(d *data) (value, error) { return value{num: d.counted()}, nil }
+		return func(d *Data) (Value, error) { return Value{Num: d.counted()}, nil }
 	case "len":
-		return func(d *data) (value, error) {
-			if d.snap == nil {
-				return value{num: float64(len(d.series))}, nil
+		return func(d *Data) (Value, error) {
+			if d.Snap == nil {
+				return Value{Num: float64(len(d.series))}, nil
 			}
-			return value{num: float64(len(d.snap.Rows))}, nil
+			return Value{Num: float64(len(d.Snap.Rows))}, nil
 		}
 	case "sum", "avg", "min", "max":
-		return func(d *data) (value, error) { return d.fold(name) }
+		return func(d *Data) (Value, error) { return d.fold(name) }
 	}
 	return nil
 }
 
-func measureNames() []string {
-	return []string{"avg()", "count()", "len()", "max()", "min()", "rate()", "sum()"}
+// functions are the names of all functions besides percentiles.
+func functions() []string {
+	out := []string{"avg()", "count()", "len()", "max()", "min()", "rate()", "sum()"}
+	for _, f := range objectiveFuncs() {
+		out = append(out, f.name+"()")
+	}
+	slices.Sort(out)
+	return out
 }
 
 // counted is how many values were taken in, or how many entries there are where that is not known.
-func (d *data) counted() float64 {
-	if d.snap == nil {
-		return d.total()
+func (d *Data) counted() float64 {
+	if d.Snap == nil {
+		return d.Total()
 	}
 	sum := 0.0
-	for _, r := range d.snap.Rows {
-		n, ok := d.count(r)
+	for _, r := range d.Snap.Rows {
+		n, ok := d.Count(r)
 		if !ok {
-			return float64(len(d.snap.Rows))
+			return float64(len(d.Snap.Rows))
 		}
 		sum += n
 	}
@@ -433,48 +440,48 @@ func (d *data) counted() float64 {
 }
 
 // fold makes one number of all rows, or of a distribution.
-func (d *data) fold(name string) (value, error) {
-	if s, err := d.spread(); err == nil {
-		v := value{unit: d.unit, num: math.NaN()}
-		switch n := len(s.buckets); {
+func (d *Data) fold(name string) (Value, error) {
+	if s, err := d.Spread(); err == nil {
+		v := Value{Unit: d.Unit, Num: math.NaN()}
+		switch n := len(s.Buckets); {
 		case n == 0:
 		case name == "max":
-			v.num = s.buckets[n-1].upper
+			v.Num = s.Buckets[n-1].Upper
 		case name == "min":
-			v.num = s.buckets[0].lower
-		case s.sum == 0:
-			return v, fmt.Errorf("%s() of %s: histograms keep no sum; dist() does", name, d.name)
+			v.Num = s.Buckets[0].Lower
+		case s.Sum == 0:
+			return v, fmt.Errorf("%s() of %s: histograms keep no sum; dist() does", name, d.Name)
 		case name == "sum":
-			v.num = s.sum
+			v.Num = s.Sum
 		default:
-			v.num = s.sum / float64(s.count)
+			v.Num = s.Sum / float64(s.Count)
 		}
 		return v, nil
 	}
-	if d.snap == nil {
-		return value{}, fmt.Errorf("%s() of %s: it has no values", name, d.name)
+	if d.Snap == nil {
+		return Value{}, fmt.Errorf("%s() of %s: it has no values", name, d.Name)
 	}
-	v := value{unit: d.unit, num: math.NaN()}
+	v := Value{Unit: d.Unit, Num: math.NaN()}
 	n := 0.0
-	for _, r := range d.snap.Rows {
-		x, ok := d.scalar(r)
+	for _, r := range d.Snap.Rows {
+		x, ok := d.Scalar(r)
 		if !ok {
-			return v, fmt.Errorf("%s() of %s: its values are no numbers", name, d.name)
+			return v, fmt.Errorf("%s() of %s: its values are no numbers", name, d.Name)
 		}
 		n++
 		switch {
 		case n == 1:
-			v.num = x
+			v.Num = x
 		case name == "max":
-			v.num = max(v.num, x)
+			v.Num = max(v.Num, x)
 		case name == "min":
-			v.num = min(v.num, x)
+			v.Num = min(v.Num, x)
 		default:
-			v.num += x
+			v.Num += x
 		}
 	}
 	if name == "avg" && n > 0 {
-		v.num /= n
+		v.Num /= n
 	}
 	return v, nil
 }

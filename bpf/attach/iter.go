@@ -1,0 +1,72 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/internal/sys"
+)
+
+// TraceIterType is the attach type that a tracing program must be loaded with for Iter.
+const TraceIterType = ebpf.AttachType(sys.AttachTraceIter)
+
+// Iterator runs a program for the objects that the kernel has, as it is read. It is a Link.
+type Iterator struct {
+	links
+	buf []byte
+}
+
+// Iter makes an iterator of a program, over the objects it was loaded for: all of them, or with a pid greater than 0 those
+// of that process, which only the iterators over tasks know (6.1).
+func Iter(prog *ebpf.Program, kind string, pid int) (*Iterator, error) {
+	target := "iterator over " + kind
+	attr := sys.LinkIterAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachTraceIter}
+	info := sys.TaskIterInfo{Pid: uint32(max(pid, 0))}
+	if pid > 0 {
+		attr.Info, attr.InfoLen = unsafe.Pointer(&info), uint32(unsafe.Sizeof(info))
+	}
+	link, err := sys.BPF(sys.LinkCreate, &attr)
+	runtime.KeepAlive(prog)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		err = fmt.Errorf("%w: no process %d", ErrNotFound, pid)
+	case pid > 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.E2BIG)):
+		err = &bpf.FeatureError{Feature: "iterators over the tasks of one process (6.1)", Err: err}
+	}
+	if err != nil {
+		return nil, failed(target, err)
+	}
+	fd, err := sys.BPF(sys.IterCreate, &sys.IterCreateAttr{LinkFD: uint32(link)})
+	if err != nil {
+		unix.Close(link)
+		return nil, failed(target, err)
+	}
+	return &Iterator{links: links{fds: []int{link, fd}, how: "iterator"}}, nil
+}
+
+// Next runs the program until it has given the reader so many bytes, or there are no objects any more: then it returns
+// io.EOF.
+func (it *Iterator) Next(size int) error {
+	if len(it.buf) < size {
+		it.buf = make([]byte, size)
+	}
+	for {
+		n, err := unix.Read(it.fds[1], it.buf[:size])
+		switch {
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN): // EAGAIN: a million objects gave the reader nothing
+		case err != nil:
+			return fmt.Errorf("read iterator: %w", err)
+		case n == 0:
+			return io.EOF
+		default:
+			return nil
+		}
+	}
+}

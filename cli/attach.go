@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/slopebpf/slope/runtime/engine"
+)
+
+// attachTrampoline serves kprobes by the programs of fentry.
+const attachTrampoline = "kprobe=fentry"
+
+// attachWays are what --attach takes besides attachTrampoline: for a type of probe links to one place each, or to many.
+func attachWays() map[string]engine.Way {
+	return map[string]engine.Way{"single": engine.SingleWay, "multi": engine.MultiWay}
+}
+
+// way is how a type of probe is to be attached.
+func (f *runFlags) way(probe string) engine.Way {
+	for _, choice := range f.attach {
+		if way, ok := strings.CutPrefix(choice, probe+"="); ok {
+			return attachWays()[way]
+		}
+	}
+	return engine.BestWay
+}
+
+// trampolines tells whether kprobes are to be served as fentry is.
+func (f *runFlags) trampolines() bool { return slices.Contains(f.attach, attachTrampoline) }
+
+func (f *runFlags) attachError() error {
+	for _, choice := range f.attach {
+		probe, way, _ := strings.Cut(choice, "=")
+		if choice != attachTrampoline && (probe != "kprobe" && probe != "uprobe" || attachWays()[way] == engine.BestWay) {
+			return usagef("invalid --attach '%s': want kprobe=fentry, or kprobe or uprobe with =single or =multi", choice)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,37 @@
+package lower
+
+import (
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// selectObject ends the action where the iterator has no object any more: it runs once more then. The pointers of its
+// context are loaded only once, since the kernel's verifier takes every load for another pointer that may be null.
+//
+// The reader of the iterator gets one word for each object. So the kernel returns to it after as many objects as it asked
+// for, and it can take the records away before the ring buffer is full.
+func (f *fn) selectObject() {
+	f.objects = nil
+	if f.entryOf.form() != types.IterArgs {
+		return
+	}
+	f.objects = map[int]*ir.Value{}
+	fields := f.entryOf.args().Layout.Fields()
+	for i, fld := range fields {
+		switch {
+		case fld.Type.Kind != types.Pointer || fld.Type.Elem.Kind != types.Struct:
+		case i == 0:
+			f.objects[fld.Offset] = f.LoadBTF(f.Ctx(), fld.Offset)
+		default:
+			f.objects[fld.Offset] = f.NullCheck(f.LoadBTFOrNull(fld.Offset), f.end)
+		}
+	}
+	meta := fields[0]
+	seq, ok := meta.Type.Elem.Field("seq")
+	if !ok {
+		bug("iterator without a reader")
+	}
+	p := f.Addr(f.Slot("mark", ir.IterMark))
+	f.Store(p, 0, ir.IterMark, f.Const(0))
+	f.Help(ir.HelperSeqWrite, f.LoadBTF(f.objects[meta.Offset], seq.Offset), p)
+}

@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/attach"
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// many tells whether a function is loaded for a link that attaches to many places: all uprobes where the kernel can, and
+// kprobes that are more than one. Dispatchers have a link for each hook.
+func (e *Engine) many(f *ir.Func) bool {
+	if f.Type != ir.Uprobe {
+		return false
+	}
+	switch f.Hooks[0].Kind {
+	case types.HookUprobe, types.HookUretprobe:
+		return e.opt.Uprobe == MultiWay || e.opt.Uprobe == BestWay && e.opt.Features.UprobeMulti() == nil
+	}
+	for i := range f.Hooks {
+		if f.Hooks[i].Offset > 0 {
+			return false
+		}
+	}
+	if e.opt.Switch != nil || e.opt.Kprobe != BestWay {
+		return e.opt.Switch == nil && e.opt.Kprobe == MultiWay
+	}
+	return len(f.Hooks) > 1 && e.opt.Features.KprobeMulti() == nil
+}
+
+// wanted tells what the kernel lacks for a way that was asked for.
+func wanted(way Way, has func() error) error {
+	if way == MultiWay {
+		return has()
+	}
+	return nil
+}
+
+// attachAll attaches every program that the kernel calls; of those that run only while an objective burns the ones that
+// the generation before has attached. On an error, or when ctx ends, what was attached before is detached again.
+func (e *Engine) attachAll(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	burning := e.opt.Previous.burning()
+	wanted := func(p *program) bool { return kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning]) }
+	total, done := 0, 0
+	for _, p := range e.all {
+		if wanted(p) {
+			total += len(p.fn.Hooks)
+		}
+	}
+	for i := len(e.all) - 1; i >= 0; i-- { // in reverse, so that programs fire in the script's order
+		p := e.all[i]
+		if !wanted(p) {
+			continue
+		}
+		err := e.attachProgram(ctx, p, func(n int) {
+			if done += n; e.opt.Progress != nil {
+				e.opt.Progress(done, total)
+			}
+		})
+		if err != nil {
+			e.detachLocked()
+			return err
+		}
+	}
+	e.running = true
+	return nil
+}
+
+// attachProgram attaches a program to all of its hooks, and tells after how many more each time.
+func (e *Engine) attachProgram(ctx context.Context, p *program, progress func(n int)) error {
+	if attached, err := e.attachMany(p); err != nil {
+		return err
+	} else if attached {
+		progress(len(p.fn.Hooks))
+		return nil
+	}
+	for h := range p.fn.Hooks {
+		err := e.attach(p, &p.fn.Hooks[h])
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		progress(1)
+	}
+	return nil
+}
+
+// attachMany attaches a program to all of its kernel functions at once, where it is loaded for that. Where the kernel
+// refuses one of them the program is loaded again, to be attached one by one.
+func (e *Engine) attachMany(p *program) (bool, error) {
+	kind := p.fn.Hooks[0].Kind
+	if p.single || kind != types.HookKprobe && kind != types.HookKretprobe {
+		return false, nil
+	}
+	names := make([]string, len(p.fn.Hooks))
+	for i := range p.fn.Hooks {
+		names[i] = p.fn.Hooks[i].Event
+	}
+	began := time.Now()
+	link, err := attach.KprobeMulti(p.prog, names, kind == types.HookKretprobe)
+	if err == nil {
+		e.attached(p, link, &p.fn.Hooks[0], len(names), began)
+		return true, nil
+	}
+	if e.opt.Kprobe == MultiWay {
+		return false, err
+	}
+	e.tell("%s: one by one, because %s", p.fn.Hook, err)
+	old := p.prog
+	p.single = true
+	if err := e.loadProgram(p); err != nil {
+		return false, err
+	}
+	return false, old.Close()
+}
+
+// attach attaches a program to one of its hooks. Where the kernel refuses some of many places the others are attached in
+// groups, if the script goes on without what is missing.
+func (e *Engine) attach(p *program, h *types.Hook) error {
+	began := time.Now()
+	var link attach.Link
+	var err error
+	if e.opt.Switch != nil && h.Kind != types.HookIter { // that ends before it could be replaced
+		link, err = e.opt.Switch.plug(e, p, h)
+	} else {
+		link, err = attachTo(p.prog, p.fn.Type, h, e.opt.Pid)
+	}
+	if err == nil {
+		e.attached(p, link, h, max(len(h.Points), 1), began)
+		return nil
+	}
+	if n := len(h.Points); n > 1 && e.refusal(err) {
+		first, second := *h, *h
+		first.Points, second.Points = h.Points[:n/2], h.Points[n/2:]
+		if err := e.attach(p, &first); err != nil { // that names the place
+			return err
+		}
+		return e.attach(p, &second)
+	}
+	if policy := e.obj.Checked.Config.Missing; policy == types.MissingError || !e.refusal(err) {
+		return err
+	} else if policy == types.MissingWarn && e.opt.Missing != nil {
+		e.opt.Missing(err)
+	}
+	e.missing++
+	return nil
+}
+
+// refusal tells whether an error is about the place, not about privileges or what the kernel can do at all.
+func (e *Engine) refusal(err error) bool {
+	var at *attach.Error
+	return errors.As(err, &at) && !errors.Is(err, bpf.ErrPrivilege) && !errors.Is(err, bpf.ErrNotSupported)
+}
+
+// Missing is how many of the script's probes could not be attached, where it goes on without them.
+func (e *Engine) Missing() int { return e.missing }
+
+// attached keeps a link.
+func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places int, began time.Time) {
+	p.mu.Lock()
+	p.links = append(p.links, link)
+	p.mu.Unlock()
+	if e.opt.Verbose == nil {
+		return
+	}
+	what := p.fn.Hook
+	switch {
+	case h.Path != "":
+		what, _, _ = strings.Cut(what, ":")
+		what += ":" + h.Path
+		if places == 1 {
+			what += fmt.Sprintf("+%#x", h.Points[0].Offset)
+		}
+	case len(p.fn.Hooks) > 1 && places == 1:
+		what = h.Event
+	}
+	if h.Asked != "" {
+		what = h.Asked + ", served by " + what
+	}
+	if places > 1 {
+		what += fmt.Sprintf(" (%d places)", places)
+	}
+	e.tell("attached %s by %s in %s", what, link.Mechanism(), short(time.Since(began)))
+}
+
+func (e *Engine) tell(format string, args ...any) {
+	if e.opt.Verbose != nil {
+		e.opt.Verbose(fmt.Sprintf(format, args...))
+	}
+}
+
+// short is a duration in milliseconds.
+func short(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
+
+// attachTo attaches a loaded program to a hook.
+func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (attach.Link, error) {
+	switch h.Kind {
+	case types.HookRaw:
+		if typ == ir.TPBTF {
+			return attach.Tracing(prog)
+		}
+		return attach.RawTracepoint(prog, h.Event)
+	case types.HookTracepoint:
+		link, err := attach.Tracepoint(prog, h.ID)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", h.Event, err)
+		}
+		return link, nil
+	case types.HookProfile:
+		return attach.CPUClock(prog, attach.Sampling{Period: uint64(h.Period)})
+	case types.HookPerf:
+		if ev := h.Perf; ev.Len > 0 {
+			return attach.Watchpoint(prog, attach.Watch{Address: ev.Address, Len: ev.Len, Mode: ev.Mode}, pid)
+		}
+		return attach.Counter(prog, uint32(h.Perf.Type), h.Perf.Config, attach.Sampling{Period: h.Perf.Count}, pid)
+	case types.HookKprobe, types.HookKretprobe:
+		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
+	case types.HookFentry, types.HookFexit:
+		return attach.Tracing(prog)
+	case types.HookIter:
+		if !strings.HasPrefix(h.Event, "task") {
+			pid = 0
+		}
+		return attach.Iter(prog, h.Event, pid)
+	case types.HookUprobe, types.HookUretprobe:
+		points := make([]attach.Point, len(h.Points))
+		for i, pt := range h.Points {
+			points[i] = attach.Point{Offset: pt.Offset, RefCtr: pt.RefCtr}
+		}
+		return attach.Uprobe(prog, h.Path, points, pid, h.Kind == types.HookUretprobe)
+	}
+	panic(fmt.Sprintf("BUG: attach hook of kind %d", h.Kind))
+}

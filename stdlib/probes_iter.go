@@ -1,0 +1,109 @@
+package stdlib
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// The kernel has a struct bpf_iter__NAME and a function bpf_iter_NAME for every kind of object that it can walk over.
+const (
+	iterStruct = "bpf_iter__"
+	iterFunc   = "bpf_iter_"
+)
+
+// mapIters walk over the entries of one map, which a script has no way to name.
+var mapIters = []string{"bpf_map_elem", "bpf_sk_storage_map"}
+
+func iterProbes() []Probe {
+	return []Probe{{
+		Probe: types.Probe{Doc: types.Doc{Name: "iter", Text: "Once for each object of a kind that the kernel has now, such as tasks, their open files or their mappings; then the script ends. It must be the only probe. With -p those of one process.",
+			Examples: []string{`iter:task { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`}, Since: "iterators (5.8)"},
+			Aliases: []string{"it"}, Forms: []string{"iter:task", "iter:task_file", "iter:task_vma", "iter:kind"}, Alone: true},
+		resolve: resolveIter, list: listIters,
+	}}
+}
+
+func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
+	switch {
+	case len(parts) == 3:
+		return nil, wrong(2, "leave it out: the output then goes to the standard output", "pinning an iterator to a file is not supported by this version of slope")
+	case len(parts) != 2 || parts[1] == "":
+		return nil, wrong(-1, "write: "+p.Forms[0], "an %s probe has a kind of object, got %d part(s)", p.Name, len(parts)-1)
+	case wild(parts[1]):
+		return nil, wrong(1, "", "wildcards are not allowed for %s probes", p.Name)
+	}
+	ix, err := m.BTF()
+	if err != nil {
+		return nil, wrong(-1, "", "%s", err)
+	}
+	name := parts[1]
+	ctx, err := ix.Struct(iterStruct + name)
+	if err != nil {
+		return nil, wrong(1, closest(name, iterKinds(ix)), "the kernel has no iterator over '%s'", name)
+	}
+	if slices.Contains(mapIters, name) {
+		return nil, wrong(1, "", "the iterator over '%s' needs a map, which a script cannot name", name)
+	}
+	id, err := ix.Find(iterFunc+name, btf.KindFunc)
+	if err != nil {
+		return nil, wrong(1, "", "the kernel has no iterator over '%s': %s", name, err)
+	}
+	args := *ctx
+	args.Args = true
+	return []*types.Target{{Probe: p, Name: p.Name + ":" + name, Form: types.IterArgs, Args: &args, Goid: -1, Syscall: -1,
+		Hook: types.Hook{Kind: types.HookIter, Event: name, ID: uint64(id)}}}, nil
+}
+
+// iterKinds are the names of what the kernel can walk over, in order.
+func iterKinds(ix *btf.Index) []string {
+	structs := map[string]bool{}
+	ix.Each(btf.KindStruct, func(_ uint32, name string) bool {
+		if kind, ok := strings.CutPrefix(name, iterStruct); ok && !slices.Contains(mapIters, kind) {
+			structs[kind] = true
+		}
+		return true
+	})
+	var out []string
+	ix.Each(btf.KindFunc, func(_ uint32, name string) bool {
+		if kind, ok := strings.CutPrefix(name, iterFunc); ok && structs[kind] {
+			out = append(out, kind)
+		}
+		return true
+	})
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func listIters(m *Machine, p *types.Probe, _ string) listing {
+	return func(yield func(Listed, error) bool) {
+		ix, err := m.BTF()
+		if err != nil {
+			yield(Listed{}, err)
+			return
+		}
+		for _, kind := range iterKinds(ix) {
+			args := func() []string {
+				t, err := ix.Struct(iterStruct + kind)
+				if err != nil {
+					return nil
+				}
+				return fieldList(t)
+			}
+			if !yield(Listed{Name: p.Name + ":" + kind, Args: args}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// contextType is the type of the whole context, where it has one.
+func contextType(t *types.Target, _ int) (*types.Type, error) {
+	if t.Form == types.IterArgs {
+		return t.Args, nil
+	}
+	return nil, fmt.Errorf("ctx of a %s probe is not supported by this version of slope: use args or arg0, arg1, …", t.Probe.Name)
+}
