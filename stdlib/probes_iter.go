@@ -105,5 +105,8 @@ func contextType(t *types.Target, _ int) (*types.Type, error) {
 	if t.Form == types.IterArgs {
 		return t.Args, nil
 	}
-	return nil, fmt.Errorf("ctx of a %s probe is not supported by this version of slope: use args or arg0, arg1, …", t.Probe.Name)
+	if hasRegisters(t) {
+		return types.PointerTo(types.None, false), nil
+	}
+	return nil, fmt.Errorf("ctx does not exist in a %s probe: use args", t.Probe.Name)
 }

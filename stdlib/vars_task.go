@@ -88,17 +88,6 @@ func taskVars() []Var {
 				return 0
 			}),
 		{
-			Var: types.Var{Doc: types.Doc{Name: "ctx", Text: "The registers at the probe, as a pointer: ((struct pt_regs *)ctx).ip.", Examples: []string{"profile:hz:99 { @[((struct pt_regs *)ctx).ip] = count(); }"}},
-				Args: true,
-				Type: func(t *types.Target, _ int) (*types.Type, error) {
-					if !hasRegisters(t) {
-						return nil, fmt.Errorf("ctx does not exist in a %s probe: use args", t.Probe.Name)
-					}
-					return types.PointerTo(types.None, false), nil
-				}},
-			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Builder().Ctx() }},
-		},
-		{
 			Var: types.Var{Doc: types.Doc{Name: "usermode", Text: "Whether the CPU ran code of a process, not of the kernel: 1 or 0.", Examples: []string{"profile:hz:99 { @[usermode] = count(); }"}},
 				Args: true,
 				Type: func(t *types.Target, _ int) (*types.Type, error) {
