@@ -29,7 +29,8 @@ type ProgSpec struct {
 	Name        string
 	Type        ebpf.ProgramType
 	AttachType  ebpf.AttachType
-	AttachBTFID uint32 // the kernel's id of what a tracing program attaches to
+	AttachBTFID uint32 // the kernel's id of what a tracing program attaches to, or
+	AttachProg  uint32 // that of a type of this program, by its id; 0 for the kernel
 	Insns       asm.Instructions
 	Sleepable   bool
 }
@@ -74,6 +75,14 @@ func load(spec ProgSpec, code, log []byte) (int, error) {
 		License: sys.Ptr(license), Name: sys.Name(spec.Name), AttachType: uint32(spec.AttachType), AttachBTFID: spec.AttachBTFID}
 	if spec.Sleepable {
 		attr.Flags |= flagSleepable
+	}
+	if spec.AttachProg != 0 {
+		target, err := ebpf.NewProgramFromID(ebpf.ProgramID(spec.AttachProg))
+		if err != nil {
+			return -1, err
+		}
+		defer target.Close()
+		attr.AttachProgFD = uint32(target.FD())
 	}
 	done, err := withFuncs(&attr, functions(spec.Insns))
 	if err != nil {

@@ -260,3 +260,15 @@ func TestTargetEnds(t *testing.T) {
 		t.Errorf("status %d\n%s", r.status, r.err)
 	}
 }
+
+// TestSmallRing prints more than a ring buffer of one page has room for: what is not printed is counted.
+func TestSmallRing(t *testing.T) {
+	path, comm := ownDD(t)
+	r := named(t, "-c", path+ddArgs, "-e", `config = { perf_rb_pages = 1 }
+		tracepoint:syscalls:sys_enter_read /comm == "COMM" && args.count == 1/ { printf("read %d\n", args.fd); @n = count(); }`, comm)
+	want(t, r, "@n: 100000")
+	lost := number(t, strings.ReplaceAll(r.out+r.err, "\u00a0", " "), `Lost (\d+) events`)
+	if printed := strings.Count(r.out, "read 0\n"); printed+lost != 100000 || lost == 0 || printed == 0 {
+		t.Errorf("printed %d, lost %d\n%s", printed, lost, r.err)
+	}
+}

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"os"
 	"os/user"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -15,8 +18,11 @@ const callsItself = `package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 )
+
+var _ = os.Args
 
 //go:noinline
 func inner(n uint64) uint64 { return n * 3 }
@@ -52,10 +58,25 @@ func TestFunc(t *testing.T) {
 	if !regexp.MustCompile(`@stack\[\n    main\.inner\+\d+\n    main\.(outer|main)\+\d+\n\]: 50\n`).MatchString(r.out) {
 		t.Errorf("no stack of a program that has ended in\n%s", r.out)
 	}
-	path = build(t, ended, "-buildmode=pie")
-	r = script(t, "-c", path, "-e", `uprobe:`+path+`:main.inner { @[func] = count(); }`)
-	if !regexp.MustCompile(`@\[0x[0-9a-f]+\]: 50\n`).MatchString(r.out) {
-		t.Errorf("a program that was moved: got\n%s", r.out)
+
+	// A program that was moved, by a shell that is probed before it becomes the program. It ends once it was told of.
+	moved := build(t, strings.Replace(callsItself, "time.Sleep(time.Hour)", "_ = time.Hour\n\tos.ReadFile(os.Args[1])", 1), "-buildmode=pie")
+	fifo := t.TempDir() + "/fifo"
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := trace(t, "-c", "sh -c 'exec "+moved+" "+fifo+"'", "-e", `
+		uprobe:`+moved+`:main.inner { @[func] = count(); @stack[ustack(1)] = count(); printf("seen\n"); }
+		tracepoint:syscalls:sys_enter_execve /comm == "sh"/ { @before[ustack(1)] = count(); }`)
+	bpftest.Eventually(t, 10*time.Second, "it is told of", func() bool { return strings.Contains(p.out.String(), "seen") })
+	if err := os.WriteFile(fifo, []byte("go"), 0); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	for _, line := range []string{"@[main.inner]: 50", "    main.inner+"} {
+		if !strings.Contains(p.out.String(), line) {
+			t.Errorf("a program that was moved: no %q in\n%s", line, p.out.String())
+		}
 	}
 }
 

@@ -134,13 +134,6 @@ func (o *objectives) notice(n export.Notice) {
 	o.locked(func() { o.run.format.Notice(n) })
 }
 
-// Ticked implements judge.Listener: it looks at processes while they live.
-func (o *objectives) Ticked() {
-	if err := o.run.noteProcesses(); err != nil {
-		o.Trouble(err)
-	}
-}
-
 // Changed implements judge.Listener.
 func (o *objectives) Changed(s *check.SLO, c slo.Change) {
 	text := fmt.Sprintf("%s → %s", c.From, c.To)

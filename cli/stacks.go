@@ -6,7 +6,6 @@ import (
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
-	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/export"
 	"github.com/slopebpf/slope/runtime/symbols"
@@ -94,43 +93,9 @@ func withoutTracer(frames []export.Frame) []export.Frame {
 	return frames
 }
 
-// noteProcesses reads what the processes of recorded user stacks have mapped, while they live.
-func (r *session) noteProcesses() error {
-	for _, m := range r.obj.IR.Maps {
-		at, ok := userStack(m.Key)
-		if !scriptMap(m) || !ok {
-			continue
-		}
-		if err := r.eng.Read(m, func(key, _ []byte) error {
-			r.stacks.mu.Lock()
-			defer r.stacks.mu.Unlock()
-			r.stacks.processes.Note(int(agg.Number(key[at+8:])))
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// userStack is where in a key a stack or an address of user code is; the process is in the second word.
-func userStack(t *types.Type) (at int, ok bool) {
-	if t == nil {
-		return 0, false
-	}
-	if t.Kind == types.Stack {
-		return 0, t.User
-	}
-	if t.Kind == types.Late && t.Late == types.UserSymbol {
-		return 0, true
-	}
-	if t.Kind == types.Tuple {
-		for _, e := range t.Elems {
-			if inner, ok := userStack(e); ok {
-				return at + inner, true
-			}
-			at += e.Memory()
-		}
-	}
-	return 0, false
+// Note implements events.Host.
+func (r *session) Note(pid int) {
+	r.stacks.mu.Lock()
+	defer r.stacks.mu.Unlock()
+	r.stacks.processes.Note(pid)
 }

@@ -35,6 +35,9 @@ func Explain(w io.Writer, o *Object) {
 	for i, f := range o.IR.Funcs {
 		slots := len(o.Code[i].Spans)
 		fmt.Fprintf(w, "%s %s: %d instructions, %d bytes of stack, %d attach point(s)", f.Type, f.Hook, slots, o.Code[i].Stack, points(f))
+		if asked := f.Hooks[0].Asked; asked != "" {
+			fmt.Fprintf(w, ", serves %s", asked)
+		}
 		if f.Burning >= 0 {
 			fmt.Fprintf(w, ", attached only while %s burns", o.Checked.SLOs[f.Burning].Name)
 		}

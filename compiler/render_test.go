@@ -190,7 +190,9 @@ func render(obj *compiler.Object, o *outcome, vary map[string]bool) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, rec := range o.records {
-		add("%s", event(obj.IR.Events[le.Uint64(rec)], rec))
+		if ev := obj.IR.Events[le.Uint64(rec)]; ev.Kind != ir.EventNote {
+			add("%s", event(ev, rec))
+		}
 	}
 	for _, m := range obj.IR.Maps {
 		vals := o.maps[m.Name]

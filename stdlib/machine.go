@@ -139,6 +139,9 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 			if name, ok := task.Field("comm"); ok {
 				k.CommOffset = name.Offset
 			}
+			if mm, ok := task.Field("mm"); ok {
+				k.MM = mm.Offset
+			}
 			if info, ok := task.Field("thread_info"); ok {
 				if status, ok := info.Type.Field("status"); ok {
 					k.Status = info.Offset + status.Offset

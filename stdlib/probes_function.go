@@ -2,6 +2,7 @@ package stdlib
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,15 +31,18 @@ func functionProbes() []Probe {
 		row("kretprobe", "A function of the kernel returns; retval is what it returns.", "kretprobe:do_nanosleep { @[retval] = count(); }",
 			types.HookKretprobe, types.CArgs, []string{"kr"}, "kretprobe:function", "kretprobe:module:function"),
 		row("fentry", "A function of the kernel is called: args.name, with the kernel's types. Cheaper than kprobe.", "fentry:do_nanosleep { @[args.mode] = count(); }",
-			types.HookFentry, types.WordArgs, []string{"f", "kfunc"}, "fentry:function", "fentry:module:function"),
+			types.HookFentry, types.WordArgs, []string{"f", "kfunc"}, "fentry:function", "fentry:module:function", "fentry:bpf:program", "fentry:bpf:id:program"),
 		row("fexit", "A function of the kernel returns: args.name and retval, with the kernel's types.", "fexit:do_nanosleep { @[retval] = count(); }",
-			types.HookFexit, types.WordArgs, []string{"fr", "kretfunc"}, "fexit:function", "fexit:module:function"),
+			types.HookFexit, types.WordArgs, []string{"fr", "kretfunc"}, "fexit:function", "fexit:module:function", "fexit:bpf:program", "fexit:bpf:id:program"),
 	}
 }
 
 func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []string) ([]*types.Target, error) {
-	if len(parts) != 2 && len(parts) != 3 || parts[len(parts)-1] == "" {
+	if len(parts) != 2 && len(parts) != 3 && !(len(parts) == 4 && parts[1] == ofPrograms) || parts[len(parts)-1] == "" {
 		return nil, wrong(-1, "write: "+p.Forms[0], "a %s has a function, got %d part(s)", p.Name, len(parts)-1)
+	}
+	if len(parts) > 2 && parts[1] == ofPrograms && kind != types.HookKprobe && kind != types.HookKretprobe {
+		return programProbe(p, kind, parts)
 	}
 	last := len(parts) - 1
 	pattern, offset := parts[last], uint64(0)
@@ -98,6 +102,33 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 			return nil, err
 		}
 		out = append(out, t)
+	}
+	return out, nil
+}
+
+// ofPrograms stands before functions of BPF programs.
+const ofPrograms = "bpf"
+
+// programProbe finds functions of BPF programs: bpf:function, or bpf:id:function.
+func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types.Target, error) {
+	all, err := bpf.ProgramFuncs()
+	if err != nil {
+		return nil, wrong(-1, "", "%s", err)
+	}
+	last := len(parts) - 1
+	var names []string
+	var out []*types.Target
+	for _, f := range all {
+		if len(parts) == 4 && !match(parts[2], strconv.Itoa(int(f.Program))) {
+			continue
+		}
+		if names = append(names, f.Name); match(parts[last], f.Name) {
+			out = append(out, &types.Target{Probe: p, Name: fmt.Sprintf("%s:%s:%d:%s", p.Name, ofPrograms, f.Program, f.Name), Goid: -1, Syscall: -1,
+				Hook: types.Hook{Kind: kind, Event: f.Name, ID: uint64(f.Type), Prog: f.Program}})
+		}
+	}
+	if len(out) == 0 {
+		return nil, missing(last, closest(parts[last], names), "no BPF program with type information has a function '%s'", parts[last])
 	}
 	return out, nil
 }

@@ -102,10 +102,10 @@ func listIters(m *Machine, p *types.Probe, _ string) listing {
 
 // contextType is the type of the whole context, where it has one.
 func contextType(t *types.Target, _ int) (*types.Type, error) {
-	if t.Form == types.IterArgs {
+	switch {
+	case t.Form == types.IterArgs:
 		return t.Args, nil
-	}
-	if hasRegisters(t) {
+	case hasRegisters(t):
 		return types.PointerTo(types.None, false), nil
 	}
 	return nil, fmt.Errorf("ctx does not exist in a %s probe: use args", t.Probe.Name)

@@ -282,6 +282,7 @@ var elsewhere = map[string][]string{
 	"cli/objectives.go":              {"alert"},
 	"runtime/export/promexemplar.go": {"goid", "pid", "tid"},
 	"runtime/export/promlabel.go":    {"probe"},
+	"runtime/engine/attach.go":       {"fentry", "fexit"},
 	"cli/attach.go":                  {"kprobe", "uprobe"},
 	"cli/runner.go":                  {"kprobe", "uprobe"},
 	"cli/check.go":                   {"exit", "fail"},

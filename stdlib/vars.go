@@ -114,10 +114,10 @@ func variables() []Var {
 				}},
 		},
 		{
-			Var: types.Var{Doc: types.Doc{Name: "ctx", Text: "The context of an iterator: ctx.meta and the object, such as ctx.task. Elsewhere a pointer to the registers: ((struct pt_regs *)ctx).ip.",
+			Var: types.Var{Doc: types.Doc{Name: "ctx", Text: "The context: of an iterator ctx.meta and the object, such as ctx.task; elsewhere the registers, as a pointer.",
 				Examples: []string{`iter:task { @[ctx.task.comm] = count(); }`, "profile:hz:99 { @[((struct pt_regs *)ctx).ip] = count(); }"}},
 				Args: true, Type: contextType},
-			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Builder().Ctx() }},
+			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Builder().Ctx() }}, // of registers
 		},
 		{
 			Var: types.Var{Doc: types.Doc{Name: "arg", Text: "Arguments by number: arg0, arg1, … from the registers of the calling convention, or the words of a raw tracepoint.",

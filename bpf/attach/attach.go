@@ -111,8 +111,8 @@ func RawTracepoint(prog *ebpf.Program, name string) (Link, error) {
 }
 
 // Tracing attaches a program to the target it was loaded for by its BTF id: a typed raw tracepoint, or the entry or
-// return of a kernel function.
-func Tracing(prog *ebpf.Program) (Link, error) {
+// return of a kernel function. how is the mechanism by its name: tp_btf, fentry, fexit.
+func Tracing(prog *ebpf.Program, how string) (Link, error) {
 	fd, err := sys.BPF(sys.RawTracepointOpen, &sys.RawTracepointAttr{ProgFD: uint32(prog.FD())})
 	runtime.KeepAlive(prog)
 	if err == sys.ENOTSUPP {
@@ -121,7 +121,7 @@ func Tracing(prog *ebpf.Program) (Link, error) {
 	if err != nil {
 		return nil, failed("tracing program "+prog.String(), err)
 	}
-	return &links{fds: []int{fd}, how: "tracing"}, nil
+	return &links{fds: []int{fd}, how: how}, nil
 }
 
 // Tracepoint attaches a program of type TracePoint to an event by the id in its format.

@@ -119,7 +119,7 @@ func TestTracing(t *testing.T) {
 	looked := time.Since(start)
 	c := count(t, bpf.ProgSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachBTFID: id},
 		isGetppid(), asm.JNE.Imm(asm.R6, unix.SYS_GETPPID, "out"))
-	link, err := attach.Tracing(c.prog)
+	link, err := attach.Tracing(c.prog, "tp_btf")
 	t.Logf("BTF %s, all %s", looked, time.Since(start))
 	c.exactly(link, err, getppid)
 }

@@ -49,7 +49,7 @@ func compileC() (*ebpf.Collection, error) {
 type compiled struct{ prog *ebpf.Program }
 
 func (c compiled) attached(f func() error) error {
-	link, err := attach.Tracing(c.prog)
+	link, err := attach.Tracing(c.prog, "tp_btf")
 	if err != nil {
 		return err
 	}

@@ -95,6 +95,7 @@ const (
 	EventSystem
 	EventError
 	EventWarning
+	EventNote // a process whose code user space will look up: its argument
 	numEvents
 )
 

@@ -54,6 +54,8 @@ type Lowering interface {
 	Objective(index int64) *Value
 	// StackMap keeps the return addresses of stacks of so many frames.
 	StackMap(depth int) *Map
+	// NoteProcess tells user space of a process whose code it will look up, when the process is first seen.
+	NoteProcess(pid *Value)
 	// Goid is the ID of the running goroutine, where the target's form is GoArgs.
 	Goid() *Value
 	// Input is the address of what user space reads before each run of the program.
@@ -102,6 +104,7 @@ type Kernel struct {
 	PerCPU     bool      // bpf_map_lookup_percpu_elem exists
 	CommPadded bool      // the kernel pads task->comm with NUL
 	CommOffset int       // of comm in task_struct, -1 when unknown
+	MM         int       // of mm in task_struct, which every program that a process runs has its own of; 0 when unknown
 	TAI        int64     // ns from the boot clock to TAI
 	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
 	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown

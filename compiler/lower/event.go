@@ -14,10 +14,7 @@ const headerSize = 8
 // changes something: it happens whether or not the ring buffer has room.
 func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 	l := f.l
-	if l.out.Ring == nil {
-		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: l.in.Config.RingPages * pageSize}
-		l.out.Maps = append(l.out.Maps, l.out.Ring)
-	}
+	l.makeRing()
 	ev.ID, ev.Span = len(l.out.Events), f.Builder.Span
 	l.out.Events = append(l.out.Events, ev)
 	off := headerSize
@@ -62,6 +59,14 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 	f.count(ir.LossRingFull, nil)
 	f.Jump(next)
 	f.SetBlock(next)
+}
+
+// makeRing makes the ring buffer, once.
+func (l *lowerer) makeRing() {
+	if l.out.Ring == nil {
+		l.out.Ring = &ir.Map{Name: "events", Kind: ir.RingBuf, MaxEntries: l.in.Config.RingSize}
+		l.out.Maps = append(l.out.Maps, l.out.Ring)
+	}
 }
 
 // changes tells whether evaluating e may change a variable or a map, or leave the action.

@@ -24,8 +24,6 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
-const pageSize = 4096 // of the ring buffer
-
 // preallocLimit is how many bytes a hash map may take before its entries are allocated one by one: to allocate 4 MB
 // ahead takes 7 ms of the start.
 const preallocLimit = 1 << 20
@@ -47,13 +45,15 @@ type lowerer struct {
 	maps map[*check.Map]*ir.Map
 	slis map[*check.SLI]*sliMaps
 
-	rodata   *ir.Map
-	rodataAt map[string]int
-	globals  *ir.Map
-	zeros    *ir.Map
-	eachs    int                    // loops over maps
-	usedBy   map[*ir.Map][]*ir.Func // functions that aggregate into a map
-	groups   []*group
+	rodata    *ir.Map
+	rodataAt  map[string]int
+	globals   *ir.Map
+	zeros     *ir.Map
+	noted     *ir.Map // processes that user space was told of
+	noteEvent *ir.Event
+	eachs     int                    // loops over maps
+	usedBy    map[*ir.Map][]*ir.Func // functions that aggregate into a map
+	groups    []*group
 }
 
 // Program lowers a checked script.
@@ -279,7 +279,7 @@ func attached(k types.HookKind) bool {
 }
 
 func hookKey(h *types.Hook) string {
-	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
+	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", h.Prog, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
 }
 
 // clauseNeeds tells what keeps targets from sharing code.

@@ -69,6 +69,7 @@ func (s site) Global(g ir.Global) *ir.Value                { return s.f.global(g
 func (s site) Objective(index int64) *ir.Value             { return s.f.objectiveWords(index) }
 func (s site) Input(in *ir.Input) *ir.Value                { return s.f.input(in) }
 func (s site) StackMap(depth int) *ir.Map                  { return s.f.l.stackMap(depth) }
+func (s site) NoteProcess(pid *ir.Value)                   { s.f.note(pid) }
 func (s site) Goid() *ir.Value                             { return s.f.goid() }
 func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
 func (s site) Count(loss ir.Loss, m *ir.Map)               { s.f.count(loss, m) }

@@ -51,7 +51,7 @@ func settings() []setting {
 			if err != nil || n == 0 || n&(n-1) != 0 || n > 1<<18 {
 				return "a power of two up to 262144"
 			}
-			c.RingPages = int(n)
+			c.RingSize = int(n) * types.RingPage
 			return ""
 		}},
 		word("print_maps_on_exit", []string{"true", "false", "1", "0"}, func(c *types.Config, at int) { c.HideMaps = at%2 == 1 }),

@@ -240,11 +240,11 @@ func castsLate(from, to *types.Type) bool {
 	}
 	switch to.Late {
 	case types.Inet:
-		return from.Kind == types.Int || bytes == 4 || bytes == 16 || from.Equal(to)
+		return from.Integer() || bytes == 4 || bytes == 16 || from.Equal(to)
 	case types.MACAddress:
 		return bytes == 6 || from.Equal(to)
 	case types.KernelSymbol, types.UserName:
-		return from.Kind == types.Int || from.Kind == types.Pointer || from.Equal(to)
+		return from.Scalar() || from.Equal(to)
 	}
 	return from.Equal(to)
 }

@@ -136,8 +136,8 @@ type Config struct {
 	SpanKeys   int // entries of an sli's span map
 	MaxCat     int // bytes that are printed of a file
 	TSeries    Unstable
+	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
-	RingPages  int  // of 4 KiB, of the ring buffer
 	HideMaps   bool // no maps are printed at the end
 	StackMode  int  // of stacks that name none
 	Unsafe     bool // functions that change the system are allowed
@@ -158,6 +158,9 @@ func Licenses() []string {
 	return []string{"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
 }
 
+// RingPage is the size of a page of a ring buffer.
+const RingPage = 4096
+
 // MissingPolicy says what becomes of a script with a probe that does not exist, or cannot be attached.
 type MissingPolicy uint8
 
@@ -173,7 +176,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingPages: 1024}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingSize: 4 << 20}
 }
 
 // Role says what a variable identifies, for lints.
@@ -252,7 +255,8 @@ type Hook struct {
 	Kind   HookKind
 	Event  string        // raw tracepoint, or "subsystem:event"
 	State  string        // of an alert
-	ID     uint64        // of a tracepoint in tracefs
+	ID     uint64        // of a tracepoint in tracefs, or of a type
+	Prog   uint32        // id of the BPF program that Event is a function of, 0 for the kernel
 	Period time.Duration // interval, profile
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point

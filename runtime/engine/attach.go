@@ -209,7 +209,7 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 	switch h.Kind {
 	case types.HookRaw:
 		if typ == ir.TPBTF {
-			return attach.Tracing(prog)
+			return attach.Tracing(prog, typ.String())
 		}
 		return attach.RawTracepoint(prog, h.Event)
 	case types.HookTracepoint:
@@ -227,8 +227,10 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		return attach.Counter(prog, uint32(h.Perf.Type), h.Perf.Config, attach.Sampling{Period: h.Perf.Count}, pid)
 	case types.HookKprobe, types.HookKretprobe:
 		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
-	case types.HookFentry, types.HookFexit:
-		return attach.Tracing(prog)
+	case types.HookFentry:
+		return attach.Tracing(prog, "fentry")
+	case types.HookFexit:
+		return attach.Tracing(prog, "fexit")
 	case types.HookIter:
 		if !strings.HasPrefix(h.Event, "task") {
 			pid = 0

@@ -246,7 +246,7 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 		spec.Type, spec.AttachType = ebpf.Tracing, ebpf.AttachTraceRawTp
 		switch h := &f.Hooks[0]; h.Kind {
 		case types.HookFentry, types.HookFexit:
-			spec.AttachType, spec.AttachBTFID = ebpf.AttachTraceFEntry, uint32(h.ID)
+			spec.AttachType, spec.AttachBTFID, spec.AttachProg = ebpf.AttachTraceFEntry, uint32(h.ID), h.Prog
 			if h.Kind == types.HookFexit {
 				spec.AttachType = ebpf.AttachTraceFExit
 			}

@@ -26,19 +26,27 @@ import (
 // naps is how many short sleeps the tests make.
 const naps = 500
 
+// ignored takes records and does nothing.
+type ignored struct{}
+
+func (ignored) Handle([]byte) error { return nil }
+
 // TestKernelFunctions counts the calls of a kernel function, their arguments and results, by every way there is. The
 // function sleeps as long as asked: mode 1 is relative time, clock 1 the monotonic one.
 func TestKernelFunctions(t *testing.T) {
 	for name, c := range map[string]struct{ script, keys string }{
 		// Several functions are attached by one link, where the kernel has that and can trace all; nobody can probe __sw_hweight64.
-		"kprobes":    {`kprobe:hrtimer_nanosleep, kprobe:mount_capable /tid == $1/ { @n[1] = count(); }`, "1"},
-		"kretprobes": {`kretprobe:hrtimer_nanosleep, kretprobe:mount_capable /tid == $1/ { @n[retval] = count(); }`, "0"},
-		"one by one": {`config = { missing_probes = ignore } kprobe:hrtimer_nanosleep, kprobe:__sw_hweight64 /tid == $1/ { @n[1] = count(); }`, "1"},
-		"wildcard":   {`kprobe:hrtimer_nanoslee[p], kprobe:vfs_stat* /tid == $1/ { @n[1] = count(); }`, "1"},
-		"kprobe":     {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
-		"kretprobe":  {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
-		"fentry":     {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
-		"fexit":      {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+		"kprobes":          {`kprobe:hrtimer_nanosleep, kprobe:mount_capable /tid == $1/ { @n[1] = count(); }`, "1"},
+		"kretprobes":       {`kretprobe:hrtimer_nanosleep, kretprobe:mount_capable /tid == $1/ { @n[retval] = count(); }`, "0"},
+		"one by one":       {`config = { missing_probes = ignore } kprobe:hrtimer_nanosleep, kprobe:__sw_hweight64 /tid == $1/ { @n[1] = count(); }`, "1"},
+		"wildcard":         {`kprobe:hrtimer_nanoslee[p], kprobe:vfs_stat* /tid == $1/ { @n[1] = count(); }`, "1"},
+		"kprobe":           {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
+		"kprobe by fentry": {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
+		"kretprobe":        {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
+		"fentry":           {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
+		"fexit":            {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
+
+		"ustack in kprobe": {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @s[ustack(3)] = count(); @n[arg1] = count(); }`, "1"},
 
 		"func in kprobe":    {`kprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
 		"func in kretprobe": {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
@@ -51,7 +59,8 @@ func TestKernelFunctions(t *testing.T) {
 			feat := &bpf.Features{}
 			bpftest.Require(t, feat.TestRun(), feat.RingBuf())
 			reg := stdlib.New()
-			machine := &stdlib.Machine{Registry: reg}
+			byFentry := name == "kprobe by fentry"
+			machine := &stdlib.Machine{Registry: reg, Fentry: byFentry}
 			defer machine.Close()
 			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
 				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU(),
@@ -62,7 +71,11 @@ func TestKernelFunctions(t *testing.T) {
 			if diags.HasErrors() {
 				t.Fatal(diags)
 			}
-			e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) { t.Log(line) }})
+			served := false
+			e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) {
+				t.Log(line)
+				served = served || strings.Contains(line, "attached kprobe:hrtimer_nanosleep, served by fentry:hrtimer_nanosleep by fentry in ")
+			}})
 			if errors.Is(err, unix.EPERM) || errors.Is(err, bpf.ErrNotSupported) {
 				t.Skip(err) // not on every host; the kernel matrix has them
 			}
@@ -73,7 +86,7 @@ func TestKernelFunctions(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			attached, ended := make(chan struct{}), make(chan error, 1)
 			go func() {
-				ended <- e.Run(ctx, engine.Hooks{Exited: func() bool { return false }, Attached: func() { close(attached) }, Stay: true})
+				ended <- e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: func() { close(attached) }, Stay: true})
 			}()
 			select {
 			case <-attached:
@@ -90,6 +103,9 @@ func TestKernelFunctions(t *testing.T) {
 			cancel()
 			if err := <-ended; err != nil {
 				t.Fatal(err)
+			}
+			if byFentry && !served {
+				t.Error("it does not say that fentry serves the kprobe")
 			}
 			kernel, err := symbols.OpenKernel()
 			if err != nil {

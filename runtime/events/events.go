@@ -32,6 +32,7 @@ type Host interface {
 	Exit(status int)
 	Cat(path string)
 	System(command string)
+	Note(pid int)                     // a process was seen whose code will be looked up
 	Message(e *ir.Event, text string) // an error or a warning of the script
 }
 
@@ -94,7 +95,7 @@ func New(events []*ir.Event, opt Options) (*Handler, error) {
 			if got, want := len(ev.Args), arguments(e.format); got != want {
 				return nil, fmt.Errorf("prepare event %d: got %d arguments, want %d", i, got, want)
 			}
-		case ev.Kind == ir.EventPrintValue || ev.Kind == ir.EventJoin:
+		case ev.Kind == ir.EventPrintValue || ev.Kind == ir.EventJoin || ev.Kind == ir.EventNote:
 			if len(ev.Args) != 1 {
 				return nil, fmt.Errorf("prepare event %d: got %d values, want 1", i, len(ev.Args))
 			}
@@ -147,6 +148,8 @@ func (h *Handler) Handle(record []byte) error {
 		h.opt.Host.System(string(h.buf))
 	case ir.EventError, ir.EventWarning:
 		h.opt.Host.Message(e.Event, string(h.buf))
+	case ir.EventNote:
+		h.opt.Host.Note(int(number(e.Args[0], record)))
 	case ir.EventJoin:
 		h.buf = appendJoin(h.buf[:0], e, record[e.Args[0].Offset:])
 		h.opt.Sink.Join(h.buf)

@@ -24,6 +24,7 @@ func (r *recorder) PrintEntry(m *ir.Map, key []byte) {
 func (r *recorder) Clear(m *ir.Map)                  { fmt.Fprintf(r, "clear %s;", m.Name) }
 func (r *recorder) Zero(m *ir.Map)                   { fmt.Fprintf(r, "zero %s;", m.Name) }
 func (r *recorder) Exit(status int)                  { fmt.Fprintf(r, "exit %d;", status) }
+func (r *recorder) Note(pid int)                     { fmt.Fprintf(r, "note %d;", pid) }
 func (r *recorder) Cat(path string)                  { fmt.Fprintf(r, "cat %s;", path) }
 func (r *recorder) System(command string)            { fmt.Fprintf(r, "system %s;", command) }
 func (r *recorder) Message(e *ir.Event, text string) { fmt.Fprintf(r, "%s %s;", e.Kind, text) }
@@ -116,7 +117,7 @@ func TestOtherEvents(t *testing.T) {
 		{Kind: ir.EventTime, Format: "%H:%M:%S;"}, {Kind: ir.EventPrintValue}, {Kind: ir.EventExit}, {Kind: ir.EventExit},
 		{Kind: ir.EventExit, Status: 1}, {Kind: ir.EventCat, Format: "/proc/%d/stat"}, {Kind: ir.EventSystem, Format: "echo %d"},
 		{Kind: ir.EventError, Format: "%d%%"}, {Kind: ir.EventWarning, Format: "w%d"}, {Kind: ir.EventJoin, Format: ", "},
-		{Kind: ir.EventPrintMap, Map: &ir.Map{Name: "@k", Key: types.Int64}},
+		{Kind: ir.EventPrintMap, Map: &ir.Map{Name: "@k", Key: types.Int64}}, {Kind: ir.EventNote},
 	}
 	var records [][]byte
 	for i, ev := range events {
@@ -126,7 +127,7 @@ func TestOtherEvents(t *testing.T) {
 			records = append(records, record(ev, str(8, "hi")))
 		case 6:
 			records = append(records, record(ev, num(types.Int64, 3)))
-		case 8, 9, 10, 11, 13:
+		case 8, 9, 10, 11, 13, 14:
 			records = append(records, record(ev, num(types.Int64, 7)))
 		case 12:
 			texts := make([]byte, ir.JoinTexts*ir.JoinSize)
@@ -145,7 +146,7 @@ func TestOtherEvents(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;exit 1;cat /proc/7/stat;system echo 7;errorf 7%;warnf w7;ls, -l\nprint @k[0700000000000000];"; out.String() != want {
+	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;exit 1;cat /proc/7/stat;system echo 7;errorf 7%;warnf w7;ls, -l\nprint @k[0700000000000000];note 7;"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }

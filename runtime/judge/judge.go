@@ -43,7 +43,6 @@ const (
 
 // Listener is told what happens, on the goroutine of Run.
 type Listener interface {
-	Ticked() // the counters were read
 	Changed(o *check.SLO, c slo.Change)
 	Gated(o *check.SLO, g engine.GateChange)
 	Incident(o *check.SLO, files []string) // a report was written
@@ -213,7 +212,6 @@ func (j *Judge) Tick() {
 		j.opt.Listener.Trouble(err)
 		return
 	}
-	j.opt.Listener.Ticked()
 	j.tell()
 	for _, c := range changes {
 		o := j.slos[c.Objective]

@@ -64,7 +64,6 @@ type run struct {
 	errors []error
 }
 
-func (r *run) Ticked() {}
 func (r *run) Changed(o *check.SLO, c slo.Change) {
 	r.heard = append(r.heard, strings.Join(append([]string{o.Name}, judge.GroupLabels(o, c.Group)...), " ")+" "+judge.StateName(c.To))
 }

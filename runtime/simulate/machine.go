@@ -291,5 +291,8 @@ func (m *Machine) Message(e *ir.Event, text string) {
 	fmt.Fprintf(&m.output, "%s: %s\n", m.obj.IR.Source.Place(e.Span), text)
 }
 
+// Note implements events.Host: a test has no code to look up.
+func (m *Machine) Note(int) {}
+
 // Exit implements events.Host.
 func (m *Machine) Exit(int) { m.exited = true }

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Processes finds the functions of running programs by address. What is mapped is read from /proc when a process is first
+// Processes finds the functions of running programs by address. What is mapped is read from /proc when a process is
 // noted, and again when an address is not in what was read; it is kept after the process ends. The files are opened when
 // a function of theirs is first looked up.
 //
@@ -47,12 +47,8 @@ type functions struct {
 	file  *Binary // for its segments; closed
 }
 
-// Note reads what a process has mapped, unless that is known. It does nothing for a process that is gone.
-func (p *Processes) Note(pid int) {
-	if p.byID[pid] == nil {
-		p.read(pid)
-	}
-}
+// Note reads what a process has mapped. It does nothing for a process that is gone.
+func (p *Processes) Note(pid int) { p.read(pid) }
 
 func (p *Processes) read(pid int) *process {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
@@ -60,6 +56,9 @@ func (p *Processes) read(pid int) *process {
 		return nil
 	}
 	proc := &process{regions: parseMaps(text)}
+	if len(proc.regions) == 0 { // it is ending
+		return nil
+	}
 	if p.byID == nil {
 		p.byID = map[int]*process{}
 	}
