@@ -132,6 +132,7 @@ func newRoot(s Streams, args []string) *cobra.Command {
 	for _, c := range root.Commands() {
 		if c.Name() == completionCommand { // which takes any word, unless it can run
 			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+			c.Example = "  source <(slope completion bash)\n  slope completion zsh > \"${fpath[1]}/_slope\"\n  slope completion fish > ~/.config/fish/completions/slope.fish"
 		}
 	}
 	for _, c := range root.Commands() { // too many words are a wrong command line, as an unknown flag is

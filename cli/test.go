@@ -99,7 +99,7 @@ func (s Streams) testFile(ctx context.Context, f *testFlags, name string, chosen
 	}
 	began := time.Now()
 	obj, stand, diags := compileTest(file, f.params)
-	s.render(diags, false)
+	s.render(diags, true) // warnings would be of the stand-in's types
 	if obj == nil {
 		return false, nil
 	}

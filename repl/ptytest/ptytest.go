@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	deadline = 10 * time.Second
+	deadline = 60 * time.Second
 	kept     = 32 << 20 // bytes of what was written, at least
 )
 
