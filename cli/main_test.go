@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
@@ -16,6 +18,10 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == childCommand || os.Args[1] == guardCommand) || os.Getenv(beSlope) != "" { // this binary is slope, or a process of its own
 		os.Exit(Main(os.Args[1:], Standard()))
+	}
+	if os.Getenv(askPriority) != "" {
+		unix.Getpriority(unix.PRIO_PROCESS, 0)
+		os.Exit(0)
 	}
 	bpftest.Main(m)
 }

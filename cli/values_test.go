@@ -10,6 +10,7 @@ import (
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/stdlib"
 )
 
 // TestTask reads the running task of the kernel: the shell is the parent of what it runs, and leads its own process.
@@ -25,6 +26,8 @@ func TestTask(t *testing.T) {
 
 // TestSignal stops a program that would run for long.
 func TestSignal(t *testing.T) {
+	_, err := exec.LookPath("sleep")
+	bpftest.Require(t, err)
 	r := script(t, "--unsafe", "-c", "sleep 600", "-e", `
 		tracepoint:syscalls:sys_enter_clock_nanosleep /pid == cpid/ { signal("SIGKILL"); @killed = count(); }
 		tracepoint:sched:sched_process_exit /pid == cpid/ { @name[signal_name(curtask.exit_code)] = count(); }`)
@@ -82,4 +85,37 @@ func TestPidNamespace(t *testing.T) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
 	}
+}
+
+// TestKernelAddress reads variables of the kernel by their names, where it tells them.
+func TestKernelAddress(t *testing.T) {
+	r := script(t, "-e", `begin { printf("%d %d\n", kaddr("vfs_read") != 0, (uint64)kaddr("vfs_read") == (uint64)kaddr("vfs_read")); exit(); }`)
+	want(t, r, "1 1")
+	m := &stdlib.Machine{}
+	if _, err := m.KernelSymbol("avenrun"); err != nil {
+		t.Skip(err) // CONFIG_KALLSYMS_ALL
+	}
+	r = script(t, "-e", `begin {
+		$n = (uint64)0; for ($i : 0..ncpus) { $n += (uint64)*(uint32 *)percpu_kaddr("process_counts", $i); }
+		printf("%d %d %d\n", $n > 0 && $n < 100000, percpu_kaddr("process_counts", 1000000) == 0, *kaddr("avenrun") < 1000 * 2048);
+		exit(); }`)
+	want(t, r, "1 1 1")
+}
+
+// askPriority in the environment makes this binary do one system call.
+const askPriority = "SLOPE_TEST_GETPRIORITY"
+
+// TestOverride lets a system call return early.
+func TestOverride(t *testing.T) {
+	f := &bpf.Features{}
+	bpftest.Require(t, f.Kprobe(), f.Override())
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(askPriority, "1")
+	r := script(t, "--unsafe", "-c", self, "-e", `
+		kprobe:__x64_sys_getpriority /pid == cpid/ { override(-95); @n = count(); }
+		tracepoint:raw_syscalls:sys_exit /pid == cpid && args.id == 140/ { @ret[args.ret, strerror(args.ret), syscall_name(args.id)] = count(); }`)
+	want(t, r, "@n: 1", "@ret[-95, Operation not supported on transport endpoint, getpriority]: 1")
 }

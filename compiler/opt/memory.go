@@ -1,6 +1,10 @@
 package opt
 
-import "github.com/slopebpf/slope/compiler/ir"
+import (
+	"maps"
+
+	"github.com/slopebpf/slope/compiler/ir"
+)
 
 // memory replaces a load from a slot by what was stored there, within a block and on into blocks with no other
 // predecessor, and then drops the stores to slots that nothing reads.
@@ -10,11 +14,18 @@ func memory(p *ir.Program, f *ir.Func) bool {
 	same := replacer{}
 	changed := false
 	end := map[*ir.Block]contents{}
+	follow := map[*ir.Block]int{}
+	for _, b := range order {
+		if ps := preds[b]; len(ps) == 1 {
+			follow[ps[0]]++
+		}
+	}
 	for _, b := range order {
 		m := contents{}
 		if ps := preds[b]; len(ps) == 1 {
-			for k, v := range end[ps[0]] {
-				m[k] = v
+			m = end[ps[0]]
+			if follow[ps[0]]--; follow[ps[0]] > 0 { // the last that goes on with it needs no copy
+				m = maps.Clone(m)
 			}
 		}
 		for _, v := range b.Insts {

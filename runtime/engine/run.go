@@ -223,7 +223,9 @@ func (e *Engine) iterate(ctx context.Context, it *attach.Iterator, h Hooks) erro
 // waits tells whether there is anything but begin and end.
 func (e *Engine) waits() bool {
 	for _, p := range e.all {
-		if k := p.fn.Hooks[0].Kind; k != types.HookBegin && k != types.HookEnd {
+		switch p.fn.Hooks[0].Kind {
+		case types.HookBegin, types.HookEnd, types.HookTest, types.HookBench:
+		default:
 			return true
 		}
 	}
