@@ -110,7 +110,7 @@ func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print no messages but of what is lost or went wrong")
 	fl.BoolVar(&f.noWarnings, "no-warnings", false, "print no warnings")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print more; with -l, arguments")
-	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, kprobe=single, kprobe=multi, uprobe=single, uprobe=multi")
+	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, fentry=kprobe, kprobe=single, kprobe=multi, uprobe=single, uprobe=multi")
 	fl.BoolVar(&f.unsafe, "unsafe", false, "allow functions that change the system")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "attach, then exit")
 	fl.StringVarP(&f.dump, "debug", "d", "", "print stages: ast, types, ir, opt, ra, asm, all")

@@ -60,7 +60,7 @@ type host interface {
 // compile compiles a text. Errors in it have been told.
 func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error) {
 	w := newWorkshop(r.limit)
-	w.machine.Fentry = r.flags.trampolines()
+	w.machine.Fentry, w.machine.Kprobe = r.flags.served(attachTrampoline), r.flags.served(attachKprobe)
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
 	opt.Config.Unsafe = r.flags.unsafe

@@ -24,6 +24,7 @@ type Machine struct {
 	Registry *Registry
 	Pid      int  // of -p, 0 without
 	Fentry   bool // serve kprobes by trampolines, also where the kernel has kprobes
+	Kprobe   bool // serve fentry and fexit by kprobes, also where the kernel has trampolines
 
 	fs       *tracefs.FS
 	index    *btf.Index

@@ -81,12 +81,20 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	if m.Fentry {
 		noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
 	}
+	asKprobe := !probed && noKprobes == nil && (m.Kprobe || new(bpf.Features).Fentry() != nil)
 	var out []*types.Target
 	for _, f := range names {
 		t := &types.Target{Probe: p, Name: p.Name + ":" + module + f, Goid: -1, Syscall: -1, Form: types.CArgs,
 			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: module + f, Offset: offset}}
 		if probed && noKprobes == nil {
 			if err := m.knownFunction(f, last); err != nil && module == "" {
+				return nil, err
+			}
+			out = append(out, t)
+			continue
+		}
+		if asKprobe {
+			if err := m.typedKprobe(t, f, last); err != nil {
 				return nil, err
 			}
 			out = append(out, t)
@@ -131,6 +139,35 @@ func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types
 		return nil, missing(last, closest(parts[last], names), "no BPF program with type information has a function '%s'", parts[last])
 	}
 	return out, nil
+}
+
+// typedKprobe makes a target of a function's entry or return by a kprobe, with the kernel's types: for kernels without
+// trampolines. Arguments are in registers, so there are no more than six, and none at the return.
+func (m *Machine) typedKprobe(t *types.Target, name string, part int) error {
+	ix, err := m.BTF()
+	if err != nil {
+		return wrong(-1, "", "%s", err)
+	}
+	_, args, result, err := ix.Func(name)
+	if err != nil {
+		return m.noFunction(name, part)
+	}
+	t.Hook.Asked, t.Hook.Kind = t.Name, types.HookKprobe
+	if t.Return {
+		t.Hook.Kind = types.HookKretprobe
+		if t.Result = result; result.Kind == types.Void {
+			t.Result = types.Int64
+		}
+		return nil
+	}
+	for i, a := range args {
+		if !a.Type.Scalar() || i >= len(cArgWords) {
+			args = args[:i] // what follows is not where it seems
+			break
+		}
+	}
+	t.Args = &types.Type{Kind: types.Struct, Name: name, Layout: args}
+	return nil
 }
 
 // trampoline makes a target of the function's entry or return, with the kernel's types.

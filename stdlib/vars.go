@@ -152,7 +152,10 @@ func variables() []Var {
 				if t.Result == nil {
 					return l.Word(wordAX)
 				}
-				v := l.Word(t.Word)
+				v := l.Word(wordAX)
+				if t.Form == types.WordArgs {
+					v = l.Word(t.Word)
+				}
 				if t.Result.Kind == types.Int && t.Result.Size < 8 {
 					v = l.Builder().Ext(v, t.Result.Size, t.Result.Signed)
 				}

@@ -291,7 +291,7 @@ const (
 	WordArgs              // field i is context word Offset/8
 	SyscallEnter          // field i is argument register Offset/8 of the pt_regs in context word 0
 	SyscallExit           // ret is context word 1, the number is orig_ax of the pt_regs in context word 0
-	CArgs                 // registers of the System V calling convention
+	CArgs                 // registers of the System V calling convention; field i is argument Offset/8
 	GoArgs                // registers of Go's calling convention
 	InputArgs             // texts that the engine stores before each run
 	PlacedArgs            // where Target.Operands says

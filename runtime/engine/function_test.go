@@ -42,6 +42,8 @@ func TestKernelFunctions(t *testing.T) {
 		"wildcard":         {`kprobe:hrtimer_nanoslee[p], kprobe:vfs_stat* /tid == $1/ { @n[1] = count(); }`, "1"},
 		"kprobe":           {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
 		"kprobe by fentry": {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @n[arg1] = count(); }`, "1"},
+		"fentry by kprobe": {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
+		"fexit by kprobe":  {`fexit:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
 		"kretprobe":        {`kretprobe:hrtimer_nanosleep /tid == $1/ { @n[retval] = count(); }`, "0"},
 		"fentry":           {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
 		"fexit":            {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
@@ -60,7 +62,7 @@ func TestKernelFunctions(t *testing.T) {
 			bpftest.Require(t, feat.TestRun(), feat.RingBuf())
 			reg := stdlib.New()
 			byFentry := name == "kprobe by fentry"
-			machine := &stdlib.Machine{Registry: reg, Fentry: byFentry}
+			machine := &stdlib.Machine{Registry: reg, Fentry: byFentry, Kprobe: strings.HasSuffix(name, "by kprobe")}
 			defer machine.Close()
 			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
 				Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU(),
@@ -74,6 +76,9 @@ func TestKernelFunctions(t *testing.T) {
 			served := false
 			e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) {
 				t.Log(line)
+				if strings.HasSuffix(name, "by kprobe") && strings.HasPrefix(line, "attached f") && !strings.Contains(line, "hrtimer_nanosleep, served by k") && feat.Kprobe() == nil {
+					t.Errorf("not by a kprobe: %s", line)
+				}
 				served = served || strings.Contains(line, "attached kprobe:hrtimer_nanosleep, served by fentry:hrtimer_nanosleep by fentry in ")
 			}})
 			if errors.Is(err, unix.EPERM) || errors.Is(err, bpf.ErrNotSupported) {
