@@ -32,7 +32,6 @@ const perCPUOffsets = "__per_cpu_offset"
 func addressFuncs() []Func {
 	word := func(*types.Call) *types.Type { return types.Uint64 }
 	symbol := types.Param{Name: "symbol", Kind: types.TextParam}
-	kernelWords := func(*types.Call) *types.Type { return types.PointerTo(types.Uint64, false) }
 	return []Func{
 		{
 			Func: types.Func{Doc: types.Doc{Name: "reg", Text: "A register, by its name in the kernel's pt_regs: ip, sp, ax, di and so on.", Examples: []string{`profile:hz:99 { @[reg("ip")] = count(); }`}},
@@ -51,7 +50,7 @@ func addressFuncs() []Func {
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "kaddr", Text: "The address of a variable or function of the kernel, from /proc/kallsyms.", Examples: []string{`interval:s:1 { printf("%p\n", kaddr("vfs_read")); }`}},
-				Params: []types.Param{symbol}, Result: kernelWords,
+				Params: []types.Param{symbol}, Result: word,
 				Check: func(c *types.Call) {
 					if at, ok := kernelAddressOf(c, c.Text(0)); ok {
 						c.Fold(int64(at))
@@ -62,7 +61,7 @@ func addressFuncs() []Func {
 		{
 			Func: types.Func{Doc: types.Doc{Name: "percpu_kaddr", Text: "The address of a variable of the kernel that every CPU has: of this CPU, or of another; 0 when there is no such CPU.",
 				Examples: nil},
-				Params: []types.Param{symbol, {Name: "cpu", Kind: types.IntParam, Optional: true}}, Result: kernelWords,
+				Params: []types.Param{symbol, {Name: "cpu", Kind: types.IntParam, Optional: true}}, Result: word,
 				Check: func(c *types.Call) {
 					at, ok := kernelAddressOf(c, c.Text(0))
 					if offsets, known := kernelAddressOf(c, perCPUOffsets); ok && known {

@@ -575,6 +575,16 @@ func (f *fn) readAt(addr *ir.Value, width int, signed, kernel bool) *ir.Value {
 	return f.Load(p, 0, width, signed)
 }
 
+// readEither reads a scalar from wherever its address is.
+func (f *fn) readEither(addr *ir.Value, width int, signed bool) *ir.Value {
+	p := f.Addr(f.Slot("read", 8))
+	f.Store(p, 0, 8, f.Const(0))
+	kernel := f.Bin(ir.OpSLt, addr, f.Const(0))
+	f.when(kernel, func() { f.mustRead(p, addr, width, true) })
+	f.when(f.Bin(ir.OpEq, kernel, f.Const(0)), func() { f.mustRead(p, addr, width, false) })
+	return f.Load(p, 0, width, signed)
+}
+
 // wordPointer is context word i as a pointer where the kernel trusts it.
 func (f *fn) wordPointer(i int) *ir.Value {
 	if f.Func.Type == ir.TPBTF {

@@ -15,6 +15,7 @@ const (
 	inMemory space = iota // a pointer into a slot, a map's value or the context
 	inKernel              // an address
 	inUser                // an address
+	inEither              // an address that tells itself: those of the kernel have the highest bit
 	inBTF                 // a pointer that the kernel knows the type of: loads need no helper
 )
 
@@ -47,13 +48,15 @@ func (f *fn) pointee(v *ir.Value, t *types.Type) place {
 	return pl
 }
 
-// kernelNumbers tells whether the numbers that are the arguments of a probe are addresses of the kernel.
-func (f *fn) kernelNumbers() bool {
+// numberSpace is where a number that is used as an address points.
+func (f *fn) numberSpace() space {
 	switch f.target().Hook.Kind {
 	case types.HookKprobe, types.HookKretprobe, types.HookFentry, types.HookFexit:
-		return true
+		return inKernel
+	case types.HookUprobe, types.HookUretprobe:
+		return inUser
 	}
-	return false
+	return inEither
 }
 
 // placeOf finds where the value of an expression lies; what lies nowhere is built in memory. fld describes it when it
@@ -71,7 +74,7 @@ func (f *fn) placeOf(e syntax.Expr) (pl place, fld types.Field) {
 		if e.Op == "*" {
 			at := f.info.Type(e.X)
 			if at.Kind == types.Int {
-				at = types.PointerTo(types.Uint64, !f.kernelNumbers())
+				return place{p: f.scalar(e.X), packed: true, space: f.numberSpace()}, fld
 			}
 			return f.pointee(f.scalar(e.X), at), fld
 		}
@@ -232,6 +235,8 @@ func (f *fn) loadWord(pl place, size int, signed bool, t *types.Type) *ir.Value 
 			return f.LoadBTF(pl.p, pl.off)
 		}
 		return f.Load(pl.p, pl.off, size, signed)
+	case inEither:
+		return f.readEither(f.AddImm(pl.p, int64(pl.off)), size, signed)
 	}
 	return f.readAt(f.AddImm(pl.p, int64(pl.off)), size, signed, pl.space == inKernel)
 }
