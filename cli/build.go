@@ -135,7 +135,7 @@ func ownScript() *source.File {
 
 // newScript is the command of a program that was built from a script.
 func newScript(s Streams) *cobra.Command {
-	c := s.runCommand(&cobra.Command{
+	c := s.runCommand(new(runFlags), &cobra.Command{
 		Use:     strings.TrimSuffix(s.script.Name, filepath.Ext(s.script.Name)) + " [flags] [params]",
 		Short:   "Run the script " + s.script.Name,
 		Version: Version,

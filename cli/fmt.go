@@ -7,14 +7,16 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 )
 
 // newFmt is "slope fmt".
 func newFmt(s Streams) *cobra.Command {
-	var check, write bool
+	var check, write, differ bool
 	c := &cobra.Command{
 		Use:   "fmt [flags] [FILE...]",
 		Short: "Format scripts",
@@ -22,6 +24,7 @@ func newFmt(s Streams) *cobra.Command {
 			"Without a file, or with -, the standard input is formatted.",
 		Example: `  slope fmt script.slo             print it formatted
   slope fmt -w *.slo               rewrite the files
+  slope fmt -d *.slo               show what would change
   slope fmt --check *.slo          exit with 1 if any file would change`,
 		RunE: func(_ *cobra.Command, files []string) error {
 			if len(files) == 0 {
@@ -33,33 +36,27 @@ func newFmt(s Streams) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				tree, diags := syntax.Parse(file)
-				if diags.HasErrors() {
-					diags.Render(s.Err, s.Color)
+				text, ok := s.formatted(file)
+				if !ok {
 					status = 1
 					continue
 				}
-				var out bytes.Buffer
-				if err := syntax.Print(&out, tree); err != nil {
-					return err
+				same := string(text) == file.Text
+				if check && !same {
+					fmt.Fprintln(s.Out, file.Name)
+					status = 1
 				}
-				same := out.String() == file.Text
+				if differ {
+					_, err = s.Out.Write(diff.Diff(file.Name+".orig", []byte(file.Text), file.Name, text))
+				}
 				switch {
-				case check:
-					if !same {
-						fmt.Fprintln(s.Out, file.Name)
-						status = 1
-					}
-				case write && name != "-":
-					if !same {
-						if err := rewrite(name, out.Bytes()); err != nil {
-							return err
-						}
-					}
-				default:
-					if _, err := s.Out.Write(out.Bytes()); err != nil {
-						return err
-					}
+				case write && name != "-" && !same:
+					err = errors.Join(err, rewrite(name, text))
+				case !check && !differ && (!write || name == "-"):
+					_, err = s.Out.Write(text)
+				}
+				if err != nil {
+					return err
 				}
 			}
 			if status != 0 {
@@ -70,11 +67,30 @@ func newFmt(s Streams) *cobra.Command {
 	}
 	c.Flags().BoolVar(&check, "check", false, "list the files that would change, and exit with 1 if there are any")
 	c.Flags().BoolVarP(&write, "write", "w", false, "write the result back to the files")
+	c.Flags().BoolVarP(&differ, "diff", "d", false, "show what would change, as a diff")
 	return c
 }
 
-// rewrite replaces a file at once, keeping its mode; of a link, the file it leads to.
+// formatted is the text of a script in the canonical style; what is wrong with it is told.
+func (s Streams) formatted(file *source.File) (text []byte, ok bool) {
+	tree, diags := syntax.Parse(file)
+	if diags.HasErrors() {
+		diags.Render(s.Err, s.Color)
+		return nil, false
+	}
+	var out bytes.Buffer
+	if err := syntax.Print(&out, tree); err != nil {
+		fmt.Fprintf(s.Err, "slope: format %s: %s\n", file.Name, err)
+		return nil, false
+	}
+	return out.Bytes(), true
+}
+
+// rewrite replaces a file at once, keeping its mode; of a link, the file it leads to. A file that is not there is made.
 func rewrite(name string, text []byte) error {
+	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
+		return os.WriteFile(name, text, 0o644)
+	}
 	name, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return err

@@ -47,7 +47,8 @@ type runFlags struct {
 
 // newBpftrace is the root command without its subcommands: bpftrace's command line, which runs a script.
 func newBpftrace(s Streams) *cobra.Command {
-	return s.runCommand(&cobra.Command{
+	var f runFlags
+	c := s.runCommand(&f, &cobra.Command{
 		Use:     "slope [flags] FILE [params] | slope [flags] -e 'program' [params]",
 		Short:   "Trace, measure and judge with a bpftrace-style language for service-level indicators",
 		Version: Version,
@@ -62,11 +63,13 @@ export to Prometheus, compiled to eBPF by its own compiler.`,
   slope explain checkout.slo              show what sli and slo become
   slope serve /etc/slope                  run many scripts, and reload them when they change`,
 	})
+	new(borrowed).add(s, c, &f)
+	return c
 }
 
 // newRun is "slope run".
 func newRun(s Streams) *cobra.Command {
-	return s.runCommand(&cobra.Command{
+	return s.runCommand(new(runFlags), &cobra.Command{
 		Use:   "run [flags] FILE [params] | run [flags] -e 'program' [params]",
 		Short: "Run a script until it ends or is interrupted",
 		Long: `run runs a script: it is what slope does with a FILE and no subcommand, with the same flags.
@@ -93,12 +96,11 @@ attached, and at the end for how long; an objective whose sli needs it takes tha
 }
 
 // runCommand makes a command that runs a script.
-func (s Streams) runCommand(c *cobra.Command) *cobra.Command {
-	var f runFlags
+func (s Streams) runCommand(f *runFlags, c *cobra.Command) *cobra.Command {
 	c.Args = cobra.ArbitraryArgs
 	c.RunE = func(c *cobra.Command, args []string) error {
 		f.given = c.Flags().Changed("execute")
-		return s.run(&f, args)
+		return s.run(f, args)
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.program, "execute", "e", "", "run this program text")
