@@ -18,12 +18,13 @@ func newList(s Streams) *cobra.Command {
 		Use:   "list [PATTERN]",
 		Short: "List the probes that there are, with their arguments",
 		Long: `List the probes of the running kernel, or the functions of a binary, that match a pattern. A pattern with a probe type
-is matched from there on, one without anywhere in the name. * matches any text, ? one letter, [a-z] one of some.
+is matched from there on, one without anywhere in the name; "struct x", "union x" and "enum x" list types of the kernel. * matches any text, ? one letter, [a-z] one of some.
 
 The exit status is 1 when a name without wildcards matches nothing.`,
 		Example: `  slope list 'tcp*'
   slope list -v tracepoint:sched:sched_switch
-  slope list 'uprobe:libc:*alloc*'`,
+  slope list 'uprobe:libc:*alloc*'
+  slope list -v 'struct task_struct'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return s.list(&f, args) },
 	}
@@ -44,6 +45,10 @@ func (s Streams) list(f *runFlags, args []string) error {
 	out := bufio.NewWriter(s.Out)
 	err := w.machine.List(pattern, func(p stdlib.Listed) bool {
 		found++
+		if f.verbose && p.Definition != nil {
+			fmt.Fprintln(out, strings.Join(p.Definition(), "\n"))
+			return true
+		}
 		fmt.Fprintln(out, p.Name)
 		if f.verbose && p.Args != nil {
 			for _, a := range p.Args() {

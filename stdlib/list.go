@@ -12,12 +12,17 @@ type Listed struct {
 	Name string
 	Args func() []string // "type name"; nil where there are none
 
+	Definition func() []string // of a type: lines that stand for its name
+
 	chosen bool // by the pattern, in which the binary may have another name
 }
 
-// List calls f with every probe that matches a pattern such as "tracepoint:sched:*", "*read*" or "uprobe:/bin/sh:*",
-// until f returns false. An empty pattern matches every probe of the kernel.
+// List calls f with every probe that matches a pattern such as "tracepoint:sched:*", "*read*" or "uprobe:/bin/sh:*", or with
+// every type that matches one such as "struct task_*", until f returns false. An empty pattern matches every probe of the kernel.
 func (m *Machine) List(pattern string, f func(Listed) bool) error {
+	if keyword, name, ok := typePattern(pattern); ok {
+		return m.listTypes(keyword, name, f)
+	}
 	kind, rest, typed := strings.Cut(pattern, ":")
 	row := m.Registry.Probe(kind)
 	if typed && row == nil && !wild(kind) {
