@@ -27,7 +27,7 @@ func functionProbes() []Probe {
 	}
 	return []Probe{
 		row("kprobe", "A function of the kernel is called, or an instruction of it is reached; its arguments are arg0, arg1 and so on.", "kprobe:do_nanosleep { @[comm] = count(); }",
-			types.HookKprobe, types.CArgs, []string{"k"}, "kprobe:function", "kprobe:function+offset", "kprobe:module:function"),
+			types.HookKprobe, types.CArgs, []string{"k"}, "kprobe:function", "kprobe:function+offset", "kprobe:module:function", "kprobe:0xaddress"),
 		row("kretprobe", "A function of the kernel returns; retval is what it returns.", "kretprobe:do_nanosleep { @[retval] = count(); }",
 			types.HookKretprobe, types.CArgs, []string{"kr"}, "kretprobe:function", "kretprobe:module:function"),
 		row("fentry", "A function of the kernel is called: args.name, with the kernel's types. Cheaper than kprobe.", "fentry:do_nanosleep { @[args.mode] = count(); }",
@@ -52,6 +52,9 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 			return nil, wrong(last, "write: kprobe:function+offset", "invalid function '%s' of a %s", pattern, p.Name)
 		}
 		pattern, offset = name, n
+	}
+	if strings.HasPrefix(pattern, "0x") && kind == types.HookKprobe {
+		return addressProbe(m, p, pattern, last)
 	}
 	module := ""
 	if len(parts) == 3 && !match(parts[1], kernelItself) {
@@ -112,6 +115,18 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		out = append(out, t)
 	}
 	return out, nil
+}
+
+// addressProbe is a kprobe at an address, which the kernel checks only for being an instruction's.
+func addressProbe(m *Machine, p *types.Probe, address string, part int) ([]*types.Target, error) {
+	if _, err := strconv.ParseUint(address, 0, 64); err != nil {
+		return nil, wrong(part, "", "invalid address '%s'", address)
+	}
+	if err := new(bpf.Features).Kprobe(); err != nil || m.Fentry {
+		return nil, wrong(-1, "", "a probe at an address needs kprobes")
+	}
+	return []*types.Target{{Probe: p, Name: p.Name + ":" + address, Goid: -1, Syscall: -1, Form: types.CArgs, Unsafe: true,
+		Hook: types.Hook{Kind: types.HookKprobe, Event: address}}}, nil
 }
 
 // ofPrograms stands before functions of BPF programs.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -47,7 +48,7 @@ func KprobeMulti(prog *ebpf.Program, functions []string, ret bool) (Link, error)
 }
 
 // Kprobe attaches a program of type Kprobe, loaded without attach type, to a function of the kernel: to an instruction of
-// it, or with ret to its returns.
+// it, or with ret to its returns. A function may be an address: 0x and hexadecimal digits.
 func Kprobe(prog *ebpf.Program, function string, offset uint64, ret bool) (Link, error) {
 	target := "kprobe " + function
 	if ret {
@@ -73,8 +74,14 @@ func Kprobe(prog *ebpf.Program, function string, offset uint64, ret bool) (Link,
 		config = 1 << (bit & 63)
 	}
 	l := &links{how: "perf event", path: append([]byte(function), 0)}
-	attr := unix.PerfEventAttr{Type: uint32(typ), Config: config, Sample: 1, Wakeup: 1,
-		Ext1: uint64(uintptr(sys.Ptr(l.path))), Ext2: offset}
+	attr := unix.PerfEventAttr{Type: uint32(typ), Config: config, Sample: 1, Wakeup: 1}
+	if strings.HasPrefix(function, "0x") {
+		if attr.Ext2, err = strconv.ParseUint(function, 0, 64); err != nil {
+			return nil, failed(target, err)
+		}
+	} else {
+		attr.Ext1, attr.Ext2 = uint64(uintptr(sys.Ptr(l.path))), offset
+	}
 	err = l.perfEvent(prog, &attr, -1, 0, 0) // on all CPUs, whichever the event is on
 	l.path = nil
 	switch {

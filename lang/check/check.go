@@ -213,6 +213,9 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 			continue
 		}
 		known++
+		if len(targets) > 0 && targets[0].Unsafe && !c.prog.Config.Unsafe {
+			c.errorf(a, "%s is an unsafe probe being used in safe mode", targets[0].Name).WithHint("run with --unsafe to allow it")
+		}
 	next:
 		for _, t := range targets {
 			for _, cl := range clauses {

@@ -341,6 +341,7 @@ type Target struct {
 	Args     *Type // struct, nil without fields
 	Form     ArgsForm
 	Return   bool      // retval exists
+	Unsafe   bool      // allowed with --unsafe only
 	Result   *Type     // of retval, where it is a word of the context; nil for a register
 	Word     int       // that word
 	Goid     int       // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
