@@ -467,3 +467,15 @@ func TestShellCrash(t *testing.T) {
 		t.Error("the guard spoke")
 	}
 }
+
+// TestShellIterator goes through all tasks, and again.
+func TestShellIterator(t *testing.T) {
+	s := shellOn(t, 100, 30)
+	enter(s, "iter:task { @t = count(); }", "all objects were gone through")
+	first := shellNumber(t, s, "@t", func(n int) bool { return n > 0 })
+	enter(s, ":resume", "all objects were gone through")
+	shellNumber(t, s, "@t", func(n int) bool { return n > first })
+	enter(s, "begin { @y = 2; }", "cannot be mixed")
+	enter(s, ":drop 1", "dropped in")
+	enter(s, "begin { @y = 2; }", "attached in")
+}

@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ import (
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/compiler/lower"
+	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -299,7 +301,16 @@ func (sh *shell) awaitExit(p Program) {
 		return
 	}
 	sh.status, sh.session.exited = p.Status(), true
+	if iterates(p.Object()) {
+		sh.printf("all objects were gone through; :resume does it again, :drop makes room for other probes\n")
+		return
+	}
 	sh.printf("exit() was called: nothing is attached any more; :resume or the next entry goes on\n")
+}
+
+// iterates tells whether a script is an iterator, which ends by itself.
+func iterates(o *compiler.Object) bool {
+	return slices.ContainsFunc(o.Checked.Clauses, func(c *check.Clause) bool { return c.Targets[0].Hook.Kind == types.HookIter })
 }
 
 func (sh *shell) printf(format string, args ...any) {
