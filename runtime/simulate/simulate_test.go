@@ -92,6 +92,7 @@ func TestEvents(t *testing.T) {
 		`rawtracepoint:x { @ = arg1 + args.extra; }`:                               `fire(rt:x, arg1 = 5, extra = 6); assert(@ == 11);`,
 		`uprobe:./bin:f { @ = arg0 * 10 + arg5; @s = str(arg1); }`:                 `fire(u:./bin:f, arg0 = 1, arg1 = "text", arg5 = 2); assert(@ == 12); assert(@s == "text");`,
 		`profile:hz:99 { @[comm] = count(); } software:faults:1 { @f = count(); }`: `fire(profile:hz:99, comm = "a"); fire(software:faults:1); assert(@["a"] == 1 && @f == 1);`,
+		`uprobe:./bin:f, uprobe:./bin:g { @ = count(); }`:                          `fire(u:./bin:g); assert(@ == 1);`,
 		`uretprobe:./bin:f { @[retval] = count(); }`:                               `fire(uretprobe:./bin:f, retval = 7); assert(@[7] == 1);`,
 		`kprobe:f { @[arg2] = count(); } kretprobe:f { @r = retval; }`:             `fire(k:f, arg2 = 9); fire(kr:f, retval = -1); assert(@[9] == 1); assert(@r == 18446744073709551615);`,
 		`fentry:f { @ = args.mode; } fexit:f { @r = retval; }`:                     `fire(fentry:f, mode = 3); fire(fexit:f, retval = 4); assert(@ == 3 && @r == 4);`,
