@@ -25,12 +25,13 @@ var untested = map[string]string{
 	"writeback":  "reads structures of the kernel",
 }
 
-// TestScripts checks every ready-made tool: its header, its format, its tests. That they attach is for the tests of scripts.
+// TestScripts checks every ready-made tool: its header, its format, its tests, its section of the guide. That they attach is for the tests of scripts.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob(scripts + "*.slo")
 	if err != nil || len(files) < 45 {
 		t.Fatalf("got %d scripts, %v", len(files), err)
 	}
+	guide := read(t, "../docs/tools.md")
 	tested := 0
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".slo")
@@ -39,6 +40,9 @@ func TestScripts(t *testing.T) {
 			if !strings.Contains(text, part) {
 				t.Errorf("%s: no %q in its header", name, part)
 			}
+		}
+		if at := strings.Index(guide, "\n### "+name+"\n"); at < 0 || !strings.Contains(strings.SplitN(guide[at+1:], "\n### ", 2)[0], "scripts/"+name+".slo") {
+			t.Errorf("docs/tools.md does not tell how to run %s", name)
 		}
 		slope(t, "fmt", "--check", file).is(t, name, 0, "", "")
 		if untested[name] != "" {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,10 +88,22 @@ func files(t *testing.T) map[string]string {
 	return out
 }
 
+// locked is a buffer that slope and the program of -c write to.
+type locked struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
 func slope(args ...string) (status int, out, errs string) {
-	var o, e bytes.Buffer
+	var o, e locked
 	status = cli.Main(args, cli.Streams{In: strings.NewReader(""), Out: &o, Err: &e})
-	return status, o.String(), e.String()
+	return status, o.b.String(), e.b.String()
 }
 
 // TestAttach attaches every tool and detaches it again: the verifier takes its programs. Where a machine lacks something,
@@ -135,7 +148,7 @@ var works = map[string]struct {
 			return fmt.Errorf("it is there")
 		}
 		return nil
-	}, `(?m)^\d+ +\d+ +\S+ +R slope-not-here\n(.*\n)*\d+ +\d+ +\S+ +M slope-not-here$`},
+	}, `(?m)^\d+ +\d+ +\S+ +R tmp\n\d+ +\d+ +\S+ +R slope-not-here\n\d+ +\d+ +\S+ +M slope-not-here$`},
 	"vfsstat":  {readFiles, `(?m)^@\[vfs_read\]: \d{4,}`},
 	"vfscount": {readFiles, `(?m)^@\[vfs_read\]: \d{4,}`},
 	"undump": {func() error {
@@ -206,7 +219,7 @@ func TestSee(t *testing.T) {
 			if status != 0 || !regexp.MustCompile(w.want).MatchString(out) {
 				t.Errorf("status %d, want %s\n%s%s", status, w.want, out, errs)
 			}
-			t.Logf("%.1500s", out)
+			t.Logf("%.1500s%s", out, errs)
 		})
 	}
 }
