@@ -57,6 +57,7 @@ var allowed = map[string][]string{
 	"runtime/compare":        {"lang/check", "runtime/export", "runtime/slo"},
 	"runtime/engine":         {"lang", "compiler", "bpf", "runtime/agg", "runtime/poll"},
 	"stdlib":                 {"stdlib", "lang", "compiler/ir", "compiler/native", "bpf", "runtime/symbols", "runtime/poll", "runtime/agg", "runtime/export"},
+	"scripts":                {},
 	"examples/checkout":      {"compiler/native"},
 	"examples/checkout/demo": {"compiler/native"},
 }

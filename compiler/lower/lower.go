@@ -241,7 +241,7 @@ func (l *lowerer) place() []*group {
 func (g *group) join(h types.Hook) {
 	if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
 		for i := range g.hooks {
-			if o := &g.hooks[i]; o.Path == h.Path {
+			if o := &g.hooks[i]; o.Path == h.Path && o.Event == h.Event {
 				o.Points = append(slices.Clip(o.Points), h.Points...)
 				return
 			}

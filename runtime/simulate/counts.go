@@ -23,7 +23,13 @@ func (m *Machine) Object() *compiler.Object { return m.obj }
 func (m *Machine) Values() export.Values { return m.values }
 
 // Snapshot reads one of the script's maps.
-func (m *Machine) Snapshot(x *ir.Map) (*agg.Snapshot, error) { return agg.Read(x, m.reader(x)) }
+func (m *Machine) Snapshot(x *ir.Map) (*agg.Snapshot, error) {
+	s, err := agg.Read(x, m.reader(x))
+	if err == nil && len(s.Rows) == 0 && m.zeroed[x] {
+		s.Rows = []agg.Row{{Words: make([]uint64, x.ValueSize/8)}}
+	}
+	return s, err
+}
 
 // Series reads an indicator.
 func (m *Machine) Series(l *lower.SLILayout) ([]agg.Series, error) {

@@ -52,16 +52,17 @@ type Machine struct {
 	values  export.Values
 	exited  bool
 
-	judge   *judge.Judge // nil without objectives
-	judged  bool         // nothing has happened since it looked
-	burning []bool       // by objective
+	judge   *judge.Judge     // nil without objectives
+	judged  bool             // nothing has happened since it looked
+	burning []bool           // by objective
+	zeroed  map[*ir.Map]bool // unkeyed maps that zero() was the last to change, as an engine knows them
 	due     []time.Duration
 	trouble error // the first failure of something that runs by itself
 }
 
 // New prepares a run and runs the script's begin probes.
 func New(obj *compiler.Object, sentence func(*check.SLO) string) (*Machine, error) {
-	m := &Machine{obj: obj, process: newProcess(), burning: make([]bool, len(obj.Checked.SLOs))}
+	m := &Machine{obj: obj, process: newProcess(), burning: make([]bool, len(obj.Checked.SLOs)), zeroed: map[*ir.Map]bool{}}
 	m.interp = interp.New(obj.IR, m.process, 1)
 	m.values = export.Values{MaxStrlen: obj.Checked.Config.MaxStrlen, Names: names{}}
 	m.text = export.NewText(export.TextOptions{Out: &m.output, Diag: &m.output, Values: m.values})
@@ -260,6 +261,7 @@ func (m *Machine) keep(err error) {
 
 // Clear implements events.Host.
 func (m *Machine) Clear(x *ir.Map) {
+	m.zeroed[x] = false
 	if !x.Kind.Keyed() {
 		clear(m.single(x))
 		return
@@ -271,6 +273,7 @@ func (m *Machine) Clear(x *ir.Map) {
 
 // Zero implements events.Host.
 func (m *Machine) Zero(x *ir.Map) {
+	m.zeroed[x] = !x.Kind.Keyed() && x.Kind != ir.Array
 	for _, k := range m.interp.Map(x).Keys() {
 		value := m.interp.Map(x).Value(k, 0)
 		if x.Kind == ir.Array {
