@@ -28,7 +28,7 @@ func TestScriptsSee(t *testing.T) {
 		script, command, want string
 		params                []string
 	}{
-		{"syscalls", "dd if=/dev/zero of=/dev/null bs=1 count=2000", `(?s)sli syscall .*\n  0 +2 \d\d\d .*sli answered .*\n  dd +[4-9] \d\d\d .*quick +99 %`, nil},
+		{"syscalls", "dd if=/dev/zero of=/dev/null bs=1 count=2000", `(?s)sli syscall .*\n  0 +\d+ \d\d\d .*sli answered .*\n  dd +[4-9] \d\d\d .*quick +99 %`, nil},
 		{"iosize", "dd if=/dev/zero of=/dev/null bs=512 count=2000", `(?s)@read_bytes\[dd\]:.*\n\[512, 1K\) +\d{4} .*@read_total\[dd\]: 10[23]\d{4}\n`, nil},
 		{"runqlat", "sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 0.001; done'", `(?s)sli runqueue .*\n  sleep +\d.*prompt `, nil},
 		{"openerrors", "cat /no/such/file", `(?m)^\d+ +cat +2 /no/such/file$`, nil},
@@ -37,7 +37,14 @@ func TestScriptsSee(t *testing.T) {
 		{"gofunc", goBin, `sli call .* 100 events · 0 lost`, []string{goBin, "main.work"}},
 	} {
 		args := append([]string{"--listen", "off", "-c", c.command, scripts + c.script + ".slo"}, c.params...)
-		if r := script(t, args...); !regexp.MustCompile(c.want).MatchString(r.out) {
+		r := script(t, args...)
+		for range 4 { // they see the whole machine: what others do at the time may push this one off the list
+			if regexp.MustCompile(c.want).MatchString(r.out) {
+				break
+			}
+			r = script(t, args...)
+		}
+		if !regexp.MustCompile(c.want).MatchString(r.out) {
 			t.Errorf("%s: no %s in\n%s%s", c.script, c.want, r.out, r.err)
 		}
 	}
