@@ -33,7 +33,7 @@ type Doc struct {
 	Name     string
 	Text     string   // one or more sentences
 	Examples []string // whole scripts that check and compile
-	Since    string   // the kernel feature it needs, "" for none
+	Since    string   // the capability of the kernel that it needs (package bpf), "" for none
 }
 
 // ParamKind says what an argument must be.
