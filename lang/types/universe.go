@@ -139,6 +139,7 @@ type Config struct {
 	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
 	HideMaps   bool // no maps are printed at the end
+	Mangled    bool // functions of C++ and Rust are printed as they are called in the file
 	StackMode  int  // of stacks that name none
 	Unsafe     bool // functions that change the system are allowed
 }
