@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"compiler/lower":         {"compiler/ir", "compiler/native", "lang"},
 	"bpf":                    {"lang/types", "bpf"},
 	"bpf/bench":              {"lang", "compiler", "bpf", "stdlib", "runtime"},
+	"bpf/vmtest":             {"lang/types", "bpf", "stdlib"},
 	"runtime/agg":            {"lang/types", "lang/check", "compiler/ir", "compiler/lower", "compiler/native"},
 	"runtime/events":         {"lang/types", "compiler/ir", "runtime/export", "runtime/agg"},
 	"runtime/export":         {"lang", "compiler/ir", "compiler/lower", "compiler/native", "runtime/agg", "runtime/slo"},

@@ -12,6 +12,7 @@ import (
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/runtime/events"
 	"github.com/slopebpf/slope/runtime/export"
+	"github.com/slopebpf/slope/runtime/symbols"
 )
 
 // session is one run of a script, or of one generation of it: what it prints, and the state that its events change. It is
@@ -45,7 +46,7 @@ type session struct {
 }
 
 func (r *session) setup() error {
-	r.stacks = &stackReader{eng: r.eng, program: onlyProgram(r.obj.IR.Funcs)}
+	r.stacks = &stackReader{eng: r.eng, program: onlyProgram(r.obj.IR.Funcs), processes: symbols.Processes{Mangled: r.obj.Checked.Config.Mangled}}
 	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames, Names: newNames(r.stacks)}
 	r.values = values
 	if r.flags.format == "json" {

@@ -15,9 +15,9 @@ import (
 
 // functionProbes are on functions of the kernel. Where the kernel has no kprobes, a trampoline serves the whole function.
 func functionProbes() []Probe {
-	row := func(name, text, example string, kind types.HookKind, form types.ArgsForm, aliases []string, forms ...string) Probe {
+	row := func(name, since, text, example string, kind types.HookKind, form types.ArgsForm, aliases []string, forms ...string) Probe {
 		return Probe{
-			Probe: types.Probe{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}, Since: "kernel functions"}, Aliases: aliases, Forms: forms},
+			Probe: types.Probe{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}, Since: since}, Aliases: aliases, Forms: forms},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return functionProbe(m, p, kind, parts)
 			},
@@ -26,13 +26,13 @@ func functionProbes() []Probe {
 		}
 	}
 	return []Probe{
-		row("kprobe", "A function of the kernel is called, or an instruction of it is reached; its arguments are arg0, arg1 and so on.", "kprobe:do_nanosleep { @[comm] = count(); }",
+		row("kprobe", "kprobes", "A function of the kernel is called, or an instruction of it is reached; its arguments are arg0, arg1 and so on.", "kprobe:do_nanosleep { @[comm] = count(); }",
 			types.HookKprobe, types.CArgs, []string{"k"}, "kprobe:function", "kprobe:function+offset", "kprobe:module:function", "kprobe:0xaddress"),
-		row("kretprobe", "A function of the kernel returns; retval is what it returns.", "kretprobe:do_nanosleep { @[retval] = count(); }",
+		row("kretprobe", "kprobes", "A function of the kernel returns; retval is what it returns.", "kretprobe:do_nanosleep { @[retval] = count(); }",
 			types.HookKretprobe, types.CArgs, []string{"kr"}, "kretprobe:function", "kretprobe:module:function"),
-		row("fentry", "A function of the kernel is called: args.name, with the kernel's types. Cheaper than kprobe.", "fentry:do_nanosleep { @[args.mode] = count(); }",
+		row("fentry", "function entry programs (fentry)", "A function of the kernel is called: args.name, with the kernel's types. Cheaper than kprobe.", "fentry:do_nanosleep { @[args.mode] = count(); }",
 			types.HookFentry, types.WordArgs, []string{"f", "kfunc"}, "fentry:function", "fentry:module:function", "fentry:bpf:program", "fentry:bpf:id:program"),
-		row("fexit", "A function of the kernel returns: args.name and retval, with the kernel's types.", "fexit:do_nanosleep { @[retval] = count(); }",
+		row("fexit", "function entry programs (fentry)", "A function of the kernel returns: args.name and retval, with the kernel's types.", "fexit:do_nanosleep { @[retval] = count(); }",
 			types.HookFexit, types.WordArgs, []string{"fr", "kretfunc"}, "fexit:function", "fexit:module:function", "fexit:bpf:program", "fexit:bpf:id:program"),
 	}
 }

@@ -21,7 +21,7 @@ var mapIters = []string{"bpf_map_elem", "bpf_sk_storage_map"}
 func iterProbes() []Probe {
 	return []Probe{{
 		Probe: types.Probe{Doc: types.Doc{Name: "iter", Text: "Once for each object of a kind that the kernel has now, such as tasks, their open files or their mappings; then the script ends. It must be the only probe. With -p those of one process.",
-			Examples: []string{`iter:task { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`}, Since: "iterators (5.8)"},
+			Examples: []string{`iter:task { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`}, Since: "iter:task"},
 			Aliases: []string{"it"}, Forms: []string{"iter:task", "iter:task_file", "iter:task_vma", "iter:kind"}, Alone: true},
 		resolve: resolveIter, list: listIters,
 	}}

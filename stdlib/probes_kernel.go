@@ -22,7 +22,7 @@ func kernelProbes() []Probe {
 		},
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: "rawtracepoint", Text: "A tracepoint with the kernel's own arguments: arg0, arg1, or args.name.",
-				Examples: []string{"rawtracepoint:sched_switch { @[args.next.comm] = count(); }"}},
+				Examples: []string{"rawtracepoint:sched_switch { @[args.next.comm] = count(); }"}, Since: "typed raw tracepoints (tp_btf)"},
 				Aliases: []string{"rt"}, Forms: []string{"rawtracepoint:event", "rawtracepoint:module:event"}},
 			resolve: resolveRawTracepoint, list: listRawTracepoints,
 			stand: &types.Target{Hook: types.Hook{Kind: types.HookRaw}, Form: types.WordArgs},

@@ -80,6 +80,9 @@ func TestRows(t *testing.T) {
 			t.Errorf("%s is the name of a %s and of a %s", row.Name, other, row.kind)
 		}
 		seen[row.Name] = row.kind
+		if row.Since != "" && !slices.ContainsFunc(bpf.Capabilities(), func(c bpf.Capability) bool { return c.Name == row.Since }) {
+			t.Errorf("%s %s: the table of capabilities has no %q", row.kind, row.Name, row.Since)
+		}
 		if reason := without[row.Name]; (reason != "") == (strings.Join(row.Examples, "") != "") {
 			t.Errorf("%s %s: has %d examples, exempt: %q", row.kind, row.Name, len(row.Examples), reason)
 		}

@@ -1,10 +1,12 @@
 // Vmtest runs the tests of packages on other kernels, each in a machine of its own under QEMU.
 //
 //	go run ./bpf/vmtest [-kernels DIR] [-run REGEX] [-v] [package ...]
+//	go run ./bpf/vmtest -table FILE
 //
 // Every vmlinuz-* in the directory is booted without KVM, with an initial file system that holds a small first process,
 // the compiled test binary and the package's testdata: 2 to 3 seconds a package. run.sh fetches what is missing and calls
-// this. The exit status is 1 when any test failed on any kernel.
+// this. The exit status is 1 when any test failed on any kernel, or when other tests were skipped than skips says. With -table
+// nothing is booted: the table of what works where is written.
 package main
 
 import (
@@ -33,6 +35,7 @@ type options struct {
 	verbose bool
 	memory  int
 	limit   time.Duration
+	table   string
 }
 
 func main() {
@@ -42,7 +45,15 @@ func main() {
 	flag.BoolVar(&o.verbose, "v", false, "print the output of tests that pass")
 	flag.IntVar(&o.memory, "memory", 768, "MiB of memory of a machine")
 	flag.DurationVar(&o.limit, "limit", 10*time.Minute, "longest run of one package on one kernel")
+	flag.StringVar(&o.table, "table", "", "write the table of what works on which kernel to this file, as Markdown")
 	flag.Parse()
+	if o.table != "" {
+		if err := writeTable(o.table); err != nil {
+			fmt.Fprintln(os.Stderr, "vmtest:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	packages := flag.Args()
 	if len(packages) == 0 {
 		packages = defaultPackages
@@ -89,7 +100,11 @@ func matrix(o options, packages []string) (failed int, err error) {
 				return failed, err
 			}
 			verdict := "ok"
-			if status != 0 {
+			unlike, err := compareSkips(pkg, filepath.Base(k), out)
+			if err != nil {
+				return failed, err
+			}
+			if status != 0 || unlike != "" {
 				verdict = "FAIL"
 				failed++
 			}
@@ -97,6 +112,7 @@ func matrix(o options, packages []string) (failed int, err error) {
 			if status != 0 || o.verbose {
 				fmt.Println(out)
 			}
+			fmt.Print(unlike)
 		}
 	}
 	return failed, nil

@@ -40,7 +40,9 @@ func settings() []setting {
 		}}
 	}
 	unstable := []string{types.UnstableWarn: "warn", types.UnstableEnable: "enable", types.UnstableError: "error"}
+	boolean := []string{"true", "false", "1", "0"}
 	return []setting{
+		word("cpp_demangle", boolean, func(c *types.Config, at int) { c.Mangled = at%2 == 1 }),
 		word("license", types.Licenses(), func(*types.Config, int) {}),
 		number("max_cat_bytes", 1<<26, func(c *types.Config) *int { return &c.MaxCat }),
 		number("max_map_keys", 1<<26, func(c *types.Config) *int { return &c.MaxMapKeys }),
@@ -54,7 +56,7 @@ func settings() []setting {
 			c.RingSize = int(n) * types.RingPage
 			return ""
 		}},
-		word("print_maps_on_exit", []string{"true", "false", "1", "0"}, func(c *types.Config, at int) { c.HideMaps = at%2 == 1 }),
+		word("print_maps_on_exit", boolean, func(c *types.Config, at int) { c.HideMaps = at%2 == 1 }),
 		word("stack_mode", []string{"bpftrace", "perf", "raw"}, func(c *types.Config, at int) { c.StackMode = at }),
 		word("unstable_tseries", unstable, func(c *types.Config, at int) { c.TSeries = types.Unstable(at) }),
 	}
@@ -62,7 +64,7 @@ func settings() []setting {
 
 // The keys that change nothing: what the accepted ones ask for is how slope works, or concerns bpftrace's own workings.
 var (
-	acceptedKeys = []string{"cache_user_symbols", "cpp_demangle", "lazy_symbolication", "log_size", "max_bpf_progs",
+	acceptedKeys = []string{"cache_user_symbols", "lazy_symbolication", "log_size", "max_bpf_progs",
 		"max_probes", "on_stack_limit", "show_debug_info", "str_trunc_trailer", "use_blazesym", "unstable_dw_ustack",
 		"unstable_typeinfo", "unstable_import_statement"}
 	deprecatedKeys = []string{"symbol_source", "max_type_res_iterations", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl"}

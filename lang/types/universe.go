@@ -33,7 +33,7 @@ type Doc struct {
 	Name     string
 	Text     string   // one or more sentences
 	Examples []string // whole scripts that check and compile
-	Since    string   // the kernel feature it needs, "" for none
+	Since    string   // the capability of the kernel that it needs (package bpf), "" for none
 }
 
 // ParamKind says what an argument must be.
@@ -139,6 +139,7 @@ type Config struct {
 	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
 	HideMaps   bool // no maps are printed at the end
+	Mangled    bool // functions of C++ and Rust are printed as they are called in the file
 	StackMode  int  // of stacks that name none
 	Unsafe     bool // functions that change the system are allowed
 }

@@ -1,7 +1,7 @@
 // Package symbols answers what probes on executables and libraries need: where a function starts in the file, where
 // it may be probed, where it returns, where its arguments are, and which file a name means.
 //
-// Algorithm. Functions are sought in .symtab, then .dynsym, then, in stripped Go programs, in the function table that
+// Algorithm. Functions are sought in .symtab, here or in the file that it was stripped to, then .dynsym, then, in stripped Go programs, in the function table that
 // every Go program carries (.gopclntab, Go 1.16 to 1.26). The tables are read when first needed and searched in
 // place; no list of all symbols is built. Code is decoded with x86asm, and by its length only where x86asm does not
 // know an instruction (AVX).
@@ -193,16 +193,23 @@ func (b *Binary) load() {
 		return
 	}
 	b.loaded = true
-	for _, typ := range []elf.SectionType{elf.SHT_SYMTAB, elf.SHT_DYNSYM} {
-		s := b.file.SectionByType(typ)
-		if s == nil || s.Link == 0 || int(s.Link) >= len(b.file.Sections) {
-			continue
-		}
-		symbols, err1 := data(s)
-		names, err2 := data(b.file.Sections[s.Link])
-		if err1 == nil && err2 == nil {
-			b.tables = append(b.tables, symbolTable{symbols, names})
-		}
+	b.addTable(b.file, elf.SHT_SYMTAB)
+	if b.tables == nil {
+		b.loadDebug(debugDir)
+	}
+	b.addTable(b.file, elf.SHT_DYNSYM)
+}
+
+// addTable reads a symbol table of this file, or of the one with what was stripped from it.
+func (b *Binary) addTable(file *elf.File, typ elf.SectionType) {
+	s := file.SectionByType(typ)
+	if s == nil || s.Link == 0 || int(s.Link) >= len(file.Sections) {
+		return
+	}
+	symbols, err1 := data(s)
+	names, err2 := data(file.Sections[s.Link])
+	if err1 == nil && err2 == nil {
+		b.tables = append(b.tables, symbolTable{symbols, names})
 	}
 }
 

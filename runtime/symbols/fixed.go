@@ -15,7 +15,7 @@ func (p *Processes) Fixed(pid int, program string, addr uint64) (name string, of
 	for _, s := range f.file.file.Progs {
 		if s.Type == elf.PT_LOAD && s.Flags&elf.PF_X != 0 && addr >= s.Vaddr && addr-s.Vaddr < s.Memsz {
 			name, offset = f.find(addr)
-			return name, offset, name != ""
+			return p.source(name), offset, name != ""
 		}
 	}
 	return "", 0, false

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/ianlancetaylor/demangle"
 )
 
 // Processes finds the functions of running programs by address. What is mapped is read from /proc when a process is
@@ -18,6 +20,8 @@ import (
 //
 // At most maxProcesses are kept, the oldest go first; and the functions of at most maxFiles files.
 type Processes struct {
+	Mangled bool // names of C++ and Rust are left as they are in the files
+
 	byID  map[int]*process
 	order []int
 	files map[string]*functions
@@ -32,6 +36,7 @@ const (
 // process is what a process has mapped.
 type process struct {
 	regions []region
+	jit     *perfMap // nil until needed
 }
 
 type region struct {
@@ -68,6 +73,9 @@ func (p *Processes) read(pid int) *process {
 			p.order = p.order[1:]
 		}
 	}
+	if old := p.byID[pid]; old != nil {
+		proc.jit = old.jit
+	}
 	p.byID[pid] = proc
 	return proc
 }
@@ -101,7 +109,7 @@ func (p *process) find(addr uint64) *region {
 }
 
 // Lookup finds the function of a process that an address is in, how far, and the file. The name is empty when only the
-// file is known.
+// file is known. The file of a function that the process has compiled itself is the list that it is in.
 func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, path string, ok bool) {
 	proc := p.byID[pid]
 	var r *region
@@ -109,21 +117,41 @@ func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, pa
 		r = proc.find(addr)
 	}
 	if r == nil {
-		if proc = p.read(pid); proc == nil {
+		if proc != nil && proc.jit != nil {
+			if name, offset, path = proc.generated(pid, addr); name != "" {
+				return p.source(name), offset, path, true
+			}
+		}
+		if now := p.read(pid); now != nil {
+			proc = now
+		}
+		if proc == nil {
 			return "", 0, "", false
 		}
 		if r = proc.find(addr); r == nil {
-			return "", 0, "", false
+			name, offset, path = proc.generated(pid, addr)
+			return p.source(name), offset, path, name != ""
 		}
 	}
 	f := p.functions(pid, r.path)
 	if f == nil {
+		if name, offset, path = proc.generated(pid, addr); name != "" { // memory that it has given a name
+			return p.source(name), offset, path, true
+		}
 		return "", 0, r.path, true
 	}
 	if at, known := f.file.address(addr - r.start + r.offset); known {
 		name, offset = f.find(at)
 	}
-	return name, offset, r.path, true
+	return p.source(name), offset, r.path, true
+}
+
+// source is a function's name as it is in the source.
+func (p *Processes) source(name string) string {
+	if p.Mangled || !mangled([]byte(name)) {
+		return name
+	}
+	return demangle.Filter(name)
 }
 
 // find finds the function at an address of the file; the name is empty where there is none.

@@ -35,7 +35,7 @@ func run() int {
 	}
 	c := exec.Command("/tests/test", strings.Fields(string(args))...)
 	c.Dir = "/tests"
-	c.Env = []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp"}
+	c.Env = []string{"PATH=/bin", "HOME=/tmp", "TMPDIR=/tmp", "KERNEL_MATRIX=1"}
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	err = c.Run()
 	var exit *exec.ExitError

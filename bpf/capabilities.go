@@ -1,0 +1,102 @@
+package bpf
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/slopebpf/slope/bpf/btf"
+)
+
+// Release is a release of Linux: 5.10 is {5, 10}.
+type Release struct{ Major, Minor int }
+
+// String is the release as it is written.
+func (r Release) String() string { return fmt.Sprintf("%d.%d", r.Major, r.Minor) }
+
+// Compare is negative when r is older than o.
+func (r Release) Compare(o Release) int {
+	return cmp.Or(cmp.Compare(r.Major, o.Major), cmp.Compare(r.Minor, o.Minor))
+}
+
+// ParseRelease reads the release off what a kernel calls itself: "6.1.0-56-cloud-amd64".
+func ParseRelease(text string) (r Release, err error) {
+	if _, err := fmt.Sscanf(text, "%d.%d", &r.Major, &r.Minor); err != nil {
+		return r, fmt.Errorf("read the kernel's release %q: %w", text, err)
+	}
+	return r, nil
+}
+
+// Need is what a capability is for.
+type Need string
+
+// The needs.
+const (
+	ForProbes    Need = "probe types"
+	ForMechanism Need = "mechanisms"
+	ForFunctions Need = "functions and statements"
+)
+
+// Capability is something that scripts, or what loads them, need of the kernel.
+type Capability struct {
+	Need    Need
+	Name    string // that a row of stdlib calls it by
+	Since   Release
+	Config  string    // what a kernel may be built without, so that a newer one lacks it too; "" for nothing
+	Unbuilt []Release // the kernels of the matrix that are
+	Instead string    // what serves where it is missing; "" for nothing: it is an error
+	Has     func(*Features) error
+}
+
+// Capabilities is the table of them all.
+func Capabilities() []Capability {
+	iterator := func(kind string) func(*Features) error {
+		return func(f *Features) error { return f.Iterator(kind) }
+	}
+	return []Capability{
+		{ForProbes, "typed raw tracepoints (tp_btf)", Release{5, 5}, "CONFIG_DEBUG_INFO_BTF", nil, "raw tracepoints", (*Features).TPBTF},
+		{ForProbes, "function entry programs (fentry)", Release{5, 5}, "CONFIG_DEBUG_INFO_BTF, CONFIG_FUNCTION_TRACER", nil, "kprobes", (*Features).Fentry},
+		{ForProbes, "kprobes", Release{4, 17}, "CONFIG_KPROBES, CONFIG_KPROBE_EVENTS", nil, "trampolines", (*Features).Kprobe},
+		{ForProbes, "iter:task", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF", nil, "", iterator("task")},
+		{ForProbes, "iter:task_file", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF", nil, "", iterator("task_file")},
+		{ForProbes, "iter:task_vma", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF", nil, "", iterator("task_vma")},
+		{ForProbes, "iter:cgroup", Release{6, 1}, "CONFIG_DEBUG_INFO_BTF, CONFIG_CGROUPS", nil, "", iterator("cgroup")},
+
+		{ForMechanism, "ring buffers", Release{5, 8}, "", nil, "", (*Features).RingBuf},
+		{ForMechanism, "test runs of raw tracepoint programs", Release{5, 10}, "", nil, "", (*Features).TestRun},
+		{ForMechanism, "bpf_get_current_task_btf", Release{5, 11}, "", nil, "another helper", (*Features).TaskBTF},
+		{ForMechanism, "atomic fetch-and-add: the value of @x++, texts of uprobes", Release{5, 12}, "", nil, "", (*Features).AtomicFetch},
+		{ForMechanism, "batch lookup in per-CPU maps", Release{5, 13}, "", nil, "one entry at a time", (*Features).BatchPerCPU},
+		{ForMechanism, "perf event links", Release{5, 15}, "", nil, "an ioctl", (*Features).PerfLink},
+		{ForMechanism, "kprobe_multi links", Release{5, 18}, "CONFIG_FPROBE", []Release{{6, 1}}, "a perf event for each function", (*Features).KprobeMulti},
+		{ForMechanism, "uprobe_multi links", Release{6, 6}, "", nil, "a perf event for each place", (*Features).UprobeMulti},
+		{ForMechanism, "signed division", Release{6, 6}, "", nil, "several instructions", (*Features).SDiv},
+		{ForMechanism, "loops without a known end (may_goto)", Release{6, 9}, "", nil, "a limit of turns, which counts what it cuts off", (*Features).MayGoto},
+
+		{ForFunctions, "write_user()", Release{4, 8}, "lockdown refuses it", nil, "", (*Features).WriteUser},
+		{ForFunctions, "override()", Release{4, 16}, "CONFIG_BPF_KPROBE_OVERRIDE", []Release{{5, 10}, {6, 1}, {6, 12}}, "", (*Features).Override},
+		{ForFunctions, "for over a map, len(@map)", Release{5, 13}, "", nil, "", (*Features).MapEach},
+		{ForFunctions, "func in a kprobe or kretprobe", Release{5, 15}, "", nil, "", func(f *Features) error { return f.FuncIP(false) }},
+		{ForFunctions, "an aggregation read in a probe", Release{5, 19}, "", nil, "", (*Features).PerCPULookup},
+		{ForFunctions, "nsecs(tai)", Release{6, 1}, "", nil, "", (*Features).KtimeTAI},
+		{ForFunctions, "func in a uretprobe", Release{6, 6}, "", nil, "", func(f *Features) error { return f.FuncIP(true) }},
+	}
+}
+
+// Lacks tells whether a kernel of the matrix is too old for it, or built without it.
+func (c *Capability) Lacks(r Release) (old, unbuilt bool) {
+	return r.Compare(c.Since) < 0, slices.Contains(c.Unbuilt, r)
+}
+
+// Iterator tells about programs that run once for each object of a kind: the kernel has a function of that name.
+func (f *Features) Iterator(kind string) error {
+	return f.probe("iterators over "+kind, func() error {
+		ix, err := btf.Open()
+		if err != nil {
+			return err
+		}
+		defer ix.Close()
+		_, err = ix.Find("bpf_iter_"+kind, btf.KindFunc)
+		return err
+	})
+}
