@@ -154,6 +154,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 		return nil, fmt.Errorf("plain IR: %w\n%s", err, obj.IR)
 	}
 	note("plain", obj, got)
+	o.VerifyIR = h.only == 0 // which costs as much as the rest
 	obj, diags = compiler.Compile(file, o)
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("compile: %w", diags)

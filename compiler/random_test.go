@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -468,6 +469,7 @@ func TestRandom(t *testing.T) {
 		end = at.Add(-time.Until(at) / 4) // the other tests need time too
 	}
 	useKernel(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	start := time.Now()
 	var done, bad atomic.Int64
 	for w := range workers {
