@@ -21,12 +21,11 @@ type borrowed struct {
 // noop are flags that ask for what slope always does, or for the headers and the code generator that it does not have.
 func noop(fl *pflag.FlagSet) {
 	fl.BoolP("btf", "b", false, "types come from BTF anyway")
-	fl.BoolP("warnings", "k", false, "what fails in a program is always told")
 	fl.StringArrayP("I", "I", nil, "headers are not read: their types come from BTF")
 	fl.StringArray("include", nil, "headers are not read: their types come from BTF")
 	fl.Bool("usdt-file-activation", false, "semaphores are the kernel's matter")
 	fl.Bool("verify-llvm-ir", false, "there is no LLVM")
-	for _, name := range []string{"btf", "warnings", "I", "include", "usdt-file-activation", "verify-llvm-ir"} {
+	for _, name := range []string{"btf", "I", "include", "usdt-file-activation", "verify-llvm-ir"} {
 		fl.Lookup(name).Hidden = true
 	}
 }

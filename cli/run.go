@@ -111,6 +111,7 @@ func (s Streams) runCommand(f *runFlags, c *cobra.Command) *cobra.Command {
 	fl.StringVarP(&f.buffering, "buffering", "B", "line", "output buffering: line, full or none")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print no messages but of what is lost or went wrong")
 	fl.BoolVar(&f.noWarnings, "no-warnings", false, "print no warnings")
+	fl.BoolP("warnings", "k", true, "print warnings, and what failed in a probe: as always")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print more; with -l, arguments")
 	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, fentry=kprobe, kprobe=single, kprobe=multi, uprobe=single, uprobe=multi")
 	fl.BoolVar(&f.unsafe, "unsafe", false, "allow functions that change the system")

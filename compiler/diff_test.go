@@ -32,8 +32,11 @@ type header struct {
 	want  []string
 	ring  int
 	loops bool // there may be more turns than the verifier can follow
-	only  int  // 1 to 3: only this way of running it in the kernel
+	only  int  // 1 to 3: only this way of running it in the kernel, or none
 }
+
+// none of the ways of running a script in the kernel.
+const none = -1
 
 func readHeader(t testing.TB, script string, w *world) header {
 	h := header{vary: map[string]bool{}}
@@ -151,6 +154,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 		return nil, fmt.Errorf("plain IR: %w\n%s", err, obj.IR)
 	}
 	note("plain", obj, got)
+	o.VerifyIR = h.only == 0 // which costs as much as the rest
 	obj, diags = compiler.Compile(file, o)
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("compile: %w", diags)
@@ -172,6 +176,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 			comm := taskComm()
 			o := options(feat, way.feat == "v4" && comm >= 0, comm)
 			o.Preempt = way.preempt
+			o.VerifyIR = h.only == 0
 			o.Kernel.MayGoto = k.may && (way.feat == "v4" || way.preempt)
 			obj, diags = compiler.Compile(file, o)
 			if tooOld(diags, feat) {

@@ -35,7 +35,7 @@ func addressFuncs() []Func {
 	return []Func{
 		{
 			Func: types.Func{Doc: types.Doc{Name: "reg", Text: "A register, by its name in the kernel's pt_regs: ip, sp, ax, di and so on.", Examples: []string{`profile:hz:99 { @[reg("ip")] = count(); }`}},
-				Params: []types.Param{{Name: "name", Kind: types.TextParam}}, Result: word,
+				Pure: true, Params: []types.Param{{Name: "name", Kind: types.TextParam}}, Result: word,
 				Check: func(c *types.Call) {
 					n, ok := registers[c.Text(0)]
 					switch {
@@ -50,7 +50,7 @@ func addressFuncs() []Func {
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "kaddr", Text: "The address of a variable or function of the kernel, from /proc/kallsyms.", Examples: []string{`interval:s:1 { printf("%p\n", kaddr("vfs_read")); }`}},
-				Params: []types.Param{symbol}, Result: word,
+				Pure: true, Params: []types.Param{symbol}, Result: word,
 				Check: func(c *types.Call) {
 					if at, ok := kernelAddressOf(c, c.Text(0)); ok {
 						c.Fold(int64(at))
@@ -61,7 +61,7 @@ func addressFuncs() []Func {
 		{
 			Func: types.Func{Doc: types.Doc{Name: "percpu_kaddr", Text: "The address of a variable of the kernel that every CPU has: of this CPU, or of another; 0 when there is no such CPU.",
 				Examples: nil},
-				Params: []types.Param{symbol, {Name: "cpu", Kind: types.IntParam, Optional: true}}, Result: word,
+				Pure: true, Params: []types.Param{symbol, {Name: "cpu", Kind: types.IntParam, Optional: true}}, Result: word,
 				Check: func(c *types.Call) {
 					at, ok := kernelAddressOf(c, c.Text(0))
 					if offsets, known := kernelAddressOf(c, perCPUOffsets); ok && known {
@@ -72,7 +72,7 @@ func addressFuncs() []Func {
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "uaddr", Text: "The address of a variable or function of the probed program, where the process has it.", Examples: nil},
-				Params: []types.Param{symbol},
+				Pure: true, Params: []types.Param{symbol},
 				Result: func(c *types.Call) *types.Type {
 					size := 8
 					switch c.Notes[noteSize] {
@@ -92,7 +92,7 @@ func addressFuncs() []Func {
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "cgroupid", Text: "The ID of a cgroup of version 2, by its path when the script is compiled.", Examples: nil},
-				Params: []types.Param{{Name: "path", Kind: types.TextParam}}, Result: word,
+				Pure: true, Params: []types.Param{{Name: "path", Kind: types.TextParam}}, Result: word,
 				Check: func(c *types.Call) {
 					id, err := cgroupID(c.Text(0))
 					if err != nil {
@@ -104,7 +104,7 @@ func addressFuncs() []Func {
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "pton", Text: "The bytes of an IPv4 or IPv6 address: uint8[4] or uint8[16].", Examples: []string{`begin { print(pton("192.168.0.1")); }`}},
-				Params: []types.Param{{Name: "address", Kind: types.TextParam}},
+				Pure: true, Params: []types.Param{{Name: "address", Kind: types.TextParam}},
 				Check: func(c *types.Call) {
 					if a, err := netip.ParseAddr(c.Text(0)); err != nil || a.Zone() != "" {
 						c.Errorf(0, "pton() expects a string literal of an IP address, got \"%s\"", c.Text(0))

@@ -63,7 +63,7 @@ func mapFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "has_key", Text: "Tell whether a map has an entry for a key.",
 					Examples: []string{`begin { @x[1] = 5; if (has_key(@x, 1)) { printf("yes\n"); } }`}},
-				Params: []types.Param{mapParam, {Name: "key", Kind: types.KeyParam}},
+				Pure: true, Params: []types.Param{mapParam, {Name: "key", Kind: types.KeyParam}},
 				Result: func(*types.Call) *types.Type { return types.Boolean },
 			},
 			FuncLower: ir.FuncLower{Scalar: func(l ir.Lowering, c *syntax.Call) *ir.Value {
@@ -96,7 +96,7 @@ tracepoint:syscalls:sys_exit_read { if (find(@start, tid, $start)) { @ = hist(ns
 			Func: types.Func{
 				Doc: types.Doc{Name: "len", Text: "How many entries a map has, or how many frames a stack has.",
 					Examples: []string{`interval:s:1 { @x[pid] = 1; printf("%d\n", len(@x)); }`, `profile:hz:99 { @ = hist(len(ustack)); }`}},
-				Params: []types.Param{{Name: "map", Kind: types.PrintableParam}},
+				Pure: true, Params: []types.Param{{Name: "map", Kind: types.PrintableParam}},
 				Check:  checkLen,
 				Result: func(*types.Call) *types.Type { return types.Int64 },
 			},

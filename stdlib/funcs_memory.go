@@ -12,7 +12,7 @@ func memoryFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "str", Text: "The string at an address: up to its NUL, or of a given length as Go keeps strings. At most max_strlen bytes, NUL included.",
 					Examples: []string{`tracepoint:syscalls:sys_enter_openat { printf("%s\n", str(args.filename)); }`}},
-				Params: []types.Param{{Name: "address", Kind: types.AnyParam, Word: true}, {Name: "length", Kind: types.IntParam, Optional: true}},
+				Pure: true, Params: []types.Param{{Name: "address", Kind: types.AnyParam, Word: true}, {Name: "length", Kind: types.IntParam, Optional: true}},
 				Check: func(c *types.Call) {
 					if !c.Args[0].Scalar() && c.Args[0].Kind != types.String {
 						c.Errorf(0, "str() got '%s' for 'address', want an address", c.Args[0])

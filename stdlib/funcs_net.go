@@ -19,7 +19,7 @@ func netFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "ntop", Text: "An IPv4 or IPv6 address, printed as inet_ntop(3) does: ntop(address) or ntop(family, address). The address is a number in network byte order or an array of 4 or 16 bytes, which tells the family unless it is given: 2 (AF_INET) or 10 (AF_INET6).",
 					Examples: []string{`tracepoint:sock:inet_sock_set_state { printf("%s\n", ntop(args.daddr)); }`, `begin { print(ntop(2, 0x0100007f)); }`}},
-				Params: []types.Param{{Name: "family_or_address", Kind: types.AnyParam}, {Name: "address", Kind: types.AnyParam, Optional: true}},
+				Pure: true, Params: []types.Param{{Name: "family_or_address", Kind: types.AnyParam}, {Name: "address", Kind: types.AnyParam, Optional: true}},
 				Check: func(c *types.Call) {
 					last := len(c.Args) - 1
 					if last == 1 && !c.Args[0].Integer() {
@@ -44,7 +44,7 @@ func netFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "macaddr", Text: "A MAC address, an array of 6 bytes, printed as 00:1A:2B:3C:4D:5E.",
 					Examples: []string{"begin { print(macaddr((uint8[6])0x5e4d3c2b1a00)); }"}},
-				Params: []types.Param{{Name: "address", Kind: types.AnyParam}},
+				Pure: true, Params: []types.Param{{Name: "address", Kind: types.AnyParam}},
 				Check: func(c *types.Call) {
 					if byteArray(c.Args[0]) != 6 {
 						c.Errorf(0, "macaddr() got '%s' for 'address', want an array of 6 bytes", c.Args[0])

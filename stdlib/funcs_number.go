@@ -15,7 +15,7 @@ func numberFuncs() []Func {
 	return []Func{
 		{
 			Func: types.Func{Doc: types.Doc{Name: "bswap", Text: "An integer with its bytes in the other order.", Examples: []string{`begin { printf("%x\n", bswap((uint16)0x1234)); }`}},
-				Params: []types.Param{{Name: "n", Kind: types.IntParam}},
+				Pure: true, Params: []types.Param{{Name: "n", Kind: types.IntParam}},
 				Check: func(c *types.Call) {
 					if v, ok := c.Const(0); ok {
 						c.Fold(int64(bits.ReverseBytes64(uint64(v)) >> (64 - 8*c.Args[0].Size)))
@@ -29,7 +29,7 @@ func numberFuncs() []Func {
 		{
 			Func: types.Func{Doc: types.Doc{Name: "is_err", Text: "Whether a pointer is an error number, as functions of the kernel return them.",
 				Examples: []string{`kretprobe:getname_flags /is_err(retval)/ { @ = count(); }`}},
-				Params: []types.Param{{Name: "pointer", Kind: types.AddressParam}},
+				Pure: true, Params: []types.Param{{Name: "pointer", Kind: types.AddressParam}},
 				Result: func(*types.Call) *types.Type { return types.Boolean }},
 			FuncLower: ir.FuncLower{Scalar: func(l ir.Lowering, c *syntax.Call) *ir.Value {
 				b := l.Builder()

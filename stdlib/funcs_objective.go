@@ -13,7 +13,7 @@ func objectiveFuncs() []Func {
 		return Func{
 			Func: types.Func{
 				Doc:  types.Doc{Name: name, Text: text, Examples: []string{objective + example}},
-				Gate: gate, Params: []types.Param{{Name: "slo", Kind: types.ObjectiveParam}},
+				Pure: true, Gate: gate, Params: []types.Param{{Name: "slo", Kind: types.ObjectiveParam}},
 				Result: func(*types.Call) *types.Type { return result },
 			},
 			FuncLower: ir.FuncLower{Scalar: func(l ir.Lowering, c *syntax.Call) *ir.Value {

@@ -11,8 +11,8 @@ func pointerFuncs() []Func {
 	space := func(name, text, example string, user bool) Func {
 		return Func{
 			Func: types.Func{
-				Doc:    types.Doc{Name: name, Text: text, Examples: []string{example}},
-				Params: []types.Param{{Name: "pointer", Kind: types.AddressParam}},
+				Doc:  types.Doc{Name: name, Text: text, Examples: []string{example}},
+				Pure: true, Params: []types.Param{{Name: "pointer", Kind: types.AddressParam}},
 				Result: func(c *types.Call) *types.Type {
 					elem := types.None
 					if c.Args[0].Kind == types.Pointer {

@@ -103,7 +103,7 @@ func pollFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "ratio", Text: "The number a divided by b in millionths, as an sli with unit = ratio takes it. Both are unsigned.",
 					Examples: []string{"poll:10s { @used = ratio(read(\"/proc/meminfo\", \"MemFree\"), read(\"/proc/meminfo\", \"MemTotal\")); }"}},
-				Params: []types.Param{{Name: "a", Kind: types.IntParam}, {Name: "b", Kind: types.IntParam}},
+				Pure: true, Params: []types.Param{{Name: "a", Kind: types.IntParam}, {Name: "b", Kind: types.IntParam}},
 				Result: func(*types.Call) *types.Type { return types.Uint64 },
 			},
 			FuncLower: ir.FuncLower{Scalar: ratioOf},

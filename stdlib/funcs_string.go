@@ -61,7 +61,7 @@ func textParam(name string) types.Param { return types.Param{Name: name, Kind: t
 func stringFuncs() []Func {
 	scalar := func(name, text, example string, result *types.Type, check func(*types.Call), low func(l ir.Lowering, c *syntax.Call) *ir.Value, params ...types.Param) Func {
 		return Func{
-			Func: types.Func{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}}, Params: params, Check: check,
+			Func: types.Func{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}}, Pure: true, Params: params, Check: check,
 				Result: func(*types.Call) *types.Type { return result }},
 			FuncLower: ir.FuncLower{Scalar: low},
 		}
@@ -75,7 +75,7 @@ func stringFuncs() []Func {
 		{
 			Func: types.Func{Doc: types.Doc{Name: "strcap", Text: "The capacity of a string or array in bytes, the end included. Of a pointer to characters the length of the string.",
 				Examples: []string{`begin { print(strcap(comm)); }`}},
-				Params: []types.Param{textParam("text")},
+				Pure: true, Params: []types.Param{textParam("text")},
 				Check: func(c *types.Call) {
 					checkTexts(1)(c)
 					if c.Args[0].Kind != types.Pointer {
@@ -120,7 +120,7 @@ func stringFuncs() []Func {
 		{
 			Func: types.Func{Doc: types.Doc{Name: "str_concat", Text: "A string and another after it, at most max_strlen bytes.",
 				Examples: []string{`begin { print(str_concat("con", "cat")); }`}},
-				Params: []types.Param{textParam("a"), textParam("b")}, Check: checkTexts(2),
+				Pure: true, Params: []types.Param{textParam("a"), textParam("b")}, Check: checkTexts(2),
 				Result: func(c *types.Call) *types.Type {
 					a, b := textOf(c.Args[0], c.Config), textOf(c.Args[1], c.Config)
 					return types.StringOf((min(a.Size+b.Size-1, max(c.Config.MaxStrlen, 8)) + 7) &^ 7)

@@ -20,7 +20,7 @@ func symbolFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "ksym", Text: "The kernel's function at an address. Its name is looked up when it is printed; the address is printed where it has none.",
 					Examples: []string{"tracepoint:timer:hrtimer_start { @[ksym(args.function)] = count(); }"}},
-				Params: []types.Param{{Name: "address", Kind: types.AddressParam}},
+				Pure: true, Params: []types.Param{{Name: "address", Kind: types.AddressParam}},
 				Result: func(*types.Call) *types.Type { return kernelSymbol },
 			},
 			FuncLower: lateWord(0),
@@ -29,7 +29,7 @@ func symbolFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "usym", Text: "The function of the current process at an address. Its name is looked up when it is printed; the address is printed where it has none.",
 					Examples: []string{"uprobe:libc:malloc { @[usym(arg0)] = count(); }"}},
-				Params: []types.Param{{Name: "address", Kind: types.AddressParam}},
+				Pure: true, Params: []types.Param{{Name: "address", Kind: types.AddressParam}},
 				Result: func(*types.Call) *types.Type { return userSymbol },
 			},
 			FuncLower: ir.FuncLower{Into: func(l ir.Lowering, c *syntax.Call, _ *types.Type, p *ir.Value, off int, _ bool) {

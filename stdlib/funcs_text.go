@@ -13,7 +13,7 @@ func textFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "buf", Text: "Bytes at an address, of an array or of a string: length of them, or all of an array. At most max_strlen. Printed with printable characters as they are, the others as \\xNN; see %r, %rx and %rh of printf.",
 					Examples: []string{`tracepoint:syscalls:sys_enter_write /args.fd == 1/ { printf("%r\n", buf(args.buf, args.count)); }`}},
-				Params: []types.Param{{Name: "data", Kind: types.AnyParam}, {Name: "length", Kind: types.IntParam, Optional: true}},
+				Pure: true, Params: []types.Param{{Name: "data", Kind: types.AnyParam}, {Name: "length", Kind: types.IntParam, Optional: true}},
 				Check: func(c *types.Call) {
 					t := c.Args[0]
 					switch {
@@ -45,7 +45,7 @@ func textFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "strftime", Text: "The time of day that nanoseconds of the boot clock stand for, as strftime(3) writes it in the local time zone; %f is the microseconds.",
 					Examples: []string{`interval:s:1 { printf("%s\n", strftime("%H:%M:%S.%f", nsecs)); }`}},
-				Params: []types.Param{{Name: "format", Kind: types.TextParam}, {Name: "nanoseconds", Kind: types.IntParam}},
+				Pure: true, Params: []types.Param{{Name: "format", Kind: types.TextParam}, {Name: "nanoseconds", Kind: types.IntParam}},
 				Result: func(c *types.Call) *types.Type {
 					format, _ := c.Node.Args[0].(*syntax.String)
 					return types.LateOf(types.Timestamp, format.Value)
@@ -57,7 +57,7 @@ func textFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "cgroup_path", Text: "The path of a cgroup by its ID in every hierarchy, as \"unified:/system.slice\"; only in hierarchies whose name matches filter, where it is given.",
 					Examples: []string{`begin { print(cgroup_path(1)); }`}},
-				Params: []types.Param{{Name: "id", Kind: types.IntParam}, {Name: "filter", Kind: types.TextParam, Optional: true}},
+				Pure: true, Params: []types.Param{{Name: "id", Kind: types.IntParam}, {Name: "filter", Kind: types.TextParam, Optional: true}},
 				Result: func(c *types.Call) *types.Type {
 					filter := "*"
 					if len(c.Args) > 1 {

@@ -16,7 +16,7 @@ func typeFuncs() []Func {
 	ask := func(name, text, example string, is func(c *types.Call) bool) Func {
 		return Func{
 			Func: types.Func{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}},
-				Params: []types.Param{{Name: "value", Kind: types.AnyParam}},
+				Pure: true, Params: []types.Param{{Name: "value", Kind: types.AnyParam}},
 				Check: func(c *types.Call) {
 					if is(c) {
 						c.Fold(1)
@@ -67,7 +67,7 @@ func typeFuncs() []Func {
 		{
 			Func: types.Func{Doc: types.Doc{Name: "container_of", Text: "The struct that a pointer to one of its fields points into.",
 				Examples: []string{`begin { $p = kptr((uint64 *)0); print(container_of($p, struct task_struct, utime)); }`}},
-				Params: []types.Param{{Name: "pointer", Kind: types.AddressParam}, {Name: "type", Kind: types.TypeParam}, {Name: "field", Kind: types.FieldParam}},
+				Pure: true, Params: []types.Param{{Name: "pointer", Kind: types.AddressParam}, {Name: "type", Kind: types.TypeParam}, {Name: "field", Kind: types.FieldParam}},
 				Result: func(c *types.Call) *types.Type {
 					return types.PointerTo(c.Args[1], c.Args[0].Kind == types.Pointer && c.Args[0].User)
 				}},

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/syntax"
@@ -95,10 +96,13 @@ func (c *checker) jump(s *syntax.Jump) {
 func (c *checker) statementExpr(e syntax.Expr) *types.Type {
 	switch e := e.(type) {
 	case *syntax.Call:
+		before := len(c.diags)
 		t := c.call(e, true)
 		c.info.Types[e] = t
 		if f := c.info.Funcs[e]; f != nil && f.Class == types.AggFunc && c.final {
 			c.errorf(e, "%s() must be assigned to a map", f.Name).WithHint("for example: @ = %s(…)", f.Name)
+		} else if f != nil && f.Pure && c.final && len(c.diags) == before {
+			c.warnf(e, "value is not used")
 		}
 		return t
 	case *syntax.Unary:
@@ -384,7 +388,11 @@ func (c *checker) letTyped(s *syntax.Let) {
 func (c *checker) keepIn(l *Local, e syntax.Expr, t *types.Type) {
 	if v, ok := c.info.Consts[e]; ok && l.Declared && l.Type.Kind == types.Int && t.Kind == types.Int && c.final &&
 		(truncate(v, l.Type) != v || v < 0 && l.Type.Signed != t.Signed) {
-		c.errorf(e, "type mismatch for $%s: the value %d does not fit into '%s'", l.Name, v, l.Type)
+		text := strconv.FormatInt(v, 10)
+		if !t.Signed {
+			text = strconv.FormatUint(uint64(v), 10)
+		}
+		c.errorf(e, "type mismatch for $%s: the value %s does not fit into '%s'", l.Name, text, l.Type)
 		return
 	}
 	c.growLocal(l, e, t)

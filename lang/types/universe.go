@@ -100,6 +100,7 @@ type Func struct {
 	Verb   Verb
 	Gate   bool // a probe whose whole predicate is a call of it is only attached while it is true
 	Unsafe bool // changes the system: needs Config.Unsafe
+	Pure   bool // does nothing but give a value
 	Params []Param
 	Hooks  []HookKind                       // the kinds of probes that it may stand in, nil for all
 	Result func(c *Call) *Type              // nil: no value

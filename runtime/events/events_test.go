@@ -239,3 +239,56 @@ func BenchmarkPrintf(b *testing.B) {
 		h.Handle(rec)
 	}
 }
+
+// FuzzFormat prints records with any format, of printf and of strftime.
+func FuzzFormat(f *testing.F) {
+	for _, s := range []string{"%d %s %x\n", "%*.*s|%r", "%-8.3d%#x%%", "%c%rh%rx", "%H:%M:%S.%f %", "%5", "%p %i %o %X", "%llu%+d% d%05d"} {
+		f.Add(s, int64(5), int64(-1), "abc")
+	}
+	f.Fuzz(func(t *testing.T, format string, a, b int64, text string) {
+		if len(text) > 100 || len(format) > 1000 {
+			return
+		}
+		list, err := types.ParseFormat(format)
+		var args []arg
+		for _, d := range list {
+			if d.Width > 1000 || d.Prec > 1000 {
+				return
+			}
+			if d.StarW {
+				args = append(args, num(types.Int64, a%1000))
+			}
+			if d.StarP {
+				args = append(args, num(types.Int64, b%1000))
+			}
+			switch {
+			case d.Verb == "s" && len(args)%2 == 0:
+				args = append(args, str(104, text))
+			case d.Verb == "s":
+				args = append(args, arg{types.LateOf(types.Timestamp, format), num(types.Int64, a).raw})
+			case d.Verb != "" && d.Verb[0] == 'r':
+				raw := num(types.Int64, int64(len(text))).raw
+				args = append(args, arg{types.BufferOf(104), append(append(raw, text...), make([]byte, 104-len(text))...)})
+			case d.Verb != "":
+				args = append(args, num([]*types.Type{types.Int64, types.Uint8, types.Int32, types.Boolean}[len(args)%4], b))
+			}
+		}
+		ev := &ir.Event{Kind: ir.EventPrintf, Format: format}
+		rec := record(ev, args...)
+		h, newErr := New([]*ir.Event{ev}, Options{Sink: &discard{}, Now: time.Now})
+		if (newErr == nil) != (err == nil) {
+			t.Fatalf("%q: %v, but %v", format, newErr, err)
+		}
+		if newErr != nil {
+			return
+		}
+		if err := h.Handle(rec); err != nil {
+			t.Fatalf("%q: %v", format, err)
+		}
+		for cut := range rec { // a damaged record is told
+			if err := h.Handle(rec[:cut]); err == nil {
+				t.Fatalf("%q: %d of %d bytes are no record", format, cut, len(rec))
+			}
+		}
+	})
+}

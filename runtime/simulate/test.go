@@ -99,12 +99,20 @@ func (r *runner) block(b *syntax.Block) error {
 	return nil
 }
 
-func (r *runner) stmt(s syntax.Stmt) error {
+// turn counts a statement, or a turn of a loop.
+func (r *runner) turn(s syntax.Stmt) error {
 	if r.turns++; r.turns > maxTurns {
 		return r.stop(s, "test runs more than %d statements", maxTurns)
 	}
-	if r.turns%1024 == 0 && r.ctx.Err() != nil {
+	if r.turns%1024 == 0 {
 		return r.ctx.Err()
+	}
+	return nil
+}
+
+func (r *runner) stmt(s syntax.Stmt) error {
+	if err := r.turn(s); err != nil {
+		return err
 	}
 	switch s := s.(type) {
 	case *syntax.ExprStmt:
@@ -127,6 +135,9 @@ func (r *runner) stmt(s syntax.Stmt) error {
 			return err
 		}
 		for i := from; i < to; i++ {
+			if err := r.turn(s); err != nil { // a body may have no statements
+				return err
+			}
 			r.vars[s.Var.Text] = query.Value{Num: i}
 			if err := r.block(s.Body); err != nil {
 				return err
