@@ -13,7 +13,6 @@ import (
 	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/cli/corpus"
 	"github.com/slopebpf/slope/compiler"
-	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/runtime/simulate"
@@ -98,7 +97,7 @@ func corpusInterpret(t *testing.T, c *corpus.Case) {
 	defer w.close()
 	o := w.options(c.Args, 0)
 
-	o.CPUs, o.Kernel, o.VerifyIR = 1, ir.Kernel{CommOffset: -1, MayGoto: true, MapEach: true, PerCPU: true}, true
+	o.CPUs, o.Kernel, o.VerifyIR = 1, simulate.Kernel(), true
 	obj, diags := compiler.Compile(source.NewFile("stdin", c.Script), o)
 	if obj == nil {
 		t.Fatalf("%s: %s", c.Title, diags)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
-	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -151,7 +150,7 @@ func compileTest(file *source.File, params []string) (*compiler.Object, *stdlib.
 	stand := stdlib.NewStand(reg, tree)
 	positional, named := parameters(params)
 	obj, diags := compiler.Compile(file, compiler.Options{Universe: reg, Library: reg, Resolver: stand, Config: types.DefaultConfig(), Params: positional, Named: named, Import: importFile,
-		CPUs: 1, Kernel: ir.Kernel{CommOffset: -1, MayGoto: true, MapEach: true, PerCPU: true}, Backend: backend.Features{AtomicFetch: true}})
+		CPUs: 1, Kernel: simulate.Kernel(), Backend: backend.Features{AtomicFetch: true}})
 	return obj, stand, diags
 }
 

@@ -19,6 +19,8 @@ const (
 	clockSoftTAI
 )
 
+const nsecsName = "nsecs"
+
 // taskVars are variables about the running task, its process and the machine.
 func taskVars() []Var {
 	ids := func(name, text, example string, high bool) Var {
@@ -49,7 +51,7 @@ func taskVars() []Var {
 		ids("tid", "Thread ID (the kernel's pid): tid, or tid(init) as the initial pid namespace numbers it.",
 			"tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", false),
 		{
-			Var: types.Var{Doc: types.Doc{Name: "nsecs", Text: "Nanoseconds since boot, time asleep included; the same throughout one action. " +
+			Var: types.Var{Doc: types.Doc{Name: nsecsName, Text: "Nanoseconds since boot, time asleep included; the same throughout one action. " +
 				"nsecs(monotonic) leaves out time asleep, nsecs(tai) is International Atomic Time since 1970, nsecs(sw_tai) the same as slope knows it at the start, for kernels before 6.1.",
 				Examples: []string{"begin { printf(\"%llu\\n\", nsecs); }", "begin { printf(\"%llu\\n\", nsecs(sw_tai)); }"}},
 				Role: types.MomentRole, Modes: []string{"boot", "monotonic", "tai", "sw_tai"}, Type: always(types.Uint64)},

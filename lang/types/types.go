@@ -90,6 +90,7 @@ const (
 	MACAddress                   // its 6 bytes
 	UserName                     // a user ID
 	Timestamp                    // nanoseconds of the boot clock
+	TAITimestamp                 // nanoseconds of International Atomic Time
 	CgroupPath                   // a cgroup ID
 )
 
@@ -98,7 +99,7 @@ var lateKinds = [...]struct {
 	name string
 	size int
 }{KernelSymbol: {"ksym_t", 8}, UserSymbol: {"usym_t", 16}, Inet: {"inet", 24}, MACAddress: {"mac_address", 8},
-	UserName: {"username_t", 8}, Timestamp: {"timestamp", 8}, CgroupPath: {"cgroup_path_t", 8}}
+	UserName: {"username_t", 8}, Timestamp: {"timestamp", 8}, TAITimestamp: {"timestamp", 8}, CgroupPath: {"cgroup_path_t", 8}}
 
 // LateOf is the type of late values; text as in Type.Text.
 func LateOf(k LateKind, text string) *Type {

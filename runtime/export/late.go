@@ -63,6 +63,8 @@ func (v Values) appendLate(dst []byte, t *types.Type, raw []byte) []byte {
 		return append(dst, v.Names.Cgroup(n, t.Text)...)
 	case types.Timestamp:
 		return AppendTime(dst, t.Text, v.Names.Boot().Add(time.Duration(n)))
+	case types.TAITimestamp:
+		return AppendTime(dst, t.Text, time.Unix(0, int64(n)).Add(-v.Names.TAI()))
 	}
 	panic("BUG: a late value of no kind")
 }

@@ -38,7 +38,7 @@ func FuzzTest(f *testing.F) {
 		reg := stdlib.New()
 		stand := stdlib.NewStand(reg, tree)
 		obj, diags := compiler.Compile(file, compiler.Options{Universe: reg, Library: reg, Resolver: stand, Config: types.DefaultConfig(), CPUs: 1,
-			Kernel: ir.Kernel{CommOffset: -1, MayGoto: true, MapEach: true, PerCPU: true}, Backend: backend.Features{AtomicFetch: true}})
+			Kernel: simulate.Kernel(), Backend: backend.Features{AtomicFetch: true}})
 		for _, d := range diags {
 			if strings.Contains(d.Message, "internal error") {
 				t.Fatalf("%s\n%s", d.Message, script)

@@ -54,6 +54,8 @@ func (p *process) Helper(h ir.Helper) int64 {
 		return int64(p.cpu)
 	case ir.HelperKtimeBoot, ir.HelperKtimeMono:
 		return int64(firstBoot + p.now)
+	case ir.HelperKtimeTAI:
+		return firstWall.Add(p.now).Add(names{}.TAI()).UnixNano()
 	case ir.HelperRandom: // xorshift: the same numbers in every run
 		p.random ^= p.random << 13
 		p.random ^= p.random >> 7
@@ -96,3 +98,8 @@ func (names) Boot() time.Time { return firstWall.Add(-firstBoot) }
 
 // TAI is as far ahead as it has been since 2017.
 func (names) TAI() time.Duration { return 37 * time.Second }
+
+// Kernel is what scripts are compiled for to be run here.
+func Kernel() ir.Kernel {
+	return ir.Kernel{CommOffset: -1, MayGoto: true, MapEach: true, PerCPU: true, TAI: int64(names{}.TAI()) + names{}.Boot().UnixNano()}
+}

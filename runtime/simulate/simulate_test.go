@@ -7,7 +7,6 @@ import (
 
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
-	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
@@ -27,7 +26,7 @@ func run(t *testing.T, script string) []*simulate.Result {
 	reg := stdlib.New()
 	stand := stdlib.NewStand(reg, tree)
 	obj, diags := compiler.Compile(file, compiler.Options{Universe: reg, Library: reg, Resolver: stand, Config: types.DefaultConfig(), CPUs: 1,
-		Kernel: ir.Kernel{CommOffset: -1, MayGoto: true, MapEach: true, PerCPU: true}, Backend: backend.Features{AtomicFetch: true}, VerifyIR: true})
+		Kernel: simulate.Kernel(), Backend: backend.Features{AtomicFetch: true}, VerifyIR: true})
 	if obj == nil {
 		t.Fatal(diags)
 	}
