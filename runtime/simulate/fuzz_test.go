@@ -8,7 +8,6 @@ import (
 
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
-	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
