@@ -9,12 +9,21 @@ import (
 
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/stdlib"
 )
 
 // importFile reads a script that another one imports: by a path from the folder of that one, with the ending .bt or .slo.
-// A file in a folder that everybody may write to is refused, as it would run with the rights of whoever runs the script.
+// A path without an ending is the name of a module that slope brings. A file in a folder that everybody may write to is refused, as it would run with the rights of whoever runs the script.
 func importFile(from, path string) (*syntax.File, error) {
-	if ext := filepath.Ext(path); ext != ".bt" && ext != ".slo" {
+	switch ext := filepath.Ext(path); ext {
+	case ".bt", ".slo":
+	case "":
+		text, ok := stdlib.Module(path)
+		if !ok {
+			return nil, fmt.Errorf("there is no module of this name: there are %s; files end in .bt or .slo", strings.Join(stdlib.Modules(), ", "))
+		}
+		return parseImport(path, text)
+	default:
 		return nil, fmt.Errorf("got a file with the ending '%s', want .bt or .slo", ext)
 	}
 	if !filepath.IsAbs(path) {
@@ -33,7 +42,11 @@ func importFile(from, path string) (*syntax.File, error) {
 		}
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	file, diags := syntax.Parse(source.NewFile(path, string(text)))
+	return parseImport(path, string(text))
+}
+
+func parseImport(name, text string) (*syntax.File, error) {
+	file, diags := syntax.Parse(source.NewFile(name, text))
 	if diags.HasErrors() {
 		var b strings.Builder
 		diags.Render(&b, false)

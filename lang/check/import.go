@@ -47,9 +47,6 @@ func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range
 		case depth > maxImports:
 			c.errorf(*where, "files import one another too deeply, the limit is %d", maxImports)
 			continue
-		case len(imp.Params) > 0:
-			c.notYet(*where, "parameters of imports are")
-			continue
 		}
 		file, err := c.opt.Import(from, imp.Path.Value)
 		if err != nil {
@@ -61,7 +58,58 @@ func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range
 		}
 		seen[file.Source.Name] = true
 		more, _ := c.importItems(file.Items, file.Source.Name, where, seen, depth+1)
-		out = append(out, more...)
+		out = append(out, c.withParams(imp, where, more)...)
 	}
 	return out, any
+}
+
+// withParams puts the parameters of an import in their places in what is imported: $name in attach points and in
+// expressions. All that are given must be used, and all in attach points must be given.
+func (c *checker) withParams(imp *syntax.Import, at *syntax.Range, items []syntax.Item) []syntax.Item {
+	values, used := map[string]syntax.Expr{}, map[string]bool{}
+	for _, p := range imp.Params {
+		values[p.Name.Text] = p.Value
+	}
+	for i, it := range items {
+		items[i] = syntax.Copy(it, nil, func(e syntax.Expr) syntax.Expr {
+			v, ok := e.(*syntax.Var)
+			if !ok || values[v.Text] == nil {
+				return nil
+			}
+			used[v.Text] = true
+			return syntax.Copy(values[v.Text], at, nil)
+		})
+		syntax.Walk(items[i], func(n syntax.Node) bool {
+			a, ok := n.(*syntax.AttachPoint)
+			if !ok {
+				return true
+			}
+			for k, part := range a.Parts {
+				name, isParam := strings.CutPrefix(part, "$")
+				if !isParam || name == "" || name[0] >= '0' && name[0] <= '9' {
+					continue
+				}
+				text, isText := values[name].(*syntax.String)
+				switch {
+				case values[name] == nil:
+					c.errorf(*at, "import \"%s\" wants a parameter '%s'", imp.Path.Value, name).
+						WithHint("import \"%s\" (%s = \"…\");", imp.Path.Value, name)
+					a.Parts = nil // said; resolving it would only say more
+					return false
+				case !isText:
+					c.errorf(values[name], "parameter '%s' stands in a probe, want a string", name)
+				default:
+					a.Parts[k] = text.Value
+				}
+				used[name] = true
+			}
+			return true
+		})
+	}
+	for _, p := range imp.Params {
+		if !used[p.Name.Text] {
+			c.errorf(p.Name, "\"%s\" has no parameter '%s'", imp.Path.Value, p.Name.Text)
+		}
+	}
+	return items
 }
