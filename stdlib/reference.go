@@ -11,7 +11,7 @@ import (
 
 //go:generate go run ./refgen ../docs/reference.md
 
-// Reference writes the reference of all rows as Markdown.
+// Reference writes the reference of all rows as Markdown, by kind and name.
 func Reference(w io.Writer) {
 	fmt.Fprint(w, "# Reference\n\nGenerated from the rows of stdlib by `make generate`.\n")
 	heading := func(text string) { fmt.Fprintf(w, "\n## %s\n", text) }
@@ -26,33 +26,32 @@ func Reference(w io.Writer) {
 			}
 		}
 	}
+	r := New()
 	heading("Probes")
-	for _, rows := range [][]Probe{specialProbes(), kernelProbes(), userProbes(), perfProbes(), functionProbes(), objectiveProbes()} {
-		for _, p := range rows {
-			forms := "Forms: `" + strings.Join(p.Forms, "`, `") + "`."
-			if len(p.Aliases) > 0 {
-				forms += " Short: `" + strings.Join(p.Aliases, "`, `") + "`."
-			}
-			entry(p.Name, p.Doc, forms)
+	for _, name := range r.names[types.ProbeNames] {
+		p := r.probes[name]
+		forms := "Forms: `" + strings.Join(p.Forms, "`, `") + "`."
+		if len(p.Aliases) > 0 {
+			forms += " Short: `" + strings.Join(p.Aliases, "`, `") + "`."
 		}
+		entry(p.Name, p.Doc, forms)
 	}
 	heading("Variables")
-	for _, v := range variables() {
-		name := v.Name
+	for _, name := range r.names[types.VarNames] {
+		v := r.vars[name]
 		if v.Numbered {
 			name += "0, " + name + "1, …"
 		}
 		entry(name, v.Doc)
 	}
-	functions := func(title string, groups ...[]Func) {
-		heading(title)
-		for _, rows := range groups {
-			for i := range rows {
-				entry(check.Signature(&rows[i].Func), rows[i].Doc)
-			}
+	for _, class := range []struct {
+		title string
+		names types.NameClass
+	}{{"Functions", types.FuncNames}, {"Aggregations", types.AggNames}, {"Verbs of an sli", types.VerbNames}} {
+		heading(class.title)
+		for _, name := range r.names[class.names] {
+			f := r.funcs[name]
+			entry(check.Signature(&f.Func), f.Doc)
 		}
 	}
-	functions("Functions", outputFuncs(), mapFuncs(), memoryFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs())
-	functions("Aggregations", aggregations())
-	functions("Verbs of an sli", verbs())
 }

@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,6 +130,20 @@ func TestRows(t *testing.T) {
 				if p.Name == "" || !strings.Contains(s, p.Name) || p.Repeated && i != len(f.Params)-1 {
 					t.Errorf("function %s: parameter %d is wrong", n, i)
 				}
+			}
+		}
+	}
+}
+
+// TestReference has every row in the reference.
+func TestReference(t *testing.T) {
+	var b strings.Builder
+	stdlib.Reference(&b)
+	r := stdlib.New()
+	for class := range types.ProbeNames + 1 {
+		for _, name := range r.Names(class) {
+			if !regexp.MustCompile(`(?m)^### ` + regexp.QuoteMeta(name) + `(0, |\(|$)`).MatchString(b.String()) {
+				t.Errorf("no section for %s (%d)", name, class)
 			}
 		}
 	}

@@ -27,7 +27,7 @@ import (
 
 // defaultPackages are those whose tests depend on the kernel; after '#', which of their tests.
 var defaultPackages = []string{"./bpf", "./bpf/btf", "./bpf/tracefs", "./bpf/attach", "./compiler/backend", "./compiler/native",
-	"./compiler", "./stdlib#TestExamples", "./scripts", "./runtime/engine#TestKernelFunctions|TestIterators|TestPrograms"}
+	"./compiler", "./stdlib#TestExamples", "./scripts#TestSee", "./runtime/engine#TestKernelFunctions|TestIterators|TestPrograms"}
 
 type options struct {
 	kernels string
