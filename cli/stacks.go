@@ -60,10 +60,13 @@ func (s *stackReader) frames(t *types.Type, id, pid uint64) []export.Frame {
 	out := make([]export.Frame, 0, len(addrs))
 	for _, addr := range addrs {
 		f := export.Frame{Addr: addr}
-		if t.User {
+		switch {
+		case t.User && t.Mode == "build_id":
+			f.Build, f.Place = s.processes.File(int(pid), addr)
+		case t.User:
 			f.Name, f.Offset, f.Path = s.userSymbol(int(pid), addr)
-		} else if k := s.kernelSymbols(); k != nil {
-			f.Name, f.Offset, _ = k.Lookup(addr)
+		case s.kernelSymbols() != nil:
+			f.Name, f.Offset, _ = s.kernel.Lookup(addr)
 		}
 		out = append(out, f)
 	}
