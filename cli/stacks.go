@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -14,6 +16,7 @@ import (
 // stackReader finds the calls of recorded stacks. Symbols are read when the first stack is printed.
 type stackReader struct {
 	eng       *engine.Engine
+	diag      io.Writer // for warnings
 	mu        sync.Mutex
 	kernel    *symbols.Kernel
 	opened    bool
@@ -79,7 +82,10 @@ func (s *stackReader) frames(t *types.Type, id, pid uint64) []export.Frame {
 func (s *stackReader) kernelSymbols() *symbols.Kernel {
 	if !s.opened {
 		s.opened = true
-		s.kernel, _ = symbols.OpenKernel() // without, addresses are printed
+		var err error
+		if s.kernel, err = symbols.OpenKernel(); err != nil {
+			fmt.Fprintf(s.diag, "WARNING: functions of the kernel are printed as addresses: %s\n", err)
+		}
 	}
 	return s.kernel
 }
