@@ -66,3 +66,61 @@ func TestFlame(t *testing.T) {
 		}
 	}
 }
+
+// TestFlameOfMaps makes profiles of maps that are keyed by stacks of the kernel, of a process, and of both, with counts and
+// sums.
+func TestFlameOfMaps(t *testing.T) {
+	bin := buildC(t, `
+#include <unistd.h>
+#include <fcntl.h>
+__attribute__((noinline)) long inner(int fd, char *buf) { long n = read(fd, buf, 7); __asm__ volatile("" ::: "memory"); return n; }
+__attribute__((noinline)) long outer(int fd, char *buf) { long n = inner(fd, buf); __asm__ volatile("" ::: "memory"); return n; }
+int main(void) {
+	char buf[8];
+	int fd = open("/dev/zero", O_RDONLY);
+	for (int i = 0; i < 100; i++) outer(fd, buf);
+	sleep(1);
+	return 0;
+}
+`, "-fno-omit-frame-pointer", "-no-pie")
+	for _, c := range []struct {
+		name, key, value string
+		total            int64
+		calls            []string // some of a stack, innermost first; libc keeps no frame of its own, which hides its caller
+	}{
+		{"kernel", "kstack", "count()", 100, []string{"do_syscall_64"}},
+		{"process", "ustack", "sum(args.ret)", 700, []string{"outer", "main"}},
+		{"both", "comm, ustack, kstack", "sum(args.ret)", 700, []string{"do_syscall_64", "outer", "main", "target"}},
+		{"perf", "ustack(perf), kstack(perf)", "count()", 100, []string{"do_syscall_64", "outer", "main"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := script(t, "-f", "json", "-c", bin, "-e", `tracepoint:syscalls:sys_exit_read /pid == cpid && args.ret == 7/ { @[`+c.key+`] = `+c.value+`; }`)
+			out := slope(t, "flame", "--format", "pprof", write(t, "stacks.json", r.out))
+			if out.status != 0 {
+				t.Fatalf("status %d\n%s\n%s", out.status, out.err, r.out)
+			}
+			prof, err := profile.ParseData([]byte(out.out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			total, found := int64(0), false
+			for _, s := range prof.Sample {
+				total += s.Value[0]
+				var names []string
+				for _, l := range s.Location {
+					names = append(names, l.Line[0].Function.Name)
+				}
+				at := 0
+				for _, n := range names {
+					if at < len(c.calls) && strings.HasPrefix(n, c.calls[at]) {
+						at++
+					}
+				}
+				found = found || at == len(c.calls)
+			}
+			if total != c.total || !found {
+				t.Errorf("%d of %d, the calls %q: %t\n%s", total, c.total, c.calls, found, prof)
+			}
+		})
+	}
+}

@@ -46,7 +46,7 @@ type session struct {
 }
 
 func (r *session) setup() error {
-	r.stacks = &stackReader{eng: r.eng, program: onlyProgram(r.obj.IR.Funcs), processes: symbols.Processes{Mangled: r.obj.Checked.Config.Mangled}}
+	r.stacks = &stackReader{eng: r.eng, diag: r.streams.Err, program: onlyProgram(r.obj.IR.Funcs), processes: symbols.Processes{Mangled: r.obj.Checked.Config.Mangled}}
 	values := export.Values{MaxStrlen: r.obj.Checked.Config.MaxStrlen, Stacks: r.stacks.frames, Names: newNames(r.stacks)}
 	r.values = values
 	if r.flags.format == "json" {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -14,6 +16,7 @@ import (
 // stackReader finds the calls of recorded stacks. Symbols are read when the first stack is printed.
 type stackReader struct {
 	eng       *engine.Engine
+	diag      io.Writer // for warnings
 	mu        sync.Mutex
 	kernel    *symbols.Kernel
 	opened    bool
@@ -60,10 +63,13 @@ func (s *stackReader) frames(t *types.Type, id, pid uint64) []export.Frame {
 	out := make([]export.Frame, 0, len(addrs))
 	for _, addr := range addrs {
 		f := export.Frame{Addr: addr}
-		if t.User {
+		switch {
+		case t.User && t.Mode == "build_id":
+			f.Build, f.Place = s.processes.File(int(pid), addr)
+		case t.User:
 			f.Name, f.Offset, f.Path = s.userSymbol(int(pid), addr)
-		} else if k := s.kernelSymbols(); k != nil {
-			f.Name, f.Offset, _ = k.Lookup(addr)
+		case s.kernelSymbols() != nil:
+			f.Name, f.Offset, _ = s.kernel.Lookup(addr)
 		}
 		out = append(out, f)
 	}
@@ -76,7 +82,10 @@ func (s *stackReader) frames(t *types.Type, id, pid uint64) []export.Frame {
 func (s *stackReader) kernelSymbols() *symbols.Kernel {
 	if !s.opened {
 		s.opened = true
-		s.kernel, _ = symbols.OpenKernel() // without, addresses are printed
+		var err error
+		if s.kernel, err = symbols.OpenKernel(); err != nil {
+			fmt.Fprintf(s.diag, "WARNING: functions of the kernel are printed as addresses: %s\n", err)
+		}
 	}
 	return s.kernel
 }

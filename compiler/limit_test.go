@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/compiler/ir"
@@ -55,6 +56,7 @@ func TestManyVariables(t *testing.T) {
 // counts; as soon as one area is free it runs.
 func TestScratchBusy(t *testing.T) {
 	k := useKernel(t)
+	bpftest.Require(t, new(bpf.Features).AtomicFetch()) // without, preemption is off and nothing is busy
 	text, err := os.ReadFile("testdata/run/scratch.slo")
 	if err != nil {
 		t.Fatal(err)

@@ -8,8 +8,14 @@ import (
 // maxFrames is how many frames a stack has at most, and unless a limit is given.
 const maxFrames = 127
 
-// StackModes are the ways to print a stack, the usual one first.
-func StackModes() []string { return []string{"bpftrace", "perf", "raw"} }
+// stackModes are the ways to print a stack, the usual one first; the last is for code of files.
+func stackModes(user bool) []string {
+	modes := []string{"bpftrace", "perf", "raw", "build_id"}
+	if !user {
+		modes = modes[:3]
+	}
+	return modes
+}
 
 // stacks are the variables that hold calls.
 func stacks() []Var {
@@ -22,9 +28,9 @@ func stacks() []Var {
 		}
 		return Var{
 			Var: types.Var{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}},
-				Modes: StackModes(), Limit: maxFrames,
+				Modes: stackModes(user), Limit: maxFrames,
 				Type: func(_ *types.Target, n int) (*types.Type, error) {
-					return types.StackOf(user, StackModes()[n/(maxFrames+1)], depth(n)), nil
+					return types.StackOf(user, stackModes(user)[n/(maxFrames+1)], depth(n)), nil
 				}},
 			VarLower: ir.VarLower{Into: func(l ir.Lowering, _ int, t *types.Type, p *ir.Value, off int, _ bool) {
 				stackInto(l, t, p, off)
@@ -34,7 +40,7 @@ func stacks() []Var {
 	return []Var{
 		row("kstack", "The calls in the kernel that led here: kstack, kstack(limit) or kstack(mode, limit). Modes: bpftrace, perf (with addresses), raw (addresses only).",
 			"profile:hz:99 { @[kstack(5)] = count(); }", false),
-		row("ustack", "The calls in user space that led here, found by frame pointers: ustack, ustack(limit) or ustack(mode, limit). Modes as of kstack.",
+		row("ustack", "The calls in user space that led here, found by frame pointers: ustack, ustack(limit) or ustack(mode, limit). Modes as of kstack, and build_id: the build ID of the file and the offset in it.",
 			"profile:hz:99 { @[ustack(perf, 5), comm] = count(); }", true),
 	}
 }

@@ -40,8 +40,12 @@ type FS struct {
 
 // Open opens the mounted tracefs or makes a private mount.
 func Open() (*FS, error) {
+	hidden := ""
 	for _, path := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.EACCES) {
+			hidden = path
+		}
 		if err != nil {
 			continue
 		}
@@ -51,7 +55,11 @@ func Open() (*FS, error) {
 		}
 		unix.Close(fd)
 	}
-	return openPrivate()
+	fs, err := openPrivate()
+	if err != nil && hidden != "" {
+		err = fmt.Errorf("open tracefs: %w: only root may read %s; without root it needs CAP_DAC_READ_SEARCH", ErrUnavailable, hidden)
+	}
+	return fs, err
 }
 
 // openPrivate mounts a tracefs that has no place in the tree. It ends with the last descriptor into it.

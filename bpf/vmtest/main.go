@@ -1,6 +1,6 @@
 // Vmtest runs the tests of packages on other kernels, each in a machine of its own under QEMU.
 //
-//	go run ./bpf/vmtest [-kernels DIR] [-run REGEX] [-v] [package ...]
+//	go run ./bpf/vmtest [-kernels DIR] [-run REGEX] [-short] [-v] [package ...]
 //	go run ./bpf/vmtest -table FILE
 //
 // Every vmlinuz-* in the directory is booted without KVM, with an initial file system that holds a small first process,
@@ -29,7 +29,11 @@ import (
 var defaultPackages = []string{"./bpf", "./bpf/btf", "./bpf/tracefs", "./bpf/attach", "./compiler/backend", "./compiler/native",
 	"./compiler", "./stdlib#TestExamples", "./scripts#TestSee", "./runtime/engine#TestKernelFunctions|TestIterators|TestPrograms"}
 
+// shortPackages are what shows in a minute or two whether the kernels are as the table says and probes can be attached.
+var shortPackages = []string{"./bpf#TestCapabilities", "./bpf/attach"}
+
 type options struct {
+	short   bool
 	kernels string
 	run     string
 	verbose bool
@@ -42,9 +46,10 @@ func main() {
 	var o options
 	flag.StringVar(&o.kernels, "kernels", ".cache/vm", "directory with vmlinuz-* files")
 	flag.StringVar(&o.run, "run", "", "only tests that match")
+	flag.BoolVar(&o.short, "short", false, "only what takes a minute or two")
 	flag.BoolVar(&o.verbose, "v", false, "print the output of tests that pass")
 	flag.IntVar(&o.memory, "memory", 768, "MiB of memory of a machine")
-	flag.DurationVar(&o.limit, "limit", 10*time.Minute, "longest run of one package on one kernel")
+	flag.DurationVar(&o.limit, "limit", 20*time.Minute, "longest run of one package on one kernel")
 	flag.StringVar(&o.table, "table", "", "write the table of what works on which kernel to this file, as Markdown")
 	flag.Parse()
 	if o.table != "" {
@@ -57,6 +62,9 @@ func main() {
 	packages := flag.Args()
 	if len(packages) == 0 {
 		packages = defaultPackages
+		if o.short {
+			packages = shortPackages
+		}
 	}
 	failed, err := matrix(o, packages)
 	if err != nil {

@@ -33,6 +33,9 @@ func skips() []skip {
 		{"./bpf/attach", "TestUprobe/perf_of_a_process", since(5, 15), "attach cookies, by which the test tells places apart"},
 		{"./bpf/attach", "TestGoFunction", bpf.Release{}, noGo},
 		{"./bpf/attach", "TestReturns", bpf.Release{}, noCC},
+		{"./compiler/backend", "TestScratch", since(5, 12), "compare-and-exchange"},
+		{"./compiler/backend", "TestAtomics", since(5, 12), "atomic fetch-and-add"},
+		{"./compiler", "TestScratchBusy", since(5, 12), "compare-and-exchange: preemption is off instead"},
 		{"./stdlib", "TestExamples/len", since(5, 13), "len(@map)"},
 	}
 	for _, name := range []string{"signal", "signal_thread", "usym", "func", "retval", "uprobe", "uretprobe"} {

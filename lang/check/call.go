@@ -136,7 +136,7 @@ func (c *checker) mode(e *syntax.Call, row *types.Var) (n int, ok bool) {
 		}
 	}
 	if !named {
-		n = c.usualMode(row)
+		n = c.usualMode(e, row)
 	}
 	if len(args) > 0 && row.Limit > 0 {
 		c.expr(args[0])

@@ -57,7 +57,7 @@ func settings() []setting {
 			return ""
 		}},
 		word("print_maps_on_exit", boolean, func(c *types.Config, at int) { c.HideMaps = at%2 == 1 }),
-		word("stack_mode", []string{"bpftrace", "perf", "raw"}, func(c *types.Config, at int) { c.StackMode = at }),
+		word("stack_mode", []string{"bpftrace", "perf", "raw", "build_id"}, func(c *types.Config, at int) { c.StackMode = at }),
 		word("unstable_tseries", unstable, func(c *types.Config, at int) { c.TSeries = types.Unstable(at) }),
 	}
 }

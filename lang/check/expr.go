@@ -117,15 +117,20 @@ func (c *checker) name(e *syntax.Name) *types.Type {
 		suggest(d, e.Text, append(c.opt.Universe.Names(types.VarNames), c.opt.Universe.Names(types.FuncNames)...))
 		return types.Bad
 	}
-	return c.useBuiltin(e, row, n+c.usualMode(row))
+	return c.useBuiltin(e, row, n+c.usualMode(e, row))
 }
 
 // usualMode is the number of a stack that names no mode.
-func (c *checker) usualMode(row *types.Var) int {
+func (c *checker) usualMode(e syntax.Expr, row *types.Var) int {
 	if row.Limit == 0 {
 		return 0
 	}
-	return c.prog.Config.StackMode * (row.Limit + 1)
+	mode, last := c.prog.Config.StackMode, len(row.Modes)-1
+	if mode > last {
+		c.warnf(e, "%s has no mode 'build_id': it is printed in mode '%s'", row.Name, row.Modes[last])
+		mode = last
+	}
+	return mode * (row.Limit + 1)
 }
 
 func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,8 @@ type Frame struct {
 	Name   string // of the function, "" when unknown
 	Offset uint64 // into it
 	Path   string // of the program or library, "" of the kernel's
+	Build  []byte // the build ID of that file, nil when unknown
+	Place  uint64 // in that file, with Build
 }
 
 // Stacks finds the calls of a stack, innermost first. id is the first word of its value, pid the second.
@@ -29,6 +32,11 @@ func (f Frame) text(mode string) string {
 	switch mode {
 	case "raw":
 		return addr
+	case "build_id":
+		if f.Build == nil {
+			return addr
+		}
+		return fmt.Sprintf("%x 0x%02x", f.Build, f.Place)
 	case "perf":
 		line := "\t" + addr + " " + sym
 		if f.Path != "" {
@@ -48,11 +56,11 @@ func (v Values) frames(t *types.Type, raw []byte) []Frame {
 	return v.Stacks(t, id, pid)
 }
 
-// appendStack appends a stack: each call on a line of its own, indented.
+// appendStack appends a stack: each call on a line of its own, with names indented.
 func (v Values) appendStack(dst []byte, t *types.Type, raw []byte, indent int) []byte {
 	dst = append(dst, '\n')
 	for _, f := range v.frames(t, raw) {
-		if t.Mode != "perf" {
+		if t.Mode == "bpftrace" {
 			dst = append(dst, strings.Repeat(" ", indent)...)
 		}
 		dst = append(append(dst, f.text(t.Mode)...), '\n')

@@ -98,20 +98,23 @@ func readObject(text []byte) ([]Stack, error) {
 		return out, nil
 	}
 	for _, raw := range object.Data {
-		var entries map[string]uint64
+		var entries map[string]json.Number
 		if json.Unmarshal(raw, &entries) != nil {
 			continue
 		}
 		for key, n := range entries {
-			if frames := parseKey(key); frames != nil {
-				out = append(out, Stack{frames, n})
+			count, err := strconv.ParseUint(n.String(), 10, 63)
+			if frames := parseKey(key); frames != nil && err != nil {
+				return nil, fmt.Errorf("a stack has the value %s, want a whole number from 0 on, as of count() or sum()", n)
+			} else if frames != nil {
+				out = append(out, Stack{frames, count})
 			}
 		}
 	}
 	return out, nil
 }
 
-// parseKey takes the key of a map apart: stacks are lines with four blanks before them, innermost call first.
+// parseKey takes the key of a map apart: stacks begin with a line end and have a line for each call, innermost first.
 func parseKey(key string) []string {
 	var rest []string
 	var stacks [][]string
@@ -123,9 +126,9 @@ func parseKey(key string) []string {
 		}
 		key = key[1:]
 		var calls []string
-		for strings.HasPrefix(key, "    ") {
+		for key != "" && key[0] != ',' {
 			line, after, _ := strings.Cut(key, "\n")
-			calls, key = append(calls, function(strings.TrimSpace(line))), after
+			calls, key = append(calls, function(line)), after
 		}
 		slices.Reverse(calls)
 		stacks = append(stacks, calls)
@@ -141,10 +144,16 @@ func parseKey(key string) []string {
 	return out
 }
 
-// function is a call without its offset.
-func function(call string) string {
-	at := strings.LastIndexByte(call, '+')
-	if at > 0 {
+// function is the name in a line of a stack. In mode perf the address stands before it, and the file after it in brackets.
+func function(line string) string {
+	call := strings.TrimSpace(line)
+	if rest, ok := strings.CutPrefix(line, "\t"); ok {
+		_, call, _ = strings.Cut(rest, " ")
+		if at := strings.LastIndex(call, " ("); at > 0 && strings.HasSuffix(call, ")") && call[at+2] == '/' {
+			call = call[:at]
+		}
+	}
+	if at := strings.LastIndexByte(call, '+'); at > 0 {
 		if _, err := strconv.ParseUint(call[at+1:], 10, 64); err == nil {
 			return call[:at]
 		}

@@ -31,8 +31,11 @@ func TestRead(t *testing.T) {
 		`{"type": "attached_probes", "data": {"probes": 1}}` + "\n" +
 			`{"type": "map", "data": {"@": {"\n    read+4\n    main.work+10\n,\n    ksys_read+1\n    entry+2\n,dd": 5}}}` + "\n" +
 			`{"type": "map", "data": {"@n": {"dd": 5}}}`: "dd;main.work;read;entry;ksys_read 5\n",
-		`{"type": "map", "data": {"@": {"\n    0x12\n": 5}}}`:                     "0x12 5\n",
-		`{"version": 1, "stacks": [{"map": "@why", "stack": "a;b", "count": 9}]}`: "a;b 9\n",
+		`{"type": "map", "data": {"@": {"\n\tffff0 read+4 (/lib/x y.so)\n\t401000 a::f(int) const+10 (/bin/x)\n\t12 0x12\n,dd": 5}}}`: "dd;0x12;a::f(int) const;read 5\n",
+		`{"type": "map", "data": {"@": {"\n7f12\n401000\n": 5}}}`:                                                                     "401000;7f12 5\n",
+		`{"type": "map", "data": {"@": {"\n,\n    f(a, b)+1\n,x": 5}}}`:                                                               "x;f(a, b) 5\n",
+		`{"type": "map", "data": {"@": {"\n    0x12\n": 5}}}`:                                                                         "0x12 5\n",
+		`{"version": 1, "stacks": [{"map": "@why", "stack": "a;b", "count": 9}]}`:                                                     "a;b 9\n",
 	} {
 		if got := folded(t, input); got != want {
 			t.Errorf("%s\ngot  %q\nwant %q", input, got, want)
@@ -41,6 +44,11 @@ func TestRead(t *testing.T) {
 	for _, input := range []string{"", "{}", `{"type": "map", "data": {"@": 5}}`} {
 		if _, err := Read(strings.NewReader(input)); !errors.Is(err, ErrNoStacks) {
 			t.Errorf("%q: %v", input, err)
+		}
+	}
+	for _, n := range []string{"-3", "0.5", "1e30"} {
+		if _, err := Read(strings.NewReader(`{"type": "map", "data": {"@": {"\n    a+1\n": ` + n + `}}}`)); err == nil || !strings.Contains(err.Error(), "has the value "+n) {
+			t.Errorf("the value %s: %v", n, err)
 		}
 	}
 	if _, err := Read(strings.NewReader("a;b 1\nnonsense\n")); err == nil || !strings.Contains(err.Error(), "line 2") {

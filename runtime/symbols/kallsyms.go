@@ -52,7 +52,7 @@ func readKernel(r io.Reader) (*Kernel, error) {
 		k.names = append(append(k.names, name...), 0)
 	}
 	if len(all) == 0 {
-		return nil, errors.New("read kernel symbols: no addresses (kernel.kptr_restrict hides them)")
+		return nil, errors.New("read kernel symbols: no addresses: kernel.kptr_restrict hides them, reading them needs CAP_SYSLOG")
 	}
 	slices.SortStableFunc(all, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
 	k.addrs, k.at = make([]uint64, len(all)), make([]uint32, len(all))

@@ -50,6 +50,7 @@ type functions struct {
 	sizes []uint64
 	names []string
 	file  *Binary // for its segments; closed
+	build []byte  // its build ID, nil for none
 }
 
 // Note reads what a process has mapped. It does nothing for a process that is gone.
@@ -146,6 +147,31 @@ func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, pa
 	return p.source(name), offset, r.path, true
 }
 
+// buildID is how many bytes the kernel takes of a build ID; shorter ones it pads with zeros, longer ones it does not take.
+const buildID = 20
+
+// File finds the build ID of the file of a process that an address is in, and where in the file; nil when it is not known.
+func (p *Processes) File(pid int, addr uint64) (build []byte, offset uint64) {
+	var r *region
+	if proc := p.byID[pid]; proc != nil {
+		r = proc.find(addr)
+	}
+	if r == nil {
+		proc := p.read(pid)
+		if proc == nil {
+			return nil, 0
+		}
+		if r = proc.find(addr); r == nil {
+			return nil, 0
+		}
+	}
+	f := p.functions(pid, r.path)
+	if f == nil || len(f.build) == 0 || len(f.build) > buildID {
+		return nil, 0
+	}
+	return append(f.build[:len(f.build):len(f.build)], make([]byte, buildID-len(f.build))...), addr - r.start + r.offset
+}
+
 // source is a function's name as it is in the source.
 func (p *Processes) source(name string) string {
 	if p.Mangled || !mangled([]byte(name)) {
@@ -202,7 +228,7 @@ func (b *Binary) functions() *functions {
 		return nil
 	}
 	slices.SortStableFunc(all, func(a, b entry) int { return cmp.Compare(a.addr, b.addr) })
-	f := &functions{file: b}
+	f := &functions{file: b, build: b.BuildID()}
 	for i, e := range all {
 		if i > 0 && e.addr == all[i-1].addr {
 			continue
