@@ -166,8 +166,9 @@ func TestAgainstSchedstat(t *testing.T) {
 		tracepoint:sched:sched_process_exec /comm == "cat"/ { @sh = 0; }`)
 	fields := strings.Fields(read(t, file))
 	want, _ := strconv.Atoi(fields[2])
-	// What the process did as slope, before it became the shell, the kernel counts and the script does not.
-	if got := number(t, r.out, `@on: (\d+)`); got < 8 || got > want {
+	// What the process did as slope, before it became the shell, the kernel counts and the script does not. On a busy machine a
+	// child may end before the shell waits for it.
+	if got := number(t, r.out, `@on: (\d+)`); got < 4 || got > want {
 		t.Errorf("counted %d, the kernel %d", got, want)
 	}
 }

@@ -159,9 +159,9 @@ func (w *writer) field() string {
 		case 0:
 			return at + fmt.Sprintf("[%d]", w.n(8))
 		case 1:
-			return fmt.Sprintf("*(%s + %d)", at, w.n(8))
+			return fmt.Sprintf("(*(%s + %d))", at, w.n(8)) // "/*" would begin a comment
 		}
-		return "*" + at
+		return "(*" + at + ")"
 	}
 	o, s := w.object()
 	return w.path(o, w.pick(s.ints...))

@@ -50,6 +50,10 @@ func text(t *types.Type, b []byte) string {
 	case types.Array:
 		var parts []string
 		for i := range t.Len {
+			if t.Elem.Kind == types.Array || t.Elem.Kind == types.Struct {
+				parts = append(parts, text(t.Elem, b[i*t.Elem.Size:][:t.Elem.Size]))
+				continue
+			}
 			var word [8]byte
 			copy(word[:], b[i*t.Elem.Size:][:t.Elem.Size])
 			if t.Elem.Signed && word[t.Elem.Size-1]&0x80 != 0 {

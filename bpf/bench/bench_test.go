@@ -34,6 +34,17 @@ func TestBrief(t *testing.T) {
 			t.Errorf("%s: measured a compiler that is not there", e.Name)
 		}
 	}
+	if len(r.Compile) != 3 {
+		t.Errorf("got %d scripts compiled, want 3", len(r.Compile))
+	}
+	for _, c := range r.Compile {
+		if c.Time <= 0 || c.Insns < 100 {
+			t.Errorf("compile: got %+v", c)
+		}
+	}
+	if lines := strings.Count(sixty(), "\n"); lines != 60 {
+		t.Errorf("the script of 60 lines has %d", lines)
+	}
 	if r.Ring.Records <= 0 || r.Ring.PerSecond <= 0 || r.Ring.Records > r.Ring.Events {
 		t.Errorf("ring: got %+v", r.Ring)
 	}

@@ -2,8 +2,8 @@
 //
 //	go run ./bpf/bench [-short] [-json]
 //
-// Three tables are printed: the cost of an event, how long a script takes to start and to end, and how fast records
-// come out of the ring buffer. What is not installed (clang, bpftrace) or not built (bin/slope) shows as "-".
+// Four tables are printed: the cost of an event, how long the compiler takes, how long a script takes to start and to
+// end, and how fast records come out of the ring buffer. What is not installed (clang, bpftrace) or not built (bin/slope) shows as "-".
 //
 // An event is fired by a program of the type syscall that calls the kernel function bpf_modify_return_test_tp in a
 // loop, which fires the tracepoint bpf_trigger_tp (see trigger.go); nothing else runs on that tracepoint, and no
@@ -36,6 +36,7 @@ type options struct {
 type Report struct {
 	Kernel  string
 	Events  []Event
+	Compile []Compiling
 	Process []Process
 	Ring    Ring
 }
@@ -93,6 +94,9 @@ func run(opt options) (*Report, error) {
 	}
 	if opt.only != "" {
 		return r, nil
+	}
+	if r.Compile, err = k.compiling(opt); err != nil {
+		return nil, err
 	}
 	if r.Ring, err = k.ring(opt); err != nil {
 		return nil, err

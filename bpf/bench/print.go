@@ -18,6 +18,15 @@ func (r *Report) print(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s%s%s%s%s\n", e.Name, e.Slope.cells(), e.C.cells(), ratio(e.Slope, e.C), e.Traced.cells(), ratio(e.Slope, e.Traced))
 	}
 	t.Flush()
+	if len(r.Compile) > 0 {
+		fmt.Fprint(&b, "\nfrom text to bytecode, warm\n\n")
+		t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(t, "\ttime\tinstructions\t")
+		for _, c := range r.Compile {
+			fmt.Fprintf(t, "%s\t%s\t%d\t\n", c.Name, ms(c.Time), c.Insns)
+		}
+		t.Flush()
+	}
 	if len(r.Process) > 0 {
 		fmt.Fprintf(&b, "\n%s\n\n", oneLiner)
 		t = tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -183,7 +183,11 @@ func (l *legaliser) moveSlots(stack int) {
 	})
 	n := len(indexed) + sort.Search(len(order)-len(indexed), func(n int) bool {
 		n += len(indexed)
-		stay := slices.DeleteFunc(slices.Clone(l.f.Slots), func(s *ir.Slot) bool { return slices.Contains(order[:n], s) })
+		gone := make(map[*ir.Slot]bool, n)
+		for _, s := range order[:n] {
+			gone[s] = true
+		}
+		stay := slices.DeleteFunc(slices.Clone(l.f.Slots), func(s *ir.Slot) bool { return gone[s] })
 		_, size := placeSlots(l.f, stay)
 		return size <= stack-8 // 8: the key of the scratch map
 	})

@@ -103,12 +103,19 @@ func analyse(m *mach) *liveness {
 		total += int32(len(b.insts))
 	}
 	until := make([]int32, m.nreg) // where the range open at the moment ends; 0: none
+	var open []int                 // what has or had one in the block
+	extend := func(r int, to int32) {
+		if until[r] == 0 {
+			open = append(open, r)
+		}
+		until[r] = max(until[r], to)
+	}
 	end := 2 * total
 	// Backwards, so spans are collected in descending order.
 	for i := len(m.blocks) - 1; i >= 0; i-- {
 		b := m.blocks[i]
 		start := end - 2*int32(len(b.insts))
-		out[b].each(func(r int) { until[r] = end })
+		out[b].each(func(r int) { extend(r, end) })
 		var fixed [11]int32
 		for j := len(b.insts) - 1; j >= 0; j-- {
 			in, at := &b.insts[j], start+2*int32(j)
@@ -133,7 +140,7 @@ func analyse(m *mach) *liveness {
 					fixed[r] = max(fixed[r], at+1)
 					return
 				}
-				until[r-firstVirtual] = max(until[r-firstVirtual], at+1)
+				extend(int(r-firstVirtual), at+1)
 				l.get(r).touch(at, b.depth)
 			})
 			if in.kind == move {
@@ -145,12 +152,13 @@ func analyse(m *mach) *liveness {
 				}
 			}
 		}
-		for r := range until {
+		for _, r := range open {
 			if until[r] != 0 {
 				l.get(firstVirtual + reg(r)).add(span{start, until[r]})
 				until[r] = 0
 			}
 		}
+		open = open[:0]
 		for r, to := range fixed[:10] {
 			if to != 0 {
 				l.fixed[r] = append(l.fixed[r], span{start, to})

@@ -33,20 +33,27 @@ func placeSlots(f *ir.Func, list []*ir.Slot) (map[*ir.Slot]int, int) {
 	sort.SliceStable(order, func(i, j int) bool { return order[i].Size > order[j].Size })
 	at := make(map[*ir.Slot]int, len(order))
 	size := 0
-	var placed []*ir.Slot
+	type place struct {
+		off, end int
+		whole    span // from the first of live to the last
+		live     []span
+	}
+	var placed []place
 	for _, s := range order {
-		if len(live[s]) == 0 {
+		spans := live[s]
+		if len(spans) == 0 {
 			continue
 		}
-		off := 0
-		for _, o := range placed { // from the start of the frame: the first gap that is big enough
-			if off < at[o]+o.Size && at[o] < off+s.Size && overlap(live[s], live[o]) {
-				off = at[o] + o.Size
+		off, whole := 0, span{spans[0].from, spans[len(spans)-1].to}
+		for i := range placed { // from the start of the frame: the first gap that is big enough
+			o := &placed[i]
+			if whole.from < o.whole.to && o.whole.from < whole.to && off < o.end && o.off < off+s.Size && overlap(spans, o.live) {
+				off = o.end
 			}
 		}
 		at[s] = off
-		i := sort.Search(len(placed), func(i int) bool { return at[placed[i]] > off })
-		placed = slices.Insert(placed, i, s)
+		i := sort.Search(len(placed), func(i int) bool { return placed[i].off > off })
+		placed = slices.Insert(placed, i, place{off, off + s.Size, whole, spans})
 		size = max(size, off+s.Size)
 	}
 	return at, size
@@ -118,28 +125,27 @@ func slotRanges(f *ir.Func) map[*ir.Slot][]span {
 			}
 		}
 	}
-	out := map[*ir.Slot][]span{}
-	for n, s := range f.Slots {
-		if s.Pinned {
-			out[s] = []span{{0, start[len(order)]}}
-			continue
+	spans := make([][]span, len(f.Slots))
+	for i := range order {
+		some := make(bitset, words)
+		for w := range some {
+			some[w] = here[i][w] | before[i][w]&after[i][w]
 		}
-		for i := range order {
-			in, on := before[i].has(n), after[i].has(n)
-			if !here[i].has(n) {
-				if in && on {
-					out[s] = append(out[s], span{start[i], start[i+1]})
-				}
-				continue
-			}
-			e := access[i][s]
-			if in {
+		some.each(func(n int) {
+			e, ok := access[i][f.Slots[n]]
+			if !ok || before[i].has(n) {
 				e.first = start[i]
 			}
-			if on {
+			if !ok || after[i].has(n) {
 				e.last = start[i+1] - 1
 			}
-			out[s] = append(out[s], span{e.first, e.last + 1})
+			spans[n] = append(spans[n], span{e.first, e.last + 1})
+		})
+	}
+	out := make(map[*ir.Slot][]span, len(f.Slots))
+	for n, s := range f.Slots {
+		if out[s] = spans[n]; s.Pinned {
+			out[s] = []span{{0, start[len(order)]}}
 		}
 	}
 	return out

@@ -145,8 +145,11 @@ func (m *Machine) Fire(probe string, ctx []uint64) error {
 }
 
 // Advance moves the clock to a time since the beginning.
-func (m *Machine) Advance(to time.Duration) error {
+func (m *Machine) Advance(ctx context.Context, to time.Duration) error {
 	for m.now < to {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		next := to
 		if m.judge != nil {
 			next = min(next, m.now.Truncate(slot)+slot)
@@ -216,7 +219,7 @@ func Script(ctx context.Context, obj *compiler.Object, sentence func(*check.SLO)
 		waits = waits || f.Hooks[0].Kind == types.HookInterval
 	}
 	for waits && !m.exited && m.now < 24*time.Hour && ctx.Err() == nil {
-		if err := m.Advance(m.now + time.Second); err != nil {
+		if err := m.Advance(ctx, m.now+time.Second); err != nil {
 			return "", err
 		}
 	}

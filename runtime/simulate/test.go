@@ -204,7 +204,7 @@ func (r *runner) advance(at syntax.Node, to time.Duration) error {
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
 		}
-		if err := r.m.Advance(min(to, r.m.now+time.Hour)); err != nil {
+		if err := r.m.Advance(r.ctx, min(to, r.m.now+time.Hour)); err != nil {
 			return r.stop(at, "%s", err)
 		}
 	}
