@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/slopebpf/slope/bpf/btf"
 )
@@ -50,17 +51,18 @@ type Capability struct {
 
 // Capabilities is the table of them all.
 func Capabilities() []Capability {
-	iterator := func(kind string) func(*Features) error {
-		return func(f *Features) error { return f.Iterator(kind) }
+	iterator := func(name string, since Release, config string) Capability {
+		has := func(f *Features) error { return f.Iterator(strings.TrimPrefix(name, "iter:")) }
+		return Capability{ForProbes, name, since, config, nil, "", has}
 	}
 	return []Capability{
 		{ForProbes, "typed raw tracepoints (tp_btf)", Release{5, 5}, "CONFIG_DEBUG_INFO_BTF", nil, "raw tracepoints", (*Features).TPBTF},
 		{ForProbes, "function entry programs (fentry)", Release{5, 5}, "CONFIG_DEBUG_INFO_BTF, CONFIG_FUNCTION_TRACER", nil, "kprobes", (*Features).Fentry},
 		{ForProbes, "kprobes", Release{4, 17}, "CONFIG_KPROBES, CONFIG_KPROBE_EVENTS", nil, "trampolines", (*Features).Kprobe},
-		{ForProbes, "iter:task", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF", nil, "", iterator("task")},
-		{ForProbes, "iter:task_file", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF", nil, "", iterator("task_file")},
-		{ForProbes, "iter:task_vma", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF", nil, "", iterator("task_vma")},
-		{ForProbes, "iter:cgroup", Release{6, 1}, "CONFIG_DEBUG_INFO_BTF, CONFIG_CGROUPS", nil, "", iterator("cgroup")},
+		iterator("iter:task", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF"),
+		iterator("iter:task_file", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF"),
+		iterator("iter:task_vma", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF"),
+		iterator("iter:cgroup", Release{6, 1}, "CONFIG_DEBUG_INFO_BTF, CONFIG_CGROUPS"),
 
 		{ForMechanism, "ring buffers", Release{5, 8}, "", nil, "", (*Features).RingBuf},
 		{ForMechanism, "test runs of raw tracepoint programs", Release{5, 10}, "", nil, "", (*Features).TestRun},

@@ -38,7 +38,7 @@ func skips() []skip {
 		{"./compiler", "TestScratchBusy", since(5, 12), "compare-and-exchange: preemption is off instead"},
 		{"./stdlib", "TestExamples/len", since(5, 13), "len(@map)"},
 	}
-	for _, name := range []string{"signal", "signal_thread", "usym", "func", "retval", "uprobe", "uretprobe"} {
+	for name := range strings.FieldsSeq("signal signal_thread usym func retval uprobe uretprobe") {
 		out = append(out, skip{"./stdlib", "TestExamples/" + name, bpf.Release{}, noLibc})
 	}
 	return out
