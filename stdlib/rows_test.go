@@ -270,8 +270,6 @@ var elsewhere = map[string][]string{
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
-	"bpf/capabilities.go":      {"cgroup"},
-	"bpf/vmtest/skips.go":      {"func", "retval", "signal", "signal_thread", "uprobe", "uretprobe", "usym"},
 	"bpf/btf/types.go":         {"arg"},
 	"bpf/attach/uprobe.go":     {"uprobe", "uretprobe"},
 	"runtime/symbols/goid.go":  {"goid"},
