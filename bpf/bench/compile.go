@@ -20,8 +20,8 @@ type Compiling struct {
 func sixty() string {
 	var b strings.Builder
 	b.WriteString("config = { missing_probes = \"warn\" }\nmacro ms(ns) { ns / 1000000 }\nbegin {\n\tprintf(\"%-8s %-16s %s\\n\", \"PID\", \"COMM\", \"ms\");\n}\n")
-	for _, call := range []string{"read", "write", "openat", "close", "futex"} {
-		fmt.Fprintf(&b, "tracepoint:syscalls:sys_enter_%[1]s {\n\t@start_%[1]s[tid] = nsecs;\n\t@calls[\"%[1]s\", comm] = count();\n}\n"+
+	for _, call := range strings.Fields("read write openat close futex") {
+		fmt.Fprintf(&b, "tracepoint:syscalls:sys_enter_%[1]s {\n\t@start_%[1]s[tid] = nsecs; @calls[\"%[1]s\", comm] = count();\n}\n"+
 			"tracepoint:syscalls:sys_exit_%[1]s /@start_%[1]s[tid]/ {\n\t$took = nsecs - @start_%[1]s[tid];\n"+
 			"\t@ns_%[1]s[comm] = hist($took);\n\tif (ms($took) > 10) {\n\t\tprintf(\"%%-8d %%-16s %%d\\n\", pid, comm, ms($took));\n\t}\n\tdelete(@start_%[1]s, tid);\n}\n", call)
 	}
@@ -53,7 +53,7 @@ func (k *kernel) compiling(opt options) ([]Compiling, error) {
 		one := Compiling{Name: s.name}
 		for range 1 + opt.starts { // the first warms up
 			begun := time.Now()
-			obj, diags := compiler.Compile(source.NewFile("bench", s.text), k.compile)
+			obj, diags := compiler.Compile(source.NewFile("bench.slo", s.text), k.compile)
 			took := time.Since(begun)
 			if diags.HasErrors() {
 				return nil, fmt.Errorf("compile %s: %w", s.name, diags)
