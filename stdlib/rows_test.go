@@ -296,7 +296,6 @@ var elsewhere = map[string][]string{
 	"cli/rules.go":                   {"test"},
 	"lang/syntax/lexer.go":           {"test"},
 	"bpf/bench/clang.go":             {"bench"},
-	"bpf/bench/compile.go":           {"bench", "read"},
 	"cli/serve.go":                   {"count"},
 	"cli/list.go":                    {"pid"},
 	"runtime/dashboard/dashboard.go": {"bad", "good"},
