@@ -30,6 +30,7 @@ type Machine struct {
 	index    *btf.Index
 	binaries map[string]*symbols.Binary
 	rawNames map[string]bool
+	enums    map[string]*types.Type // of fields of tracepoints, by name
 
 	kernelFuncs     []string          // sorted
 	kernelAddresses map[string]uint64 // of symbols that were asked for

@@ -108,6 +108,7 @@ func (m *Machine) tracepoint(p *types.Probe, system, event string) (*types.Targe
 	if err != nil {
 		return nil, err
 	}
+	m.nameEnums(f.Fields)
 	name := system + ":" + event
 	t := &types.Target{Probe: p, Name: p.Name + ":" + name, Form: types.RecordArgs, Goid: -1, Syscall: -1,
 		Hook: types.Hook{Kind: types.HookTracepoint, Event: name, ID: f.ID},
@@ -133,6 +134,27 @@ func (m *Machine) tracepoint(p *types.Probe, system, event string) (*types.Targe
 		t.Raw = &types.Raw{Event: event, Form: types.WordArgs}
 	}
 	return t, nil
+}
+
+// nameEnums gives fields that are enums the names of their values, which tracefs does not have.
+func (m *Machine) nameEnums(fields types.Fields) {
+	for i := range fields {
+		t := fields[i].Type
+		if t.Kind != types.Int || t.Name == "" || t.Enum != nil {
+			continue
+		}
+		named, known := m.enums[t.Name]
+		if !known {
+			named, _ = m.Named("enum", t.Name) // nil when BTF does not have it
+			if m.enums == nil {
+				m.enums = map[string]*types.Type{}
+			}
+			m.enums[t.Name] = named
+		}
+		if named != nil && named.Kind == types.Int && named.Size == t.Size {
+			fields[i].Type = named
+		}
+	}
 }
 
 // wordArgs numbers the fields of a system call's tracepoint in words: number is the call's own number, at -8.
