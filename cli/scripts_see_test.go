@@ -161,9 +161,36 @@ var tools = map[string]func(t *testing.T) func(string) error{
 		return rows(fmt.Sprintf(`%s\S+ +%-7d sleep            %-7d 0\.250`, clock, os.Getpid(), pid))
 	},
 	"threadsnoop": func(t *testing.T) func(string) error {
-		pid := run(t, buildC(t, `#include <pthread.h>
+		// It lives until its functions have been looked up: what ends at once may have no names.
+		cmd := exec.Command(buildC(t, `#include <pthread.h>
+#include <stdio.h>
 void *serve(void *x) { return x; }
-int main(void) { for (int i = 0; i < 3; i++) { pthread_t t; pthread_create(&t, 0, serve, 0); pthread_join(t, 0); } return 0; }`, "-lpthread"))
+int main(void) {
+	for (int i = 0; i < 3; i++) { pthread_t t; pthread_create(&t, 0, serve, 0); pthread_join(t, 0); }
+	puts("done"); fflush(stdout);
+	return getchar() == EOF ? 0 : 1;
+}`, "-lpthread"))
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			stdin.Close()
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := io.ReadFull(stdout, make([]byte, len("done\n"))); err != nil {
+			t.Fatal(err)
+		}
+		pid := cmd.Process.Pid
 		return func(out string) error {
 			if n := len(regexp.MustCompile(fmt.Sprintf(`(?m)^\d+ +%d +target +serve$`, pid)).FindAllString(out, -1)); n != 3 {
 				return fmt.Errorf("%d threads, want 3", n)

@@ -226,7 +226,7 @@ func TestSee(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			status, out, errs := slope("--listen", "off", "-c", self+" "+name, file)
 			if why := regexp.MustCompile(noTrampoline).FindString(errs); status != 0 && why != "" {
-				bpftest.Require(t, fmt.Errorf("%s", why))
+				t.Skip(why) // the kernel matrix has kernels that can
 			}
 			if status != 0 || !regexp.MustCompile(w.want).MatchString(out) {
 				t.Errorf("status %d, want %s\n%s%s", status, w.want, out, errs)
