@@ -365,13 +365,18 @@ func readComm(offset int32) (name [16]byte, err error) {
 	defer prog.Close()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	var pin runtime.Pinner // Prctl takes numbers: what they point to must not move with the stack
+	defer pin.Unpin()
+	buffer := new([16]byte)
+	pin.Pin(buffer)
 	rename := func(n [16]byte) error {
-		return unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&n)), 0, 0, 0)
+		*buffer = n
+		return unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(buffer)), 0, 0, 0)
 	}
-	var old [16]byte
-	if err := unix.Prctl(unix.PR_GET_NAME, uintptr(unsafe.Pointer(&old)), 0, 0, 0); err != nil {
+	if err := unix.Prctl(unix.PR_GET_NAME, uintptr(unsafe.Pointer(buffer)), 0, 0, 0); err != nil {
 		return name, err
 	}
+	old := *buffer
 	defer rename(old)
 	if err := errors.Join(rename([16]byte([]byte("aaaaaaaaaaaaaaa\x00"))), rename([16]byte{'b'})); err != nil {
 		return name, err
