@@ -47,6 +47,7 @@ type checkFlags struct {
 	report       string
 	junit        string
 	early        bool
+	unsafe       bool
 
 	tick    time.Duration
 	level   float64 // of confidence
@@ -107,6 +108,7 @@ Exit status:
 	fl.StringVar(&f.inconclusive, "inconclusive", "", "take an inconclusive objective as pass or fail in the exit status and in JUnit's report")
 	fl.StringVar(&f.report, "report", "", "write a JSON report to this file")
 	fl.StringVar(&f.junit, "junit", "", "write a JUnit XML report to this file")
+	fl.BoolVar(&f.unsafe, "unsafe", false, unsafeHelp)
 	fl.BoolVar(&f.early, "early", false, "stop as soon as an objective fails or all pass")
 	return c
 }
@@ -179,7 +181,9 @@ func (s Streams) check(f *checkFlags, args []string) error {
 	}
 	w := newWorkshop(0)
 	defer w.close()
-	obj, diags := compiler.Compile(file, w.options(f.params, 0))
+	o := w.options(f.params, 0)
+	o.Config.Unsafe = f.unsafe
+	obj, diags := compiler.Compile(file, o)
 	s.render(diags, false)
 	if obj == nil {
 		return checkWrong

@@ -30,7 +30,9 @@ each probe, the counters of each objective with the condition that is compiled i
 			}
 			w := newWorkshop(0)
 			defer w.close()
-			obj, diags := compiler.Compile(file, w.options(args, 0))
+			o := w.options(args, 0)
+			o.Config.Unsafe = true // nothing runs
+			obj, diags := compiler.Compile(file, o)
 			s.render(diags, false)
 			if obj == nil {
 				return exitStatus(1)

@@ -45,6 +45,8 @@ type runFlags struct {
 	maxOverhead string
 }
 
+const unsafeHelp = "allow functions and probes that change the system"
+
 // newBpftrace is the root command without its subcommands: bpftrace's command line, which runs a script.
 func newBpftrace(s Streams) *cobra.Command {
 	var f runFlags
@@ -114,7 +116,7 @@ func (s Streams) runCommand(f *runFlags, c *cobra.Command) *cobra.Command {
 	fl.BoolP("warnings", "k", true, "print warnings, and what failed in a probe: as always")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print more; with -l, arguments")
 	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, fentry=kprobe, kprobe=single, kprobe=multi, uprobe=single, uprobe=multi")
-	fl.BoolVar(&f.unsafe, "unsafe", false, "allow functions that change the system")
+	fl.BoolVar(&f.unsafe, "unsafe", false, unsafeHelp)
 	fl.BoolVar(&f.dryRun, "dry-run", false, "attach, then exit")
 	fl.StringVarP(&f.dump, "debug", "d", "", "print stages: ast, types, ir, opt, ra, asm, all")
 	fl.BoolVarP(&f.list, "list", "l", false, "list probes that match a pattern")

@@ -35,6 +35,7 @@ type serveFlags struct {
 	format    string
 	logFormat string
 	lifecycle bool
+	unsafe    bool
 	export    exportFlags
 
 	maxOverhead string
@@ -76,6 +77,7 @@ history is saved; the exit status is 0.`,
 	fl.StringVar(&f.logFormat, "log-format", "text", "format of the log: text or json")
 	fl.BoolVar(&f.lifecycle, "web.enable-lifecycle", false, "allow a POST to /-/reload")
 	fl.StringVar(&f.maxOverhead, "max-overhead", "", overheadHelp)
+	fl.BoolVar(&f.unsafe, "unsafe", false, unsafeHelp)
 	f.export.add(fl)
 	return c
 }
@@ -227,7 +229,7 @@ func (v *server) notify(ctx context.Context) {
 
 // run runs one script from its text to its end.
 func (v *server) run(ctx context.Context, sc *supervisor.Script, text string) (err error) {
-	f := &runFlags{format: v.flags.format, buffering: "line", state: v.flags.state, incidents: v.flags.incidents, export: v.flags.export}
+	f := &runFlags{format: v.flags.format, buffering: "line", state: v.flags.state, incidents: v.flags.incidents, export: v.flags.export, unsafe: v.flags.unsafe}
 	f.export.labels = append([]string{"script=" + sc.Name}, f.export.labels...)
 	log := v.log.With("script", sc.Name)
 	host := &served{server: v, script: sc, log: log}

@@ -149,7 +149,9 @@ func compileTest(file *source.File, params []string) (*compiler.Object, *stdlib.
 	reg := stdlib.New()
 	stand := stdlib.NewStand(reg, tree)
 	positional, named := parameters(params)
-	obj, diags := compiler.Compile(file, compiler.Options{Universe: reg, Library: reg, Resolver: stand, Config: types.DefaultConfig(), Params: positional, Named: named, Import: importFile,
+	config := types.DefaultConfig()
+	config.Unsafe = true // commands are printed, not run
+	obj, diags := compiler.Compile(file, compiler.Options{Universe: reg, Library: reg, Resolver: stand, Config: config, Params: positional, Named: named, Import: importFile,
 		CPUs: 1, Kernel: simulate.Kernel(), Backend: backend.Features{AtomicFetch: true}})
 	return obj, stand, diags
 }
