@@ -208,6 +208,9 @@ func (e *Evaluator) number(x syntax.Expr) (Value, error) {
 	return v, err
 }
 
+// exact is where floating-point numbers cease to be exact integers.
+const exact = 1 << 53
+
 func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 	l, err := e.Eval(x.L)
 	if err != nil {
@@ -250,6 +253,11 @@ func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 			return wrongf("division by zero: '%s' is 0", syntax.ExprString(x.R))
 		}
 		out.Num = math.Mod(l.Num, r.Num)
+	case "<<", ">>", "&", "|", "^":
+		if math.Abs(l.Num) > exact || math.Abs(r.Num) > exact || l.Num != math.Trunc(l.Num) || r.Num != math.Trunc(r.Num) {
+			return wrongf("'%s' wants whole numbers of up to 53 bits", x.Op)
+		}
+		out.Num = float64(bits(x.Op, int64(l.Num), int64(r.Num)))
 	case "<":
 		return truth(l.Num < r.Num), nil
 	case "<=":
@@ -270,6 +278,20 @@ func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 		return wrongf("'%s' cannot be computed", x.Op)
 	}
 	return out, nil
+}
+
+func bits(op string, a, b int64) int64 {
+	switch op {
+	case "<<":
+		return a << (uint64(b) & 63)
+	case ">>":
+		return a >> (uint64(b) & 63)
+	case "&":
+		return a & b
+	case "|":
+		return a | b
+	}
+	return a ^ b
 }
 
 // Percentile is p50, p99, p999.
