@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -129,13 +128,16 @@ func (g *guard) send(m held, fds []int) error {
 	return nil
 }
 
-// close tells the guard that all is well and waits for its end.
-func (g *guard) close() error {
+// close tells the guard that all is well and waits for its end. One that is gone already has nothing to be told.
+func (g *guard) close() {
 	if g == nil {
-		return nil
+		return
 	}
-	err := g.send(held{Over: true}, nil)
-	return errors.Join(err, g.conn.Close(), g.cmd.Wait())
+	_ = g.send(held{Over: true}, nil)
+	g.conn.Close()
+	late := time.AfterFunc(time.Second, func() { _ = g.cmd.Process.Kill() })
+	defer late.Stop()
+	_ = g.cmd.Wait()
 }
 
 // guardMain is the guard.
@@ -224,7 +226,9 @@ func readMemfd(fd int) string {
 func printHeld(s Streams, pid int, text string, maps map[string]int) error {
 	w := newWorkshop(pid)
 	defer w.close()
-	obj, diags := compiler.Compile(source.NewFile("session", text), w.options(nil, pid))
+	o := w.options(nil, pid)
+	o.Config.Unsafe = true // it has run already
+	obj, diags := compiler.Compile(source.NewFile("session", text), o)
 	if obj == nil {
 		return diags
 	}

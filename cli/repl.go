@@ -131,7 +131,7 @@ func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error)
 		return nil, err
 	}
 	if m.guard, err = startGuard(s, f); err != nil {
-		return nil, errors.Join(err, m.turn.Close(), w.close())
+		m.unguarded(err)
 	}
 	if stats, err := bpf.EnableStats(); err == nil { // without it, :stats shows no times
 		m.stats = stats
@@ -139,9 +139,17 @@ func newReplMachine(s Streams, f *runFlags, out io.Writer) (*replMachine, error)
 	return m, nil
 }
 
+// unguarded goes on without a guard, and says so.
+func (m *replMachine) unguarded(err error) {
+	fmt.Fprintf(m.out, "WARNING: %s: what maps hold is lost should the shell crash\n", err)
+	m.guard.close()
+	m.guard = nil
+}
+
 // Close implements repl.Machine.
 func (m *replMachine) Close() error {
-	err := errors.Join(m.turn.Close(), m.work.close(), m.guard.close())
+	err := errors.Join(m.turn.Close(), m.work.close())
+	m.guard.close()
 	for _, s := range m.old {
 		err = errors.Join(err, s.Close())
 	}

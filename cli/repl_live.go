@@ -61,7 +61,10 @@ func (m *replMachine) Start(obj *compiler.Object, before repl.Program, quiet boo
 	} else if swap, err = old.handOver(n); err != nil {
 		return nil, swap, errors.Join(err, n.close())
 	}
-	err = errors.Join(n.run(), m.guard.hold(obj, n.eng.Maps()))
+	err = n.run()
+	if e := m.guard.hold(obj, n.eng.Maps()); e != nil { // the shell is as good without
+		m.unguarded(e)
+	}
 	swap.Took = time.Since(began)
 	return n, swap, err
 }

@@ -427,6 +427,24 @@ func TestShellTmux(t *testing.T) {
 	x.Send(":quit", "Enter")
 }
 
+// guardOf is the guard of a shell, which is its only child.
+func guardOf(t *testing.T, s *ptytest.Terminal) int {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := ""
+	for _, l := range lists {
+		children += read(t, l)
+	}
+	guard, err := strconv.Atoi(strings.TrimSpace(children))
+	if err != nil {
+		t.Fatalf("children: %q", children)
+	}
+	return guard
+}
+
 // TestShellCrash kills the shell, as a crash of any of its goroutines does: what it counted is printed, and the terminal is
 // as it was. Nothing stays behind after an orderly end.
 func TestShellCrash(t *testing.T) {
@@ -444,23 +462,27 @@ func TestShellCrash(t *testing.T) {
 		t.Error("the terminal is still raw")
 	}
 
-	// The shell's guard is its only child.
-	s = shellOn(t, 100, 40)
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.Pid()))
-	if err != nil {
+	// A guard that was killed is told of once, and nothing else changes.
+	s = shellOn(t, 200, 40)
+	if err := unix.Kill(guardOf(t, s), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	guard := ""
-	for _, l := range lists {
-		guard += read(t, l)
+	enter(s, "begin { @kept = 7; }", "#1 attached in ")
+	s.Wait("lost should the shell crash")
+	enter(s, "begin { @kept = 8; }", "#1 replaced in ")
+	s.Send(":quit\r")
+	if status := s.Exit(); status != 0 || strings.Count(s.Wrote(), "lost should the shell crash") != 1 {
+		t.Errorf("status %d\n%s", status, s.Screen())
 	}
-	if guard = strings.TrimSpace(guard); guard == "" || strings.Contains(guard, " ") {
-		t.Fatalf("children: %q", guard)
-	}
+	s.Wait("@kept: 8")
+
+	// An orderly end leaves nothing behind.
+	s = shellOn(t, 100, 40)
+	guard := guardOf(t, s)
 	enter(s, "begin { @kept = 5; }", "#1 attached in ")
 	s.Send(":quit\r")
 	s.Exit()
-	if _, err := os.Stat("/proc/" + guard); err == nil {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", guard)); err == nil {
 		t.Error("the guard is still there")
 	}
 	if strings.Contains(s.Wrote(), "has crashed") {
