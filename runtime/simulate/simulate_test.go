@@ -118,7 +118,7 @@ func TestFail(t *testing.T) {
 		`assert(bad(each, "/pay", 2) == 1);`:                "bad() got 2 labels, want none or the 1 that each is kept by",
 		`assert(bad(1) == 1);`:                              "bad() got '1', want an slo",
 		`assert(@halfs == 1);`:                              "there is no map '@halfs'; did you mean '@halves'?",
-		`assert((1 << (3 / 2)) == 2);`:                          "'<<' wants whole numbers of up to 53 bits",
+		`assert((1 << (3 / 2)) == 2);`:                      "'<<' wants whole numbers of up to 53 bits",
 		`assert("x");`:                                      "got 'x', want a condition",
 		`assert(rate(@ret) > 1);`:                           "rate() is only measured at the prompt",
 		`assert(printed(1));`:                               "printed() wants a text",
