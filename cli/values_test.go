@@ -55,6 +55,19 @@ func TestUserAddress(t *testing.T) {
 	}
 }
 
+// TestUserAddressOfEach has one probe on functions of two programs, the second run by the first, that have the variable at different places.
+func TestUserAddressOfEach(t *testing.T) {
+	source := `#include <unistd.h>
+		int before[COUNT] = {1}, v = 4000 + COUNT;
+		__attribute__((noinline)) int place1(int a) { asm volatile(""); return a + 1; }
+		__attribute__((noinline)) int place2(int a) { asm volatile(""); return a + 2; }
+		int main(int n, char **arg) { return before[0] + place1(n) + place2(n) > 0 && n > 1 ? execv(arg[1], arg + 1) : 0; }`
+	a, b := buildC(t, source, "-DCOUNT=10"), buildC(t, source, "-DCOUNT=20", "-no-pie")
+	r := script(t, "-c", a+" "+b, "-e",
+		"macro value() { *uaddr(\"v\") } uprobe:"+a+":place1, uprobe:"+a+":place2, uprobe:"+b+":place* { @[value()] = count(); }")
+	want(t, r, "@[4010]: 2", "@[4020]: 2")
+}
+
 // TestStringsInKernel searches the longest strings there are.
 func TestStringsInKernel(t *testing.T) {
 	path, comm := ownDD(t)

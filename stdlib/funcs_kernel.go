@@ -72,7 +72,7 @@ func addressFuncs() []Func {
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "uaddr", Text: "The address of a variable or function of the probed program, where the process has it.", Examples: nil},
-				Pure: true, Params: []types.Param{symbol},
+				Pure: true, PerTarget: true, Params: []types.Param{symbol},
 				Result: func(c *types.Call) *types.Type {
 					size := 8
 					switch c.Notes[noteSize] {

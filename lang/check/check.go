@@ -181,7 +181,8 @@ func (c *checker) declareMap(d *syntax.MapDecl) {
 // resolve expands the attach points of a probe into clauses.
 func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	var clauses []*Clause
-	reads, known := c.readsArgs(p), 0
+	reads, apart := c.meaning(p)
+	known := 0
 	for _, a := range p.Attach {
 		if len(a.Parts) == 0 {
 			continue
@@ -219,7 +220,7 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	next:
 		for _, t := range targets {
 			for _, cl := range clauses {
-				if cl.Targets[0].Probe == t.Probe && (!reads || sameShape(cl.Targets[0], t)) {
+				if cl.Targets[0].Probe == t.Probe && !apart && (!reads || sameShape(cl.Targets[0], t)) {
 					cl.Targets = append(cl.Targets, t)
 					continue next
 				}
@@ -255,22 +256,24 @@ func (c *checker) bindObjectives(cl *Clause) {
 	}
 }
 
-// readsArgs tells whether a probe names anything whose meaning depends on the target's arguments.
-func (c *checker) readsArgs(p *syntax.Probe) bool {
-	found := false
+// meaning tells whether a probe names anything whose meaning depends on the target's arguments, or on the target itself.
+func (c *checker) meaning(p *syntax.Probe) (args, target bool) {
 	look := func(n syntax.Node) bool {
-		if name, ok := n.(*syntax.Name); ok {
-			if row, _ := c.builtin(name.Text); row != nil && row.Args {
-				found = true
-			}
+		switch n := n.(type) {
+		case *syntax.Name:
+			row, _ := c.builtin(n.Text)
+			args = args || row != nil && row.Args
+		case *syntax.Call:
+			row := c.opt.Universe.Func(n.Name.Text)
+			target = target || row != nil && row.PerTarget
 		}
-		return !found
+		return true
 	}
 	if p.Pred != nil {
 		syntax.Walk(p.Pred, look)
 	}
 	syntax.Walk(p.Body, look)
-	return found
+	return args, target
 }
 
 // sameShape tells whether one body that reads arguments serves both targets.

@@ -96,16 +96,17 @@ const (
 // Func is the row of a function as the checker sees it.
 type Func struct {
 	Doc
-	Class  FuncClass
-	Verb   Verb
-	Gate   bool // a probe whose whole predicate is a call of it is only attached while it is true
-	Unsafe bool // changes the system: needs Config.Unsafe
-	Pure   bool // does nothing but give a value
-	Params []Param
-	Hooks  []HookKind                       // the kinds of probes that it may stand in, nil for all
-	Result func(c *Call) *Type              // nil: no value
-	Check  func(c *Call)                    // further checks, with c.Errorf; may be nil
-	Expand func(c *syntax.Call) syntax.Expr // what the call stands for, in the language itself; nil for most
+	Class     FuncClass
+	Verb      Verb
+	Gate      bool // a probe whose whole predicate is a call of it is only attached while it is true
+	Unsafe    bool // changes the system: needs Config.Unsafe
+	Pure      bool // does nothing but give a value
+	PerTarget bool // what Check finds out is about one target: a probe has a clause for each
+	Params    []Param
+	Hooks     []HookKind                       // the kinds of probes that it may stand in, nil for all
+	Result    func(c *Call) *Type              // nil: no value
+	Check     func(c *Call)                    // further checks, with c.Errorf; may be nil
+	Expand    func(c *syntax.Call) syntax.Expr // what the call stands for, in the language itself; nil for most
 
 	// For an AggFunc: what it keeps, once Check found nothing to say.
 	Agg func(c *Call) *Agg
