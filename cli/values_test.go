@@ -88,16 +88,24 @@ func TestPidNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inside := func(args ...string) ([]byte, error) {
+		c := exec.Command(unshare, append([]string{"-pf", "--mount-proc", self, "-q"}, args...)...)
+		c.Env = append(os.Environ(), beSlope+"=1")
+		return c.CombinedOutput()
+	}
 	for _, args := range [][]string{{"-c", "sleep 0.1"}, {"-p", "1"}} {
-		c := exec.Command(unshare, append([]string{"-pf", "--mount-proc", self, "-q"}, append(args, "-e", `
+		out, err := inside(append(args, "-e", `
 			begin { if (pid < 10 && pid(init) != pid) { printf("inside %d\n", cpid > 0 && cpid < 10); } }
 			tracepoint:raw_syscalls:sys_enter /pid == cpid || pid == 1/ { @n[pid] = count(); }
-			interval:ms:100 { exit(); }`)...)...)
-		c.Env = append(os.Environ(), beSlope+"=1")
-		out, err := c.CombinedOutput()
+			interval:ms:100 { exit(); }`)...)
 		if err != nil || !regexp.MustCompile(`(?m)^inside [01]$`).Match(out) || !regexp.MustCompile(`(?m)^@n\[\d\]: [1-9]`).Match(out) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
+	}
+	target := buildC(t, `__attribute__((noinline)) int found(int a) { asm volatile(""); return a; } int main(int n, char **_) { return found(n) - n; }`)
+	out, err := inside("-c", target, "-e", "uprobe:"+target+":found { @[func, usym(reg(\"ip\")), ustack(1)] = count(); }")
+	if err != nil || !regexp.MustCompile(`(?m)^@\[found, found,\s+found\+0\s+\]: 1$`).Match(out) {
+		t.Errorf("functions: %v\n%s", err, out)
 	}
 }
 

@@ -42,7 +42,7 @@ func symbolFuncs() []Func {
 func userSymbolInto(l ir.Lowering, addr, p *ir.Value, off int) {
 	b := l.Builder()
 	b.Store(p, off, 8, addr)
-	process := b.Bin(ir.OpShr, b.Help(ir.HelperPidTgid), b.Const(32))
+	process := b.Bin(ir.OpShr, l.Kernel().PidTgid(b), b.Const(32))
 	b.Store(p, off+8, 8, process)
 	l.NoteProcess(process)
 }

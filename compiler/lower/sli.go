@@ -477,7 +477,7 @@ func (f *fn) objective(p *ir.Value, w ObjectiveWords, out outcome) *ir.Value {
 func (f *fn) exemplar(p *ir.Value, off int, value *ir.Value) {
 	at := func(word int) int { return off + 8*word }
 	f.Store(p, at(ExemplarTime), 8, f.Const(0))
-	f.Store(p, at(ExemplarPidTgid), 8, f.Help(ir.HelperPidTgid))
+	f.Store(p, at(ExemplarPidTgid), 8, f.l.opt.Kernel.PidTgid(f.Builder))
 	goid := f.Const(0)
 	if t := f.target(); t.Form == types.GoArgs && t.Goid >= 0 {
 		goid = f.goid()
