@@ -124,6 +124,17 @@ func TestKernelAddress(t *testing.T) {
 	want(t, r, "1 1 1")
 }
 
+// TestRawArguments reads the arguments of a system call as raw_syscalls has them: an array.
+func TestRawArguments(t *testing.T) {
+	target := buildC(t, `#include <unistd.h>
+		#include <sys/syscall.h>
+		int main(void) { syscall(SYS_close, 987654321L, 2L, 3L, 4L, 5L, 6L); return 0; }`)
+	r := script(t, "-c", target, "-e", `
+		tracepoint:raw_syscalls:sys_enter /pid == cpid && args.id == 3 && args.args[0] == 987654321/ {
+			print(args); $i = pid > 0 ? 5 : 0; @n[args.args[1], args.args[$i]] = count(); }`)
+	want(t, r, "{ .id = 3, .args = [987654321,2,3,4,5,6] }", "@n[2, 6]: 1")
+}
+
 // askPriority in the environment makes this binary do one system call.
 const askPriority = "SLOPE_TEST_GETPRIORITY"
 

@@ -51,6 +51,9 @@ func (vf *verifier) derive(v *Value) pointer {
 func (vf *verifier) access(v *Value) {
 	switch v.Op {
 	case OpLoad, OpStore:
+		if p := v.Args[0]; p.Op == OpIndex && p.Class == Ctx {
+			vf.fail(v.Span, "v%d: %s of the context at an offset that is computed", v.ID, v.Op)
+		}
 		vf.inside(v, 0, int64(v.Off), int64(v.Width))
 	case OpForget:
 		vf.inside(v, 1, 0, 8)

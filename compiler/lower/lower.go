@@ -184,9 +184,9 @@ func (l *lowerer) place() []*group {
 	byHook := map[string]*group{}
 	signature := map[string]*strings.Builder{}
 	for ci, cl := range l.in.Clauses {
-		readsArgs, perProbe := clauseNeeds(cl)
+		args, perProbe := clauseNeeds(cl)
 		for _, t := range cl.Targets {
-			raw := t.Raw != nil && (t.Raw.Args != nil || !readsArgs)
+			raw := t.Raw != nil && (args == noArgs || t.Raw.Args != nil && (args == scalarArgs || t.Raw.Args.Scalars()))
 			hook, typ := t.Hook, l.progType(t.Hook.Kind)
 			if raw {
 				hook = types.Hook{Kind: types.HookRaw, Event: t.Raw.Event}
@@ -282,11 +282,32 @@ func hookKey(h *types.Hook) string {
 	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", h.Prog, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
 }
 
-// clauseNeeds tells what keeps targets from sharing code.
-func clauseNeeds(cl *check.Clause) (args, perProbe bool) {
-	for _, row := range cl.Info.Vars {
-		args = args || row.Args
+// argsUse is what a clause reads of the arguments of its probe.
+type argsUse uint8
+
+const (
+	noArgs     argsUse = iota
+	scalarArgs         // what words hold
+	allArgs            // arrays, or all of them
+)
+
+// clauseNeeds tells what keeps a clause from a cheaper hook, and targets from sharing code.
+func clauseNeeds(cl *check.Clause) (args argsUse, perProbe bool) {
+	fields := map[syntax.Expr]bool{}
+	for e, t := range cl.Info.Types {
+		if field, ok := e.(*syntax.Field); ok && t.Scalar() {
+			fields[field.X] = true
+		}
+	}
+	for e, row := range cl.Info.Vars {
 		perProbe = perProbe || row.PerProbe
+		switch {
+		case !row.Args:
+		case row.Numbered || fields[e]:
+			args = max(args, scalarArgs)
+		default:
+			args = allArgs
+		}
 	}
 	return args, perProbe
 }

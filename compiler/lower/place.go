@@ -226,7 +226,8 @@ func (f *fn) loadPlace(pl place, t *types.Type, fld types.Field) *ir.Value {
 func (f *fn) loadWord(pl place, size int, signed bool, t *types.Type) *ir.Value {
 	switch pl.space {
 	case inMemory:
-		if pl.off%size != 0 || pl.p.Op == ir.OpIndex && pl.p.Imm%int64(size) != 0 { // the stack takes no such loads
+		if indexed := pl.p.Op == ir.OpIndex; pl.off%size != 0 || indexed && pl.p.Imm%int64(size) != 0 || // the stack takes no such loads
+			indexed && pl.p.Class == ir.Ctx {
 			return f.readAt(f.address(pl), size, signed, true)
 		}
 		return f.Load(pl.p, pl.off, size, signed)

@@ -255,6 +255,11 @@ func ArgsRecord(args *Type, form ArgsForm, maxStrlen int) (t *Type, bad string) 
 	return t, ""
 }
 
+// Scalars tells whether all fields of a struct are scalars.
+func (t *Type) Scalars() bool {
+	return !slices.ContainsFunc(t.Layout.Fields(), func(f Field) bool { return !f.Type.Scalar() })
+}
+
 // Element returns the position of a record's field, -1 without one.
 func (t *Type) Element(name string) int {
 	for i, n := range t.Names {
