@@ -48,9 +48,11 @@ func text(l ir.Lowering, e syntax.Expr) (*ir.Value, *types.Type) {
 		return p, t
 	case types.Array:
 		b := l.Builder()
-		p := b.Addr(b.Slot("text", t.Memory()))
+		raw, p := b.Addr(b.Slot("array", t.Memory())), b.Addr(b.Slot("text", t.Memory()))
+		b.Zero(raw, 0, t.Memory())
 		b.Zero(p, 0, t.Memory())
-		b.Copy(p, 0, l.Memory(e, at), at.Memory())
+		b.Copy(raw, 0, l.Memory(e, at), at.Memory())
+		b.ReadStr(p, raw, b.Const(int64(t.Size)), t.Size, true)
 		return p, t
 	}
 	return l.Memory(e, t), t

@@ -72,12 +72,16 @@ func unsafeFuncs() []Func {
 			FuncLower: ir.FuncLower{Scalar: func(l ir.Lowering, c *syntax.Call) *ir.Value {
 				b := l.Builder()
 				dst := l.Number(c.Args[0])
-				e := c.Args[1]
-				if u, ok := e.(*syntax.Unary); ok && u.Op == "&" {
-					e = u.X
-				}
 				n, _ := l.Const(c.Args[2])
-				return b.Bin(ir.OpEq, b.Help(ir.HelperWriteUser, dst, l.Memory(e, l.Type(e)), b.Const(n)), b.Const(0))
+				e := c.Args[1]
+				var src *ir.Value
+				if t := l.Type(e); pointee(t) != t { // what the pointer points to
+					src = b.Addr(b.Slot("written", int(n+7)&^7))
+					b.Read(src, l.Number(e), int(n), true)
+				} else {
+					src = l.Memory(e, t)
+				}
+				return b.Bin(ir.OpEq, b.Help(ir.HelperWriteUser, dst, src, b.Const(n)), b.Const(0))
 			}},
 		},
 	}

@@ -79,9 +79,13 @@ func (vf *verifier) access(v *Value) {
 			vf.fail(v.Span, "v%d: %s of %d bytes", v.ID, v.Op, v.Imm)
 		}
 	case OpHelper:
+		size := int64(helperTable[v.Helper].bytes)
+		if v.Helper == HelperWriteUser && v.Args[2].Op == OpConst {
+			size = v.Args[2].Imm
+		}
 		for i, kind := range helperTable[v.Helper].args {
 			if kind == 'p' {
-				vf.inside(v, i, 0, int64(helperTable[v.Helper].bytes))
+				vf.inside(v, i, 0, size)
 			}
 		}
 	}

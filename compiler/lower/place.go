@@ -287,14 +287,18 @@ func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad 
 		})
 		return
 	}
-	if rest := from.Memory(); rest != from.Size {
+	size := from.Size
+	if from.Kind == types.Buffer { // its length stands before its bytes
+		size = from.Memory()
+	}
+	if rest := from.Memory(); rest != size {
 		f.Zero(p, off+rest-8, 8)
 	}
 	dst := p
 	if off != 0 {
 		dst = f.Offset(p, int64(off))
 	}
-	f.mustRead(dst, f.address(pl), from.Size, pl.space != inUser)
+	f.mustRead(dst, f.address(pl), size, pl.space != inUser)
 }
 
 // raw copies bytes of a value in memory, at most limit: the text in an array of char does not end at its NUL here.
