@@ -1,8 +1,6 @@
 package stdlib
 
 import (
-	"strings"
-
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -45,12 +43,16 @@ func textFuncs() []Func {
 		},
 		{
 			Func: types.Func{
-				Doc: types.Doc{Name: "strftime", Text: "The time of day that nanoseconds of the boot clock, or nsecs(tai), stand for, as strftime(3) writes it in the local time zone; %f is the microseconds.",
+				Doc: types.Doc{Name: "strftime", Text: "The time of day that nanoseconds of the boot clock, or a value of nsecs(tai), stand for, as strftime(3) writes it in the local time zone; %f is the microseconds.",
 					Examples: []string{`interval:s:1 { printf("%s\n", strftime("%H:%M:%S.%f", nsecs)); }`}},
 				Pure: true, Params: []types.Param{{Name: "format", Kind: types.TextParam}, {Name: "nanoseconds", Kind: types.IntParam}},
 				Result: func(c *types.Call) *types.Type {
 					format, _ := c.Node.Args[0].(*syntax.String)
-					return types.LateOf(clockOf(c.Node.Args[1]), format.Value)
+					clock := types.Timestamp
+					if c.Args[1].TAI() {
+						clock = types.TAITimestamp
+					}
+					return types.LateOf(clock, format.Value)
 				},
 			},
 			FuncLower: lateWord(1),
@@ -72,16 +74,6 @@ func textFuncs() []Func {
 			FuncLower: lateWord(0),
 		},
 	}
-}
-
-// clockOf is the kind of a time: of the boot clock, unless it is read from the clock of atomic time on the spot.
-func clockOf(e syntax.Expr) types.LateKind {
-	if call, ok := e.(*syntax.Call); ok && call.Name.Text == nsecsName && len(call.Args) == 1 {
-		if mode, ok := call.Args[0].(*syntax.Name); ok && strings.HasSuffix(mode.Text, "tai") {
-			return types.TAITimestamp
-		}
-	}
-	return types.Timestamp
 }
 
 // lateWord lowers to the i-th argument, a number that user space makes text of.

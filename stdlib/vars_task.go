@@ -54,7 +54,13 @@ func taskVars() []Var {
 			Var: types.Var{Doc: types.Doc{Name: nsecsName, Text: "Nanoseconds since boot, time asleep included; the same throughout one action. " +
 				"nsecs(monotonic) leaves out time asleep, nsecs(tai) is International Atomic Time since 1970, nsecs(sw_tai) the same as slope knows it at the start, for kernels before 6.1.",
 				Examples: []string{"begin { printf(\"%llu\\n\", nsecs); }", "begin { printf(\"%llu\\n\", nsecs(sw_tai)); }"}},
-				Role: types.MomentRole, Modes: []string{"boot", "monotonic", "tai", "sw_tai"}, Type: always(types.Uint64)},
+				Role: types.MomentRole, Modes: []string{"boot", "monotonic", "tai", "sw_tai"},
+				Type: func(_ *types.Target, clock int) (*types.Type, error) {
+					if clock == clockTAI || clock == clockSoftTAI {
+						return types.TimeOfTAI(false), nil
+					}
+					return types.Uint64, nil
+				}},
 			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, clock int) *ir.Value {
 				b := l.Builder()
 				switch clock {

@@ -3,6 +3,7 @@ package btf
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -68,6 +69,41 @@ func TestTypedefOfAnonymousStruct(t *testing.T) {
 	}
 	if f, ok := s.Field("counter"); !ok || !f.Type.Equal(types.Int64) {
 		t.Fatalf("counter: got %+v", f)
+	}
+}
+
+// TestDefine compares with what the headers of the kernel say of structs that do not change.
+func TestDefine(t *testing.T) {
+	ix := open(t)
+	for _, c := range []struct{ keyword, name, want string }{
+		{"struct", "iphdr", `struct iphdr {
+	__u8 ihl: 4;
+	__u8 version: 4;
+	__u8 tos;
+	__be16 tot_len;
+	__be16 id;
+	__be16 frag_off;
+	__u8 ttl;
+	__u8 protocol;
+	__sum16 check;
+	union {
+		struct {
+			__be32 saddr;
+			__be32 daddr;
+		};
+		struct {
+			__be32 saddr;
+			__be32 daddr;
+		} addrs;
+	};
+};`},
+		{"struct", "callback_head", "struct callback_head {\n\tstruct callback_head *next;\n\tvoid (*func)(struct callback_head *);\n};"},
+		{"enum", "pid_type", "enum pid_type {\n\tPIDTYPE_PID = 0,\n\tPIDTYPE_TGID = 1,\n\tPIDTYPE_PGID = 2,\n\tPIDTYPE_SID = 3,\n\tPIDTYPE_MAX = 4,\n};"},
+	} {
+		lines, err := ix.Define(c.keyword, c.name)
+		if got := strings.Join(lines, "\n"); err != nil || got != c.want {
+			t.Errorf("%s %s: got\n%s\n%v\nwant\n%s", c.keyword, c.name, got, err, c.want)
+		}
 	}
 }
 
@@ -210,6 +246,8 @@ func FuzzParse(f *testing.F) {
 		ix.RawTracepointArgs("x")
 		ix.Func("s")
 		ix.Constant("s")
+		ix.Define("struct", "s")
+		ix.Define("enum", "s")
 	})
 }
 

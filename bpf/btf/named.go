@@ -8,6 +8,14 @@ import (
 
 // Named returns a type by the name that C gives it: keyword is struct, union, enum, or empty for a typedef.
 func (ix *Index) Named(keyword, name string) (*types.Type, error) {
+	r, err := ix.named(keyword, name)
+	if err != nil {
+		return nil, err
+	}
+	return ix.typeOf(r.id, 0), nil
+}
+
+func (ix *Index) named(keyword, name string) (record, error) {
 	kinds := uint32(0)
 	switch keyword {
 	case "struct":
@@ -21,9 +29,9 @@ func (ix *Index) Named(keyword, name string) (*types.Type, error) {
 	}
 	r, ok := ix.find(kinds, name)
 	if !ok {
-		return nil, fmt.Errorf("find %s %s: %w", keyword, name, ErrNotFound)
+		return r, fmt.Errorf("find %s %s: %w", keyword, name, ErrNotFound)
 	}
-	return ix.typeOf(r.id, 0), nil
+	return r, nil
 }
 
 // enumerators are the names of an enum's values. They are read at once: values are printed after an Index is closed.

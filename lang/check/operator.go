@@ -212,12 +212,19 @@ func (c *checker) foldArith(e *syntax.Binary, signed bool) {
 }
 
 // arith is the type of an arithmetic result: 64 bits; unsigned when both operands are, where a literal that is not
-// negative goes with the other side. Differences are signed, shifts keep the sign of what is shifted.
+// negative goes with the other side. Differences are signed, shifts keep the sign of what is shifted. A time of TAI plus or minus a number is one.
 func (c *checker) arith(op string, l, r *types.Type, le, re syntax.Expr) *types.Type {
 	ls, rs := c.signed(l, le), c.signed(r, re)
 	switch op {
 	case "-":
+		if l.TAI() && !r.TAI() {
+			return types.TimeOfTAI(true)
+		}
 		return types.Int64
+	case "+":
+		if l.TAI() != r.TAI() {
+			return types.TimeOfTAI(ls || rs)
+		}
 	case "<<", ">>":
 		return types.IntOf(8, l.Signed && !(le != nil && c.isLiteral(le)))
 	}

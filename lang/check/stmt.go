@@ -298,8 +298,11 @@ func storable(t *types.Type) bool {
 func normalize(t *types.Type) *types.Type {
 	switch t.Kind {
 	case types.Int:
-		if t.Enum != nil {
+		switch {
+		case t.Enum != nil:
 			return &types.Type{Kind: types.Int, Size: 8, Signed: t.Signed, Name: t.Name, Enum: t.Enum}
+		case t.TAI():
+			return t
 		}
 		return types.IntOf(8, t.Signed)
 	case types.String:

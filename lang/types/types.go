@@ -47,7 +47,7 @@ type Type struct {
 	Args   bool     // Struct: the arguments of a probe, which are no value in memory
 	User   bool     // Pointer (and its pointee) or Stack: lives in user space
 	Mode   string   // Stack: how it is printed; Len is how many frames are kept
-	Late   LateKind // Late
+	Late   LateKind // Late; Int: TAITimestamp of a time of that clock
 	Text   string   // Late: the format of a Timestamp, the hierarchies that a CgroupPath tells of
 	Agg    *Agg     // Aggregate
 }
@@ -213,6 +213,12 @@ func IntOf(size int, signed bool) *Type {
 	}
 	panic(fmt.Sprintf("BUG: integer of %d bytes", size))
 }
+
+// TimeOfTAI is an integer whose values are nanoseconds of International Atomic Time.
+func TimeOfTAI(signed bool) *Type { return &Type{Kind: Int, Size: 8, Signed: signed, Late: TAITimestamp} }
+
+// TAI tells whether the type is one of TimeOfTAI.
+func (t *Type) TAI() bool { return t.Kind == Int && t.Late == TAITimestamp }
 
 // StringOf is a string with a capacity in bytes, the NUL included.
 func StringOf(capacity int) *Type { return &Type{Kind: String, Size: capacity} }
@@ -406,6 +412,10 @@ func Unify(a, b *Type) (t *Type, ok bool) {
 // promote is the integer promotion: the larger width; with different signs int64.
 func promote(a, b *Type) *Type {
 	switch {
+	case a == b:
+		return a
+	case a.TAI() && b.TAI():
+		return TimeOfTAI(a.Signed || b.Signed)
 	case a.Name == b.Name && a.Enum != nil:
 		if a.Size >= b.Size {
 			return a
