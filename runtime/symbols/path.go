@@ -38,7 +38,7 @@ func ResolvePath(name string, pid int) (string, error) {
 		found = regular(inRoot(root, name))
 	case strings.Contains(name, "/"):
 		if pid > 0 {
-			found = regular("/proc/" + strconv.Itoa(pid) + "/cwd/" + name)
+			found = inDirectory("/proc/"+strconv.Itoa(pid)+"/cwd", name)
 		}
 		if found == "" {
 			found = regular(name)
@@ -117,6 +117,20 @@ func inRoot(root, path string) string {
 		return path
 	}
 	return root + path
+}
+
+// inDirectory finds a regular file by the name of the directory that a link means, where both name the same file.
+func inDirectory(link, name string) string {
+	found := regular(link + "/" + name)
+	if dir, err := os.Readlink(link); err == nil && found != "" {
+		plain := filepath.Join(dir, name)
+		theirs, err1 := os.Stat(found)
+		ours, err2 := os.Stat(plain)
+		if err1 == nil && err2 == nil && os.SameFile(theirs, ours) {
+			return plain
+		}
+	}
+	return found
 }
 
 // regular returns the path if it is a regular file.

@@ -297,6 +297,10 @@ func TestResolvePath(t *testing.T) {
 			t.Error(libc, full, err)
 		}
 	}
+	t.Chdir(filepath.Dir(exe))
+	if got, err := ResolvePath("./"+filepath.Base(exe), self); err != nil || got != exe {
+		t.Error(got, err)
+	}
 	if _, err := ResolvePath("sh", 1<<22+1); !errors.Is(err, ErrNoFile) {
 		t.Error(err)
 	}
