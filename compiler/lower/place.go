@@ -288,7 +288,7 @@ func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad 
 		return
 	}
 	size := from.Size
-	if from.Kind == types.Buffer { // its length stands before its bytes
+	if from.Kind == types.Buffer || from.Kind == types.Tuple { // which C has not
 		size = from.Memory()
 	}
 	if rest := from.Memory(); rest != size {

@@ -309,7 +309,7 @@ func (c *checker) typeArgument(a syntax.Expr) *types.Type {
 			if a.Type != nil {
 				c.info.Types[a] = c.typeOf(a.Type)
 			} else {
-				c.info.Types[a] = c.quiet(a.X)
+				c.info.Types[a] = c.expr(a.X)
 			}
 			return c.info.Types[a]
 		}

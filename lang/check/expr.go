@@ -208,14 +208,20 @@ func (c *checker) positional(e *syntax.Positional) *types.Type {
 	return types.Int64
 }
 
-func (c *checker) field(e *syntax.Field) *types.Type {
-	t := c.expr(e.X)
-	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct && t.Elem.Layout == nil { // only its name was known
+// pointer types an expression; the struct that it points to is looked up where only its name was known.
+func (c *checker) pointer(e syntax.Expr) *types.Type {
+	t := c.expr(e)
+	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct && t.Elem.Layout == nil {
 		if st, ok := c.namedType("struct", t.Elem.Name); ok {
 			t = types.PointerTo(st, t.User)
-			c.info.Types[e.X] = t
+			c.info.Types[e] = t
 		}
 	}
+	return t
+}
+
+func (c *checker) field(e *syntax.Field) *types.Type {
+	t := c.pointer(e.X)
 	owner := t
 	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct {
 		t = t.Elem

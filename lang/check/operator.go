@@ -31,23 +31,29 @@ func (c *checker) unary(e *syntax.Unary) *types.Type {
 		return t
 	case "&":
 		t := c.expr(e.X)
-		if _, ok := e.X.(*syntax.Var); !ok {
+		v, ok := e.X.(*syntax.Var)
+		if !ok {
 			c.errorf(e.X, "the operator & wants a variable such as $x")
 			return types.Bad
 		}
 		if t.Kind == types.Invalid {
 			return t
 		}
-		return types.PointerTo(t, false)
+		l := c.info.Locals[v]
+		if l.address == nil {
+			l.address = types.PointerTo(t, false)
+		}
+		l.address.Elem = t
+		return l.address
 	case "*":
-		t := c.expr(e.X)
+		t := c.pointer(e.X)
 		switch {
 		case t.Kind == types.Invalid:
 		case t.Kind == types.Int: // an address
 			return types.Uint64
 		case t.Kind != types.Pointer:
 			c.errorf(e, "cannot dereference a value of type '%s'", t)
-		case t.Elem.Size == 0:
+		case t.Elem.Memory() == 0:
 			c.errorf(e, "cannot dereference a pointer to '%s'", t.Elem)
 		default:
 			return c.through(t, t.Elem)

@@ -64,7 +64,7 @@ func (c *checker) userSpace() bool {
 // baseType is the type before its suffixes. A string without a size has Size 0.
 func (c *checker) baseType(ref *syntax.TypeRef) *types.Type {
 	if ref.Typeof != nil {
-		return c.quiet(ref.Typeof)
+		return c.pointer(ref.Typeof)
 	}
 	if ref.Keyword == "" {
 		if t := builtinType(ref.Name); t != nil {
@@ -102,9 +102,6 @@ func (c *checker) namedType(keyword, name string) (*types.Type, bool) {
 	}
 	return t, t != nil
 }
-
-// quiet types an expression that is not evaluated.
-func (c *checker) quiet(e syntax.Expr) *types.Type { return c.expr(e) }
 
 // builtinType resolves the types of the language itself.
 func builtinType(name string) *types.Type {
@@ -165,10 +162,10 @@ func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
 	var t *types.Type
 	switch row, _ := c.builtinOf(e.Type); {
 	case e.X != nil:
-		t = c.quiet(e.X)
+		t = c.pointer(e.X)
 	case row != nil: // sizeof(comm): it was read as the name of a type
 		x := &syntax.Name{Range: e.Type.Range, Text: e.Type.Name}
-		t = c.quiet(x)
+		t = c.pointer(x)
 	default:
 		t = c.typeOf(e.Type)
 	}
