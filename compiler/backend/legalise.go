@@ -168,6 +168,9 @@ func (l *legaliser) expandDivision(b *ir.Block, i int) int {
 // scratchAreas is how many runs of a preemptible program may hold scratch memory on one CPU.
 const scratchAreas = 4
 
+// perCPUValue is the kernel's PCPU_MIN_UNIT_SIZE: no value of a per-CPU map is larger.
+const perCPUValue = 32 << 10
+
 // moveSlots moves the biggest slots to scratch memory until the rest fits into stack bytes.
 func (l *legaliser) moveSlots(stack int) {
 	order := slices.Clone(l.f.Slots)
@@ -255,15 +258,23 @@ func (l *legaliser) enter(size int) (base *ir.Value, shift int) {
 	entry := ed.Block()
 	ed.SetBlock(entry)
 	fail := ed.Block()
+	areas := f.Preemptible && l.feat.AtomicFetch
+	area := size + 8 // the first word is the number of the area plus one while it is taken
+	if areas {
+		m.ValueSize = scratchAreas * area
+	}
 	key := ed.Addr(ed.Slot("scratch_key", 4))
-	ed.Store(key, 0, 8, ed.Const(0))
-	if !f.Preemptible || !l.feat.AtomicFetch {
+	if m.ValueSize > perCPUValue && l.prog.CPUs > 0 {
+		m.Kind, m.MaxEntries = ir.Array, l.prog.CPUs
+		ed.Store(key, 0, 8, ed.Help(ir.HelperCPU))
+	} else {
+		ed.Store(key, 0, 8, ed.Const(0))
+	}
+	if !areas {
 		// Without compare-and-exchange the kernel (before 5.12) runs the programs of uprobes with preemption off.
 		base = ed.NullCheck(ed.Lookup(m, key), fail)
 		ed.Jump(old)
 	} else {
-		area := size + 8 // the first word is the number of the area plus one while it is taken
-		m.ValueSize = scratchAreas * area
 		all := ed.NullCheck(ed.Lookup(m, key), fail)
 		got := ed.Block(ir.Scalar)
 		busy := ed.Block()
@@ -281,6 +292,9 @@ func (l *legaliser) enter(size int) (base *ir.Value, shift int) {
 			ed.SetBlock(next)
 		}
 		if w := l.counter(ir.LossScratchBusy); w != nil {
+			if m.Kind == ir.Array {
+				ed.Store(key, 0, 8, ed.Const(0))
+			}
 			losses := ed.Lookup(l.prog.Health, key)
 			none := ed.Block()
 			p := ed.NullCheck(losses, none)

@@ -34,6 +34,8 @@ type Program struct {
 
 	Ring   *Map // the ring buffer, nil when nothing is sent to user space
 	Health *Map // one per-CPU value of len(Counters) words, nil when nothing is counted
+
+	CPUs int // that the machine can have; not known in the text form
 }
 
 // MapKind is the storage of a map, named as the kernel names it.

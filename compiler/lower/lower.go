@@ -58,7 +58,7 @@ type lowerer struct {
 
 // Program lowers a checked script.
 func Program(in *check.Program, opt Options) (*ir.Program, *Layout) {
-	l := &lowerer{opt: opt, in: in, out: &ir.Program{Source: in.File.Source}, maps: map[*check.Map]*ir.Map{},
+	l := &lowerer{opt: opt, in: in, out: &ir.Program{Source: in.File.Source, CPUs: opt.CPUs}, maps: map[*check.Map]*ir.Map{},
 		slis: map[*check.SLI]*sliMaps{}, rodataAt: map[string]int{}, usedBy: map[*ir.Map][]*ir.Func{}}
 	for _, m := range in.Maps {
 		l.scriptMap(m)
