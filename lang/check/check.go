@@ -49,6 +49,7 @@ type checker struct {
 	expanded map[syntax.Expr]syntax.Expr // of Info, kept from walk to walk so that nodes stay the same
 	dead     int                         // sides of ifs around it whose condition is known not to lead there
 	locals   map[localKey]*Local
+	imported map[syntax.Range]*syntax.Import // the script's own imports by where what they bring lies
 	ctypes   *cdecl.Scope              // of the script's C definitions
 	kernel   map[string]cdecl.Constant // that were looked up; without a type when there is none
 	named    map[string]*types.Type    // by keyword and name; nil when there is none

@@ -181,6 +181,9 @@ func (c *checker) local(e *syntax.Var) *types.Type {
 			}
 		}
 		suggest(d, "$"+e.Text, names)
+		if imp := c.imported[e.Range]; imp != nil {
+			d.WithHint("a parameter of \"%s\" is given as (%s = …)", imp.Path.Value, e.Text)
+		}
 		return types.Bad
 	}
 	l.read = true

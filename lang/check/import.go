@@ -10,6 +10,7 @@ import (
 // counters, where the import is written.
 func (c *checker) imports() {
 	seen := map[string]bool{}
+	c.imported = map[syntax.Range]*syntax.Import{}
 	items, any := c.importItems(c.file.Items, c.file.Source.Name, nil, seen, 0)
 	if !any {
 		return
@@ -23,15 +24,15 @@ const maxImports = 16 // of files that import one another
 
 func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range, seen map[string]bool, depth int) (out []syntax.Item, any bool) {
 	for _, it := range items {
+		if at != nil {
+			if _, config := it.(*syntax.Config); config {
+				c.errorf(*at, "an imported file may not have a config")
+				continue
+			}
+			it = syntax.Copy(it, at, nil)
+		}
 		imp, ok := it.(*syntax.Import)
 		if !ok {
-			if at != nil {
-				if _, config := it.(*syntax.Config); config {
-					c.errorf(*at, "an imported file may not have a config")
-					continue
-				}
-				it = syntax.Copy(it, at, nil)
-			}
 			out = append(out, it)
 			continue
 		}
@@ -39,6 +40,7 @@ func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range
 		where := at
 		if where == nil {
 			where = &imp.Range
+			c.imported[imp.Range] = imp
 		}
 		switch {
 		case c.opt.Import == nil:
@@ -53,25 +55,34 @@ func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range
 			c.errorf(*where, "cannot import \"%s\": %s", imp.Path.Value, strings.TrimSpace(err.Error()))
 			continue
 		}
-		if seen[file.Source.Name] {
+		key := file.Source.Name
+		for _, p := range imp.Params {
+			key += "\x00" + p.Name.Text + "=" + syntax.ExprString(p.Value)
+		}
+		if seen[key] {
 			continue
 		}
-		seen[file.Source.Name] = true
-		more, _ := c.importItems(file.Items, file.Source.Name, where, seen, depth+1)
-		out = append(out, c.withParams(imp, where, more)...)
+		seen[key] = true
+		more, _ := c.importItems(c.withParams(imp, where, file.Items), file.Source.Name, where, seen, depth+1)
+		out = append(out, more...)
 	}
 	return out, any
 }
 
 // withParams puts the parameters of an import in their places in what is imported: $name in attach points and in
-// expressions. All that are given must be used, and all in attach points must be given.
+// expressions, also those of its own imports. All that are given must be used, and all in attach points must be given.
 func (c *checker) withParams(imp *syntax.Import, at *syntax.Range, items []syntax.Item) []syntax.Item {
 	values, used := map[string]syntax.Expr{}, map[string]bool{}
 	for _, p := range imp.Params {
+		if values[p.Name.Text] != nil {
+			c.errorf(p.Name, "parameter '%s' is given twice", p.Name.Text)
+		}
 		values[p.Name.Text] = p.Value
 	}
+	given := make([]syntax.Item, len(items))
 	for i, it := range items {
-		items[i] = syntax.Copy(it, nil, func(e syntax.Expr) syntax.Expr {
+		c.keepParams(imp, at, values, it)
+		given[i] = syntax.Copy(it, nil, func(e syntax.Expr) syntax.Expr {
 			v, ok := e.(*syntax.Var)
 			if !ok || values[v.Text] == nil {
 				return nil
@@ -79,7 +90,7 @@ func (c *checker) withParams(imp *syntax.Import, at *syntax.Range, items []synta
 			used[v.Text] = true
 			return syntax.Copy(values[v.Text], at, nil)
 		})
-		syntax.Walk(items[i], func(n syntax.Node) bool {
+		syntax.Walk(given[i], func(n syntax.Node) bool {
 			a, ok := n.(*syntax.AttachPoint)
 			if !ok {
 				return true
@@ -111,5 +122,24 @@ func (c *checker) withParams(imp *syntax.Import, at *syntax.Range, items []synta
 			c.errorf(p.Name, "\"%s\" has no parameter '%s'", imp.Path.Value, p.Name.Text)
 		}
 	}
-	return items
+	return given
+}
+
+// keepParams wants no variable of an imported file to have the name of a parameter.
+func (c *checker) keepParams(imp *syntax.Import, at *syntax.Range, values map[string]syntax.Expr, it syntax.Item) {
+	syntax.Walk(it, func(n syntax.Node) bool {
+		var v *syntax.Var
+		switch n := n.(type) {
+		case *syntax.Let:
+			v = n.Name
+		case *syntax.For:
+			v = n.Var
+		case *syntax.Assign:
+			v, _ = n.Target.(*syntax.Var)
+		}
+		if v != nil && values[v.Text] != nil {
+			c.errorf(*at, "import \"%s\": '$%s' is a parameter and has a variable's place", imp.Path.Value, v.Text)
+		}
+		return true
+	})
 }

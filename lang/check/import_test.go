@@ -15,16 +15,24 @@ import (
 // TestImport imports from a table of files.
 func TestImport(t *testing.T) {
 	files := map[string]string{
-		"a.bt":   "import \"b.bt\";\nmacro twice(x) { once(x) * 2 }\nbegin { @a = 1; }",
-		"b.bt":   "struct s { int x; };\nmacro once(x) { x }",
-		"bad.bt": "begin { nothing(); }",
-		"cfg.bt": "config = { max_strlen = 5; }",
+		"a.bt":     "import \"b.bt\";\nmacro twice(x) { once(x) * 2 }\nbegin { @a = 1; }",
+		"b.bt":     "struct s { int x; };\nmacro once(x) { x }",
+		"bad.bt":   "begin { nothing(); }",
+		"cfg.bt":   "config = { max_strlen = 5; }",
+		"outer.bt": "import \"inner.bt\" (which = $which, n = $n);",
+		"inner.bt": "$which { @[$n] = 1; }",
+		"let.bt":   "begin { let $n = 1; @ = $n; }",
 	}
 	for _, c := range []struct{ script, want string }{
 		{"import \"a.bt\";\nimport \"a.bt\";\nbegin { @x = twice(3) + sizeof(struct s); }", ""},
 		{"import \"missing.bt\";\nbegin { }", "1:1-21: ERROR: cannot import \"missing.bt\": no such file"},
 		{"import \"bad.bt\";\nbegin { }", "1:1-17: ERROR: unknown function: 'nothing'"},
 		{"import \"cfg.bt\";\nbegin { }", "1:1-17: ERROR: an imported file may not have a config"},
+		{"import \"outer.bt\" (which = \"begin\", n = 3);\nend { @[4] = 1; }", ""},
+		{"import \"inner.bt\" (which = \"begin\", n = 3);\nimport \"inner.bt\" (which = \"end\", n = 3);", ""},
+		{"import \"inner.bt\" (which = \"begin\", n = 3, n = 4);\nbegin { }", "1:44-45: ERROR: parameter 'n' is given twice"},
+		{"import \"let.bt\" (n = 3);\nbegin { }", "1:1-25: ERROR: import \"let.bt\": '$n' is a parameter and has a variable's place"},
+		{"import \"inner.bt\" (which = \"begin\");\nbegin { }", "1:1-37: ERROR: undefined or undeclared variable: '$n'\nimport \"inner.bt\" (which = \"begin\");\n~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~\nHINT: a parameter of \"inner.bt\" is given as (n = …)"},
 	} {
 		tree, diags := syntax.Parse(source.NewFile("script", c.script))
 		if diags.HasErrors() {
