@@ -12,19 +12,20 @@ import (
 	"github.com/slopebpf/slope/stdlib"
 )
 
-// importFile reads a script that another one imports: by a path from the folder of that one, with the ending .bt or .slo.
+// importFile reads a script that another one imports: by a path from the folder of that one, with the ending .bt, .slo or .h; the
+// latter has C definitions only.
 // A path without an ending is the name of a module that slope brings. A file in a folder that everybody may write to is refused, as it would run with the rights of whoever runs the script.
 func importFile(from, path string) (*syntax.File, error) {
 	switch ext := filepath.Ext(path); ext {
-	case ".bt", ".slo":
+	case ".bt", ".slo", ".h":
 	case "":
 		text, ok := stdlib.Module(path)
 		if !ok {
-			return nil, fmt.Errorf("there is no module of this name: there are %s; files end in .bt or .slo", strings.Join(stdlib.Modules(), ", "))
+			return nil, fmt.Errorf("there is no module of this name: there are %s; files end in .bt, .slo or .h", strings.Join(stdlib.Modules(), ", "))
 		}
 		return parseImport(path, text)
 	default:
-		return nil, fmt.Errorf("got a file with the ending '%s', want .bt or .slo", ext)
+		return nil, fmt.Errorf("got a file with the ending '%s', want .bt, .slo or .h", ext)
 	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(filepath.Dir(from), path)
@@ -51,6 +52,16 @@ func parseImport(name, text string) (*syntax.File, error) {
 		var b strings.Builder
 		diags.Render(&b, false)
 		return nil, errors.New(b.String())
+	}
+	if filepath.Ext(name) != ".h" {
+		return file, nil
+	}
+	for _, it := range file.Items {
+		switch it.(type) {
+		case *syntax.CDef, *syntax.Directive:
+		default:
+			return nil, fmt.Errorf("%s: a header has C definitions only", file.Source.Place(it.Span()))
+		}
 	}
 	return file, nil
 }

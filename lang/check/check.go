@@ -50,9 +50,9 @@ type checker struct {
 	dead     int                         // sides of ifs around it whose condition is known not to lead there
 	locals   map[localKey]*Local
 	imported map[syntax.Range]*syntax.Import // the script's own imports by where what they bring lies
-	ctypes   *cdecl.Scope              // of the script's C definitions
-	kernel   map[string]cdecl.Constant // that were looked up; without a type when there is none
-	named    map[string]*types.Type    // by keyword and name; nil when there is none
+	ctypes   *cdecl.Scope                    // of the script's C definitions
+	kernel   map[string]cdecl.Constant       // that were looked up; without a type when there is none
+	named    map[string]*types.Type          // by keyword and name; nil when there is none
 }
 
 // localKey identifies a local across walks.

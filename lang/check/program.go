@@ -80,7 +80,7 @@ type Local struct {
 	Name     string
 	Type     *types.Type
 	Decl     *syntax.Var
-	Declared bool // with a type, which is kept: integers are cut to its width
+	Declared bool        // with a type, which is kept: integers are cut to its width
 	address  *types.Type // of & on it: the one pointer grows with what the variable holds
 	read     bool
 	open     bool // declared without a value: the first assignment gives the type

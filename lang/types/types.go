@@ -215,7 +215,9 @@ func IntOf(size int, signed bool) *Type {
 }
 
 // TimeOfTAI is an integer whose values are nanoseconds of International Atomic Time.
-func TimeOfTAI(signed bool) *Type { return &Type{Kind: Int, Size: 8, Signed: signed, Late: TAITimestamp} }
+func TimeOfTAI(signed bool) *Type {
+	return &Type{Kind: Int, Size: 8, Signed: signed, Late: TAITimestamp}
+}
 
 // TAI tells whether the type is one of TimeOfTAI.
 func (t *Type) TAI() bool { return t.Kind == Int && t.Late == TAITimestamp }
