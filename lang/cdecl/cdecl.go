@@ -1,4 +1,4 @@
-// Package cdecl reads the C definitions of a script: structs, unions and enums with their layouts, and the lines of
+// Package cdecl reads the C definitions of a script: structs, unions, enums and typedefs with their layouts, and the lines of
 // the preprocessor as far as they define constants and choose between parts.
 //
 // Algorithm. A definition is cut into tokens and read by recursive descent; layouts follow the System V ABI of x86-64:
@@ -108,8 +108,10 @@ func (s *Scope) Define(text string) (err error) {
 		p.structure()
 	case "enum":
 		p.enum()
+	case "typedef":
+		p.typedef()
 	default:
-		p.fail("got '%s', want struct, union or enum", p.tok)
+		p.fail("got '%s', want struct, union, enum or typedef", p.tok)
 	}
 	p.attributes(nil)
 	p.accept(";")

@@ -71,7 +71,7 @@ func TestErrors(t *testing.T) {
 		{"struct a { int x; ", "the definition ends"},
 		{"struct a " + strings.Repeat("{ struct ", 100), "nested too deeply"},
 		{"struct a { struct b { int x; } y; struct b { int z; } w; }", "'struct b' is defined twice"},
-		{"int x;", "want struct, union or enum"},
+		{"int x;", "want struct, union, enum or typedef"},
 	} {
 		err := cdecl.New().Define(c.text)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -70,35 +70,8 @@ func (p *parser) members() []member {
 	}
 	var out []member
 	for {
-		m := member{typ: base, bits: -1}
-		for p.tok == "*" || qualifier(p.tok) {
-			if p.accept("*") {
-				m.typ = types.PointerTo(m.typ, false)
-			} else {
-				p.next()
-			}
-		}
-		switch {
-		case p.accept("("): // a pointer to a function
-			p.want("*")
-			m.name = p.name("the name of a member")
-			p.want(")")
-			p.want("(")
-			for depth := 1; depth > 0; p.next() {
-				switch p.tok {
-				case "":
-					p.fail("the definition ends, want ')'")
-				case "(":
-					depth++
-				case ")":
-					depth--
-				}
-			}
-			m.typ = types.PointerTo(types.None, false)
-		case p.tok != ":":
-			m.name = p.name("the name of a member")
-			m.typ = p.arrays(m.typ)
-		}
+		m := member{bits: -1}
+		m.name, m.typ = p.declarator(base, "the name of a member")
 		if p.accept(":") {
 			n := p.value(0)
 			if m.typ.Kind != types.Int && m.typ.Kind != types.Bool || n < 0 || n > int64(8*m.typ.Size) || n == 0 && m.name != "" {
@@ -117,6 +90,59 @@ func (p *parser) members() []member {
 	}
 	p.want(";")
 	return out
+}
+
+// declarator reads what is declared to be of a type or of one made of it; a bit field needs no name.
+func (p *parser) declarator(t *types.Type, what string) (name string, _ *types.Type) {
+	for p.tok == "*" || qualifier(p.tok) {
+		if p.accept("*") {
+			t = types.PointerTo(t, false)
+		} else {
+			p.next()
+		}
+	}
+	switch {
+	case p.accept("("): // a pointer to a function
+		p.want("*")
+		name = p.name(what)
+		p.want(")")
+		p.want("(")
+		for depth := 1; depth > 0; p.next() {
+			switch p.tok {
+			case "":
+				p.fail("the definition ends, want ')'")
+			case "(":
+				depth++
+			case ")":
+				depth--
+			}
+		}
+		return name, types.PointerTo(types.None, false)
+	case p.tok == ":":
+		return "", t
+	}
+	name = p.name(what)
+	return name, p.arrays(t)
+}
+
+// typedef reads "typedef type name, *other;". What has no name of its own gets the first of them.
+func (p *parser) typedef() {
+	p.next()
+	base := p.specifiers()
+	for {
+		name, t := p.declarator(base, "a name")
+		p.attributes(nil)
+		if old := p.scope.named[" "+name]; old != nil && !old.Equal(t) {
+			p.fail("'%s' is defined twice", name)
+		}
+		if t.Kind == types.Struct && t.Name == "" {
+			t.Name = name
+		}
+		p.scope.named[" "+name] = t
+		if !p.accept(",") {
+			return
+		}
+	}
 }
 
 // arrays reads "[n][m]" after a name. The first number may be missing: nothing follows such a member.
@@ -255,7 +281,6 @@ func Typedef(name string) *types.Type {
 	return nil
 }
 
-// enum reads "enum [name] [{ a, b = 2 }]".
 // once refuses a second definition of a type.
 func (p *parser) once(keyword, name string) {
 	if p.scope.named[keyword+" "+name] != nil {
@@ -263,6 +288,7 @@ func (p *parser) once(keyword, name string) {
 	}
 }
 
+// enum reads "enum [name] [{ a, b = 2 }]".
 func (p *parser) enum() *types.Type {
 	p.next()
 	var pack packing

@@ -2,6 +2,7 @@ package check
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/cdecl"
@@ -18,7 +19,7 @@ type preamble struct {
 
 // cDefinitions defines the script's own types, constants and macros.
 func (c *checker) cDefinitions() {
-	c.ctypes = cdecl.New()
+	c.ctypes, c.cmacros = cdecl.New(), map[string]*syntax.Macro{}
 	c.ctypes.Predefine("BPFTRACE_HAVE_BTF", "1")
 	if src, ok := c.opt.Resolver.(types.Source); ok {
 		c.ctypes.Outside = src.Named
@@ -106,9 +107,13 @@ func (p *preamble) directive(d *syntax.Directive) {
 		if !p.on() {
 			return
 		}
-		if name == "" || strings.Contains(name, "(") {
-			p.c.errorf(d, "macros with parameters are not supported in C definitions").WithHint("write a macro of the language: macro name(x) { … }")
+		if name == "" {
+			p.c.errorf(d, "#define without a name")
 			return
+		}
+		if stem, _, withParams := strings.Cut(name, "("); withParams {
+			p.c.cmacros[stem] = parseMacro(rest)
+			value, name = "", stem // for #ifdef
 		}
 		p.c.ctypes.SetMacro(name, strings.TrimSpace(value))
 	default:
@@ -127,6 +132,45 @@ func (p *preamble) condition(d *syntax.Directive, text string) int64 {
 		p.c.errorf(d, "#if: %s", err)
 	}
 	return v
+}
+
+// parseMacro reads "NAME(a, b) expression" as a macro of the language, nil when it is none. Its arguments are expressions,
+// not text, so that none falls apart for want of parentheses.
+func parseMacro(text string) *syntax.Macro {
+	head, body, ok := strings.Cut(text, ")")
+	file, diags := syntax.Parse(source.NewFile("define", "macro "+head+") { }"))
+	if !ok || diags.HasErrors() || len(file.Items) != 1 {
+		return nil
+	}
+	m, ok := file.Items[0].(*syntax.Macro)
+	if !ok {
+		return nil
+	}
+	params := map[string]*syntax.Name{}
+	for _, p := range m.Params {
+		if name, ok := p.(*syntax.Name); ok {
+			params[name.Text] = name
+		}
+	}
+	textOrName := regexp.MustCompile(`"(?:\\.|[^"\\])*"|[A-Za-z_]\w*`)
+	// As variables the parameters are read as values: (x)*(x) is no cast of a pointer.
+	value := parseExpr(textOrName.ReplaceAllStringFunc(body, func(word string) string {
+		if params[word] != nil {
+			return "$" + word
+		}
+		return word
+	}))
+	if value == nil {
+		return nil
+	}
+	value = syntax.Copy(value, nil, func(e syntax.Expr) syntax.Expr {
+		if v, ok := e.(*syntax.Var); ok && params[v.Text] != nil {
+			return params[v.Text]
+		}
+		return nil
+	})
+	m.Body.Result = value
+	return m
 }
 
 func cutComment(s string) string {

@@ -29,6 +29,11 @@ type expander struct {
 // expand replaces the file by one without uses of macros, functions and imports.
 func (c *checker) expand() {
 	x := &expander{c: c, macros: map[string][]*syntax.Macro{}, fns: map[string]*syntax.Fn{}, defines: map[string]syntax.Expr{}}
+	for name, m := range c.cmacros {
+		if m != nil {
+			x.macros[name] = []*syntax.Macro{m}
+		}
+	}
 	var items []syntax.Item
 	for _, it := range c.file.Items {
 		switch it := it.(type) {
@@ -109,6 +114,10 @@ func (x *expander) edit(e syntax.Expr) syntax.Expr {
 func (x *expander) call(at syntax.Node, name *syntax.Name, args []syntax.Expr) syntax.Expr {
 	fn := x.fns[name.Text]
 	if len(x.macros[name.Text]) == 0 && fn == nil {
+		if _, defined := x.c.cmacros[name.Text]; defined {
+			x.c.errorf(at, "the macro '%s' of C stands for no expression", name.Text).WithHint("write a macro of the language: macro %s(x) { … }", name.Text)
+			return &syntax.BadExpr{Range: syntax.Range(at.Span())}
+		}
 		return nil
 	}
 	args = syntax.Copy(args, nil, x.edit)

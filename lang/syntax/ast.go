@@ -166,7 +166,7 @@ type Test struct {
 	Body *Block
 }
 
-// CDef is a C struct, union or enum definition, kept verbatim.
+// CDef is a C definition of a struct, union, enum or typedef, kept verbatim.
 type CDef struct {
 	Range
 	Keyword string

@@ -315,7 +315,12 @@ func (g *gAttach) Parse(lex *lexer.PeekingLexer) error {
 // Parse reads a C definition as one piece: a later stage knows C.
 func (g *gCDef) Parse(lex *lexer.PeekingLexer) error {
 	first := lex.Peek()
-	if !isKind(first, DeclWord) || first.Value != "struct" && first.Value != "union" && first.Value != "enum" {
+	if !isKind(first, DeclWord) {
+		return participle.NextMatch
+	}
+	switch first.Value {
+	case "struct", "union", "enum", "typedef":
+	default:
 		return participle.NextMatch
 	}
 	return g.read(lex, false, func(p *parser) *CDef {
@@ -334,7 +339,7 @@ func (g *gCDef) Parse(lex *lexer.PeekingLexer) error {
 			if t.Value == "{" {
 				depth++
 			} else if t.Value == "}" {
-				if depth--; depth == 0 {
+				if depth--; depth == 0 && n.Keyword != "typedef" {
 					break
 				}
 			}

@@ -45,7 +45,7 @@ var bodyKeywords = map[string]bool{
 // declWords open a declaration wherever an item may start.
 var declWords = map[string]bool{
 	"__attribute__": true, "config": true, "enum": true, "fn": true, "import": true, "let": true,
-	"macro": true, "struct": true, "union": true,
+	"macro": true, "struct": true, "typedef": true, "union": true,
 }
 
 // contextualWords open a declaration only before a name, a string or a map: probes and labels may have these names.
