@@ -8,13 +8,12 @@ import (
 // maxFrames is how many frames a stack has at most, and unless a limit is given.
 const maxFrames = 127
 
-// stackModes are the ways to print a stack, the usual one first; the last is for code of files.
+// stackModes are the ways to print a stack.
 func stackModes(user bool) []string {
-	modes := []string{"bpftrace", "perf", "raw", "build_id"}
-	if !user {
-		modes = modes[:3]
+	if user {
+		return types.StackModes()
 	}
-	return modes
+	return types.StackModes()[:3]
 }
 
 // stacks are the variables that hold calls.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -57,7 +58,7 @@ func settings() []setting {
 			return ""
 		}},
 		word("print_maps_on_exit", boolean, func(c *types.Config, at int) { c.HideMaps = at%2 == 1 }),
-		word("stack_mode", []string{"bpftrace", "perf", "raw", "build_id"}, func(c *types.Config, at int) { c.StackMode = at }),
+		word("stack_mode", types.StackModes(), func(c *types.Config, at int) { c.StackMode = at }),
 		word("unstable_tseries", unstable, func(c *types.Config, at int) { c.TSeries = types.Unstable(at) }),
 	}
 }
@@ -80,51 +81,74 @@ func settingNamed(name string) *setting {
 	return nil
 }
 
+// fromOutside are the variables of the environment that concern the command line, or bpftrace's own workings.
+var fromOutside = []string{"aot", "btf", "color", "dummy_ts_map", "kconfig_test", "kernel_build", "kernel_source", "objcopy", "vmlinux"}
+
 // environment takes the settings of the environment, which win over those of the script.
 func (c *checker) environment() {
-	start := syntax.Range{End: min(int32(len(c.file.Source.Text)), 1)}
 	for _, name := range slices.Sorted(maps.Keys(c.opt.Environment)) {
-		variable := "BPFTRACE_" + strings.ToUpper(name)
-		switch s := settingNamed(name); {
-		case s != nil:
-			if want := s.set(&c.prog.Config, c.opt.Environment[name]); want != "" {
-				c.errorf(start, "environment variable %s: invalid value '%s': want %s", variable, c.opt.Environment[name], want)
-			}
-		case renamedKeys[name] != "":
-			c.errorf(start, "environment variable %s has been renamed", variable).WithHint("use 'BPFTRACE_%s'", strings.ToUpper(renamedKeys[name]))
+		if slices.Contains(fromOutside, name) {
+			continue
 		}
+		variable, value := "BPFTRACE_"+strings.ToUpper(name), c.opt.Environment[name]
+		file := source.NewFile("environment", variable+"="+value)
+		end := int32(len(variable))
+		c.set(name, value, &c.prog.Config, origin{file, source.Span{End: end}, source.Span{Start: end + 1, End: int32(len(file.Text))},
+			"environment variable", func(name string) string { return "BPFTRACE_" + strings.ToUpper(name) }})
 	}
 }
 
-// config takes a config block. A key that is not obeyed gets a warning, one that nobody knows an error.
+// config takes a config block.
 func (c *checker) config(n *syntax.Config) {
 	for _, p := range n.Props {
 		name := strings.TrimPrefix(strings.ToLower(p.Name.Text), "bpftrace_")
-		switch s := settingNamed(name); {
-		case s != nil:
-			to := &c.prog.Config
-			if _, set := c.opt.Environment[name]; set {
-				to = &types.Config{} // checked, not obeyed
-			}
-			if want := s.set(to, configText(p.Value)); want != "" {
-				c.errorf(p.Value, "invalid value for '%s': want %s", name, want)
-			}
-		case slices.Contains(deprecatedKeys, name):
-			c.warnf(p.Name, "configuration key '%s' is deprecated and has no effect", name)
-		case slices.Contains(acceptedKeys, name):
-			c.warnf(p.Name, "configuration key '%s' has no effect in slope", name)
-		case renamedKeys[name] != "":
-			c.errorf(p.Name, "configuration key '%s' has been renamed", name).WithHint("use '%s'", renamedKeys[name])
-		default:
-			var obeyed []string
-			for _, s := range settings() {
-				obeyed = append(obeyed, s.name)
-			}
-			d := c.errorf(p.Name, "unknown configuration key '%s'", p.Name.Text)
-			suggest(d, name, append(slices.Clone(obeyed), acceptedKeys...))
-			if d.Hint == "" {
-				d.WithHint("keys that have an effect: %s", strings.Join(obeyed, ", "))
-			}
+		to := &c.prog.Config
+		if _, set := c.opt.Environment[name]; set {
+			to = &types.Config{} // checked, not obeyed
+		}
+		c.set(name, configText(p.Value), to, origin{c.file.Source, p.Name.Span(), p.Value.Span(), "configuration key", func(name string) string { return name }})
+	}
+}
+
+// origin is where a setting stands.
+type origin struct {
+	file       *source.File
+	key, value source.Span
+	what       string                   // a setting is called there
+	spell      func(name string) string // there
+}
+
+// set takes a setting. A key that is not obeyed gets a warning, one that nobody knows an error, a warning in the
+// environment, where it may be meant for another program.
+func (c *checker) set(name, value string, to *types.Config, at origin) {
+	key := at.what + " '" + at.spell(name) + "'"
+	switch s := settingNamed(name); {
+	case s != nil:
+		if want := s.set(to, value); want != "" {
+			c.diags.Errorf(at.file, at.value, "invalid value for '%s': want %s", at.spell(name), want)
+		}
+	case slices.Contains(deprecatedKeys, name):
+		c.diags.Warnf(at.file, at.key, "%s is deprecated and has no effect", key)
+	case slices.Contains(acceptedKeys, name):
+		c.diags.Warnf(at.file, at.key, "%s has no effect in slope", key)
+	case renamedKeys[name] != "":
+		c.diags.Errorf(at.file, at.key, "%s has been renamed", key).WithHint("use '%s'", at.spell(renamedKeys[name]))
+	default:
+		d := c.diags.Errorf(at.file, at.key, "unknown %s", key)
+		if at.file != c.file.Source {
+			d.Severity = source.Warning
+		}
+		var obeyed []string
+		for _, s := range settings() {
+			obeyed = append(obeyed, at.spell(s.name))
+		}
+		var accepted []string
+		for _, k := range acceptedKeys {
+			accepted = append(accepted, at.spell(k))
+		}
+		suggest(d, at.spell(name), append(slices.Clone(obeyed), accepted...))
+		if d.Hint == "" {
+			d.WithHint("%ss that have an effect: %s", at.what, strings.Join(obeyed, ", "))
 		}
 	}
 }

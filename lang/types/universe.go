@@ -161,6 +161,9 @@ func Licenses() []string {
 	return []string{"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
 }
 
+// StackModes are the ways to print a stack, the usual one first; the last is for code of files.
+func StackModes() []string { return []string{"bpftrace", "perf", "raw", "build_id"} }
+
 // RingPage is the size of a page of a ring buffer.
 const RingPage = 4096
 
