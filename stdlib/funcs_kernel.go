@@ -64,7 +64,10 @@ func addressFuncs() []Func {
 				Pure: true, Params: []types.Param{symbol, {Name: "cpu", Kind: types.IntParam, Optional: true}}, Result: word,
 				Check: func(c *types.Call) {
 					at, ok := kernelAddressOf(c, c.Text(0))
-					if offsets, known := kernelAddressOf(c, perCPUOffsets); ok && known {
+					if !ok {
+						return
+					}
+					if offsets, ok := kernelAddressOf(c, perCPUOffsets); ok {
 						c.Notes = []int64{int64(at), int64(offsets)}
 					}
 				}},
@@ -95,7 +98,7 @@ func addressFuncs() []Func {
 				Pure: true, Params: []types.Param{{Name: "path", Kind: types.TextParam}}, Result: word,
 				Check: func(c *types.Call) {
 					id, err := cgroupID(c.Text(0))
-					if err != nil {
+					if err != nil && !c.Dead {
 						c.Errorf(0, "cgroupid(): %s", err)
 					}
 					c.Fold(int64(id))
@@ -120,7 +123,8 @@ func addressFuncs() []Func {
 	}
 }
 
-// kernelAddressOf is the address of a symbol of the kernel; what is wrong is reported.
+// kernelAddressOf is the address of a symbol of the kernel; what is wrong is reported, but not of code that is never
+// reached.
 func kernelAddressOf(c *types.Call, name string) (uint64, bool) {
 	table, ok := c.Resolver.(interface {
 		KernelSymbol(name string) (uint64, error)
@@ -130,6 +134,9 @@ func kernelAddressOf(c *types.Call, name string) (uint64, bool) {
 		return 0, false
 	}
 	at, err := table.KernelSymbol(name)
+	if c.Dead {
+		return at, true
+	}
 	if err != nil {
 		c.Errorf(0, "%s(): %s", c.Node.Name.Text, err).WithHint("without CONFIG_KALLSYMS_ALL the kernel lists its functions only")
 	}
@@ -202,6 +209,10 @@ const (
 // checkUaddr finds a symbol of the probed program. A program that is loaded anywhere is as far from its addresses in
 // the file as the instruction that was reached.
 func checkUaddr(c *types.Call) {
+	if c.Dead {
+		c.Notes = []int64{noteFixed: 1, noteProbe: 0}
+		return
+	}
 	h := &c.Target.Hook
 	if h.Kind != types.HookUprobe && h.Kind != types.HookUretprobe {
 		c.Errorf(-1, "uaddr() cannot be used in a probe of type %s", c.Target.Probe.Name).WithHint("use it in a uprobe")
