@@ -77,6 +77,8 @@ func Capabilities() []Capability {
 
 		{ForFunctions, "write_user()", Release{4, 8}, "lockdown refuses it", nil, "", (*Features).WriteUser},
 		{ForFunctions, "override()", Release{4, 16}, "CONFIG_BPF_KPROBE_OVERRIDE", []Release{{5, 10}, {6, 1}, {6, 12}}, "", (*Features).Override},
+		{ForFunctions, "path()", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF", nil, "", (*Features).DPath},
+		{ForFunctions, "socket_cookie()", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF", nil, "", (*Features).SocketCookie},
 		{ForFunctions, "for over a map, len(@map)", Release{5, 13}, "", nil, "", (*Features).MapEach},
 		{ForFunctions, "func in a kprobe or kretprobe", Release{5, 15}, "", nil, "", func(f *Features) error { return f.FuncIP(false) }},
 		{ForFunctions, "an aggregation read in a probe", Release{5, 19}, "", nil, "", (*Features).PerCPULookup},

@@ -85,12 +85,42 @@ func tryLoad(spec ProgSpec) error {
 // verifier's words that the helper is not there.
 func (f *Features) Helper(t ebpf.ProgramType, fn asm.BuiltinFunc) error {
 	return f.probe(fmt.Sprintf("helper %s in %s programs", fn, t), func() error {
-		err := tryLoad(ProgSpec{Type: t, Insns: asm.Instructions{fn.Call()}})
-		var v *VerifierError
-		if errors.As(err, &v) && v.Missing == nil && v.Log != "" {
-			return nil // refused for its arguments: it is known
+		return known(tryLoad(ProgSpec{Type: t, Insns: asm.Instructions{fn.Call()}}))
+	})
+}
+
+// known tells of the refusal of a call whether it is one for the arguments alone.
+func known(err error) error {
+	var v *VerifierError
+	if errors.As(err, &v) && v.Missing == nil && v.Log != "" {
+		return nil
+	}
+	return err
+}
+
+// DPath tells about the helper that writes the path of a file, in iterators (5.12).
+func (f *Features) DPath() error {
+	return f.traced(asm.FnDPath, ebpf.AttachTraceIter, func(ix *btf.Index) (uint32, error) { return ix.Find("bpf_iter_task_file", btf.KindFunc) })
+}
+
+// SocketCookie tells about the number of a socket, in programs with typed arguments (5.12).
+func (f *Features) SocketCookie() error {
+	return f.traced(asm.FnGetSocketCookie, ebpf.AttachTraceRawTp, func(ix *btf.Index) (uint32, error) { return ix.RawTracepoint("sys_enter") })
+}
+
+// traced tells about a helper of programs that are typed by what they are attached to.
+func (f *Features) traced(fn asm.BuiltinFunc, t ebpf.AttachType, find func(*btf.Index) (uint32, error)) error {
+	return f.probe(fmt.Sprintf("helper %s in typed programs", fn), func() error {
+		ix, err := btf.Open()
+		if err != nil {
+			return err
 		}
-		return err
+		defer ix.Close()
+		id, err := find(ix)
+		if err != nil {
+			return err
+		}
+		return known(tryLoad(ProgSpec{Type: ebpf.Tracing, AttachType: t, AttachBTFID: id, Insns: asm.Instructions{fn.Call()}}))
 	})
 }
 

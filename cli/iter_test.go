@@ -75,13 +75,18 @@ func TestIterOfProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := script(t, "-p", pid, "-e", `iter:task_file { @files[ctx.fd] = ctx.task.tgid; @n = count(); }`)
+	r := script(t, "-p", pid, "-e", `iter:task_file { @files[ctx.fd] = ctx.task.tgid; @path[ctx.fd] = path(ctx.file.f_path); @n = count(); }`)
 	if r.status == 0 && strings.Contains(r.err, "6.1") {
 		t.Skip(r.err)
 	}
 	want(t, r, fmt.Sprintf("@n: %d", len(fds)))
 	for _, fd := range fds {
 		want(t, r, fmt.Sprintf("@files[%s]: %s", fd.Name(), pid))
+		if to, err := os.Readlink("/proc/" + pid + "/fd/" + fd.Name()); err != nil {
+			t.Error(err)
+		} else {
+			want(t, r, fmt.Sprintf("@path[%s]: %s", fd.Name(), to))
+		}
 	}
 	maps := strings.Count(strings.ReplaceAll(read(t, "/proc/"+pid+"/maps"), "[vsyscall]\n", ""), "\n")
 	r = script(t, "-p", pid, "-e", `iter:task_vma { @n = count(); @bytes = sum(ctx.vma.vm_end - ctx.vma.vm_start); }`)

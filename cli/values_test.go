@@ -155,3 +155,36 @@ func TestOverride(t *testing.T) {
 		tracepoint:raw_syscalls:sys_exit /pid == cpid && args.id == 140/ { @ret[args.ret, strerror(args.ret), syscall_name(args.id)] = count(); }`)
 	want(t, r, "@n: 1", "@ret[-95, Operation not supported on transport endpoint, getpriority]: 1")
 }
+
+// TestSocketCookie compares with what the kernel keeps in the socket.
+func TestSocketCookie(t *testing.T) {
+	target := build(t, `package main
+
+import "net"
+
+func main() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	for range 3 {
+		a, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			panic(err)
+		}
+		b, err := l.Accept()
+		if err != nil {
+			panic(err)
+		}
+		a.Close()
+		b.Close()
+	}
+}
+`)
+	r := script(t, "-c", target, "-e", `rawtracepoint:tcp_destroy_sock {
+		$kept = args.sk.__sk_common.skc_cookie.counter; $cookie = socket_cookie(args.sk);
+		if ($kept == 0 || (uint64)$kept == $cookie) { @same = count(); } else { @other[$kept, $cookie] = count(); } @all[$cookie] = count(); }`)
+	if strings.Contains(r.out, "@other") || strings.Count(r.out, "@all[") < 6 || !strings.Contains(r.out, "@same") {
+		t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
+	}
+}

@@ -95,7 +95,7 @@ func addressFuncs() []Func {
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "cgroupid", Text: "The ID of a cgroup of version 2, by its path when the script is compiled.", Examples: nil},
-				Pure: true, Params: []types.Param{{Name: "path", Kind: types.TextParam}}, Result: word,
+				Pure: true, Params: []types.Param{{Name: pathName, Kind: types.TextParam}}, Result: word,
 				Check: func(c *types.Call) {
 					id, err := cgroupID(c.Text(0))
 					if err != nil && !c.Dead {

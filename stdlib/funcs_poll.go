@@ -20,7 +20,7 @@ func pollFuncs() []Func {
 	reader := func(name, doc, example string, params []types.Param, check func(c *types.Call), input func(args []string, scale int64) *ir.Input) Func {
 		return Func{
 			Func: types.Func{
-				Doc: types.Doc{Name: name, Text: doc, Examples: []string{example}}, Params: params, Hooks: []types.HookKind{types.HookPoll},
+				Doc: types.Doc{Name: name, Text: doc, Examples: []string{example}}, Params: params, Hooks: []types.HookKind{types.HookPoll}, Where: "a poll probe, such as poll:1s",
 				Check:  check,
 				Result: func(*types.Call) *types.Type { return types.Uint64 },
 			},
@@ -62,7 +62,7 @@ func pollFuncs() []Func {
 			}),
 		reader("read", "A number from a file, multiplied by scale: the value of a key (\"MemFree\", \"Tcp RetransSegs\"), or the first number. Sizes in kB become bytes.",
 			"poll:1s { @free = read(\"/proc/meminfo\", \"MemFree\"); @load = read(\"/proc/loadavg\", \"\", 100); }",
-			[]types.Param{text("path"), optional("key", types.TextParam), optional("scale", types.LiteralParam)}, nil,
+			[]types.Param{text(pathName), optional("key", types.TextParam), optional("scale", types.LiteralParam)}, nil,
 			func(args []string, scale int64) *ir.Input {
 				return &ir.Input{Number: func(ir.Site) (uint64, error) { return poll.File(args[0], argument(args, 1), scale) }}
 			}),
@@ -95,7 +95,7 @@ func pollFuncs() []Func {
 			}),
 		reader("expvar", "A number from a JSON document on loopback, such as that of Go's expvar, multiplied by scale: expvar(\"http://127.0.0.1:6060/debug/vars\", \"memstats.NumGC\").",
 			"poll:10s { @gc = expvar(\"http://127.0.0.1:6060/debug/vars\", \"memstats.NumGC\"); }",
-			[]types.Param{text("url"), text("path"), optional("scale", types.LiteralParam)}, loopback,
+			[]types.Param{text("url"), text(pathName), optional("scale", types.LiteralParam)}, loopback,
 			func(args []string, scale int64) *ir.Input {
 				return &ir.Input{Number: func(ir.Site) (uint64, error) { return poll.JSON(args[0], args[1], scale) }}
 			}),

@@ -21,7 +21,7 @@ func unsafeFuncs() []Func {
 	sends := func(name, text string, h ir.Helper) Func {
 		return Func{
 			Func: types.Func{Doc: types.Doc{Name: name, Text: text, Examples: []string{`uprobe:libc:abort { ` + name + `("SIGSTOP"); }`}},
-				Unsafe: true, Hooks: signalHooks,
+				Unsafe: true, Hooks: signalHooks, Where: "a probe of the kernel or of a program, such as kprobe or uprobe",
 				Params: []types.Param{{Name: "number", Kind: types.AnyParam}},
 				Check: func(c *types.Call) {
 					n, ok := c.Const(0)
@@ -55,13 +55,13 @@ func unsafeFuncs() []Func {
 		sends("signal_thread", "Send a signal to the thread that is traced: a name such as \"SIGSTOP\", or a number. Needs --unsafe.", ir.HelperSignalThread),
 		{
 			Func: types.Func{Doc: types.Doc{Name: "override", Text: "Let the probed function of the kernel return a number instead of being run, where the kernel allows it (CONFIG_BPF_KPROBE_OVERRIDE). Needs --unsafe.", Since: "override()"},
-				Unsafe: true, Hooks: []types.HookKind{types.HookKprobe}, Params: []types.Param{{Name: "rc", Kind: types.IntParam}}},
+				Unsafe: true, Hooks: []types.HookKind{types.HookKprobe}, Where: "a kprobe", Params: []types.Param{{Name: "rc", Kind: types.IntParam}}},
 			FuncLower: void(func(l ir.Lowering, c *syntax.Call) { l.Builder().Help(ir.HelperOverride, l.Scalar(c.Args[0])) }),
 		},
 		{
 			Func: types.Func{Doc: types.Doc{Name: "write_user", Text: "Write a value to an address of the process that is traced, at most length bytes of it; whether that worked. Needs --unsafe.",
 				Examples: []string{`tracepoint:syscalls:sys_enter_getcpu { $x = 0; if (!write_user(args.cpup, $x, 4)) { @failed = count(); } }`}, Since: "write_user()"},
-				Unsafe: true, Hooks: signalHooks,
+				Unsafe: true, Hooks: signalHooks, Where: "a probe of the kernel or of a program, such as kprobe or uprobe",
 				Params: []types.Param{{Name: "address", Kind: types.AddressParam}, {Name: "value", Kind: types.AnyParam}, {Name: "length", Kind: types.LiteralParam}},
 				Check: func(c *types.Call) {
 					if n, _ := c.Const(2); n < 1 || n > int64(bytesOf(pointee(c.Args[1]))) {

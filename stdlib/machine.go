@@ -176,6 +176,10 @@ func Lacks(f *bpf.Features) func(ir.Helper) string {
 			err, why = f.KtimeTAI(), "it is there since Linux 6.1; nsecs(sw_tai) works on older kernels"
 		case ir.HelperWriteUser:
 			err, why = f.WriteUser(), "a kernel that is locked down refuses it"
+		case ir.HelperPath:
+			err, why = f.DPath(), "path() is there since Linux 5.12"
+		case ir.HelperSocketCookie:
+			err, why = f.SocketCookie(), "socket_cookie() is there since Linux 5.12"
 		case ir.HelperOverride:
 			err, why = f.Override(), "it needs CONFIG_BPF_KPROBE_OVERRIDE"
 		}

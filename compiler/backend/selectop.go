@@ -53,6 +53,8 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperSignal:       109,
 	ir.HelperSignalThread: 117,
 	ir.HelperOverride:     58,
+	ir.HelperPath:         147,
+	ir.HelperSocketCookie: 46,
 	ir.HelperWriteUser:    36,
 }
 

@@ -276,6 +276,9 @@ func (r *run) helper(v *ir.Value) int64 {
 	case ir.HelperNsPidTgid: // the world has one namespace
 		le.PutUint64(r.write(v.Args[2], 0, 8), uint64(r.m.Env.Helper(ir.HelperPidTgid)))
 		return 0
+	case ir.HelperPath: // the world has no files
+		clear(r.write(v.Args[1], 0, ir.PathBytes))
+		return r.m.Env.Helper(ir.HelperPath)
 	case ir.HelperSeqWrite: // what the reader of an iterator sees is none of the program's output
 		r.read(v.Args[1], 0, ir.IterMark)
 		return 0

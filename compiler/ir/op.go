@@ -204,12 +204,17 @@ const (
 	HelperSignal              // x: a signal for the current process; 0 or -errno
 	HelperSignalThread        // the same for the current thread
 	HelperOverride            // x: what the probed function returns instead of being run; the context is passed by the back end
+	HelperPath                // b (struct path), p: PathBytes bytes, the path first; its length with the NUL or -errno
+	HelperSocketCookie        // b (struct sock): the number that the kernel gives the socket
 	HelperWriteUser           // x (address), p, x (how many bytes): writes memory of the process; 0 or -errno
 	numHelpers
 )
 
 // IterMark is how many bytes HelperSeqWrite gives to the reader of an iterator.
 const IterMark = 8
+
+// PathBytes is the kernel's PATH_MAX.
+const PathBytes = 4096
 
 type helperInfo struct {
 	name   string
@@ -242,6 +247,8 @@ var helperTable = [numHelpers]helperInfo{
 	HelperSignal:       {name: "send_signal", args: "x", effect: Call, class: Scalar},
 	HelperSignalThread: {name: "send_signal_thread", args: "x", effect: Call, class: Scalar},
 	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar},
+	HelperPath:         {name: "d_path", args: "bp", effect: Call, class: Scalar, bytes: PathBytes},
+	HelperSocketCookie: {name: "get_socket_ptr_cookie", args: "b", effect: Call, class: Scalar},
 	HelperWriteUser:    {name: "probe_write_user", args: "xpx", effect: Call, class: Scalar},
 }
 

@@ -24,6 +24,9 @@ type Lowering interface {
 	Scalar(e syntax.Expr) *Value
 	// Number is the value of a scalar expression as a plain number, where it may be a pointer that the kernel tracks.
 	Number(e syntax.Expr) *Value
+	// Tracked is a pointer that the kernel knows the type of, to the struct that e is or points to; nil where e is reached
+	// otherwise.
+	Tracked(e syntax.Expr) *Value
 	// Into writes the value of e, laid out as t, at p+off. With pad, what follows the end of strings is zeroed,
 	// as keys need it.
 	Into(e syntax.Expr, t *types.Type, p *Value, off int, pad bool)

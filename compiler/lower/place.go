@@ -312,6 +312,23 @@ func (f *fn) raw(e syntax.Expr, dst, size *ir.Value, limit int) *ir.Value {
 	return f.ReadN(dst, f.address(pl), size, limit, pl.space != inUser)
 }
 
+// tracked is a pointer that the kernel knows the type of, to the struct that e is or points to; nil without one.
+func (f *fn) tracked(e syntax.Expr) *ir.Value {
+	var pl place
+	if t := f.info.Type(e); t.Kind == types.Pointer {
+		pl = f.pointee(f.scalar(e), t)
+	} else {
+		pl, _ = f.placeOf(e)
+	}
+	switch {
+	case pl.space != inBTF:
+		return nil
+	case pl.off == 0:
+		return pl.p
+	}
+	return f.Offset(pl.p, int64(pl.off))
+}
+
 // number makes a plain number of a pointer that the kernel tracks: only its bytes go through memory.
 func (f *fn) number(v *ir.Value) *ir.Value {
 	if !v.Class.Pointer() {

@@ -61,6 +61,7 @@ func (s site) Key(m *ir.Map, keys []syntax.Expr) *ir.Value {
 func (s site) Find(m *ir.Map, key *ir.Value, into *syntax.Var) *ir.Value {
 	return s.f.find(m, key, s.f.info.Locals[into])
 }
+func (s site) Tracked(e syntax.Expr) *ir.Value             { return s.f.tracked(e) }
 func (s site) Touch(m *ir.Map)                             { s.f.cache.touch(m) }
 func (s site) Word(i int) *ir.Value                        { return s.f.Word(i) }
 func (s site) Add(p *ir.Value, off int, x *ir.Value)       { s.f.add(p, off, x) }

@@ -48,7 +48,7 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	tc, ok := c.callArgs(e, f)
 	allowed := !f.Unsafe || c.prog.Config.Unsafe
 	if allowed && c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
-		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("%s", hookHint(f.Hooks))
+		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in %s", f.Where)
 	}
 	if c.final && !allowed {
 		c.errorf(e, "%s() is an unsafe function being used in safe mode", f.Name).WithHint("run with --unsafe to allow it")
@@ -71,14 +71,6 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 		return types.None
 	}
 	return f.Result(tc)
-}
-
-// hookHint says where a function can be used.
-func hookHint(hooks []types.HookKind) string {
-	if slices.Contains(hooks, types.HookPoll) {
-		return "use it in a poll probe, such as poll:1s"
-	}
-	return "use it in a probe of the kernel or of a program, such as kprobe or uprobe"
 }
 
 // stands types what stands for an expression.

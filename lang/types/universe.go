@@ -104,6 +104,7 @@ type Func struct {
 	PerTarget bool // what Check finds out is about one target: a probe has a clause for each
 	Params    []Param
 	Hooks     []HookKind                       // the kinds of probes that it may stand in, nil for all
+	Where     string                           // what probes these are, for a hint
 	Result    func(c *Call) *Type              // nil: no value
 	Check     func(c *Call)                    // further checks, with c.Errorf; may be nil
 	Expand    func(c *syntax.Call) syntax.Expr // what the call stands for, in the language itself; nil for most
