@@ -8,13 +8,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
 // stepper waits for a line, touches 2000 fresh pages and writes a variable 1000 times, says how many page faults it had
-// meanwhile, and waits for another line.
+// meanwhile, and waits for another line, which may be to write as often again.
 const stepper = `
 #include <stdio.h>
 #include <sys/mman.h>
@@ -34,16 +35,21 @@ int main() {
 	getrusage(RUSAGE_SELF, &after);
 	printf("%ld\n", after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt);
 	fflush(stdout);
-	fgets(line, sizeof line, stdin);
+	while (fgets(line, sizeof line, stdin) && line[0] == 'a') {
+		for (int i = 0; i < 1000; i++) counter++;
+		printf("again\n");
+		fflush(stdout);
+	}
 	return 0;
 }
 `
 
-// TestCounters compares what software events and a watchpoint count with what the program knows.
-func TestCounters(t *testing.T) {
+// stepping is a stepper: its process, what it is told and what it says, and where its variable is.
+func stepping(t *testing.T) (pid string, in io.Writer, answers *bufio.Reader, address string) {
+	t.Helper()
 	bpftest.Require(t, bpf.CheckPrivileges())
 	cmd := exec.Command(buildC(t, stepper))
-	in, err := cmd.StdinPipe()
+	orders, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,21 +60,28 @@ func TestCounters(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer in.Close()
-	answers := bufio.NewReader(out)
-	address, err := answers.ReadString('\n')
+	t.Cleanup(func() { orders.Close(); cmd.Wait() })
+	answers = bufio.NewReader(out)
+	return fmt.Sprint(cmd.Process.Pid), orders, answers, answer(t, answers)
+}
+
+func answer(t *testing.T, from *bufio.Reader) string {
+	t.Helper()
+	line, err := from.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := trace(t, "-p", fmt.Sprint(cmd.Process.Pid), "-e", fmt.Sprintf(
+	return strings.TrimSpace(line)
+}
+
+// TestCounters compares what software events and a watchpoint count with what the program knows.
+func TestCounters(t *testing.T) {
+	pid, in, answers, address := stepping(t)
+	p := trace(t, "-p", pid, "-e", fmt.Sprintf(
 		"watchpoint:%s:8:w { @writes = count(); } software:page-faults:1 { @faults = count(); } software:faults:100 { @hundreds = count(); }",
-		strings.TrimSpace(address)))
+		address))
 	io.WriteString(in, "go\n")
-	faults, err := answers.ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
+	faults := answer(t, answers)
 	io.WriteString(in, "end\n")
 	r := p.wait(t)
 	if n := number(t, r.out, `@writes: (\d+)`); n != 1000 {
@@ -93,5 +106,26 @@ func TestCounters(t *testing.T) {
 		if r := slope(t, "-e", c[0]); r.status != 1 || !regexp.MustCompile("(?s)"+c[1]).MatchString(r.err) {
 			t.Errorf("%s: status %d\n%s", c[0], r.status, r.err)
 		}
+	}
+}
+
+// TestUnwatch ends a watchpoint from its own action; another probe of the script goes on.
+func TestUnwatch(t *testing.T) {
+	pid, in, answers, address := stepping(t)
+	p := trace(t, "-p", pid, "-e", fmt.Sprintf(
+		`watchpoint:%s:8:w { @writes = count(); if (@seen++ == 500) { unwatch(%s); printf("ended\n"); } } software:page-faults:1 { @faults = count(); }`, address, address))
+	io.WriteString(in, "go\n")
+	answer(t, answers)
+	bpftest.Eventually(t, 10*time.Second, "unwatched", func() bool { return strings.Contains(p.out.String(), "ended") })
+	io.WriteString(in, "again\n")
+	answer(t, answers)
+	io.WriteString(in, "end\n")
+	r := p.wait(t)
+	// The first thousand may all have been written by the time that the watchpoint ends.
+	if n := number(t, r.out, `@writes: (\d+)`); n < 501 || n > 1000 {
+		t.Errorf("%d writes, want 501 to 1000", n)
+	}
+	if n := number(t, r.out, `@faults: (\d+)`); n < 2000 {
+		t.Errorf("%d page faults, want 2000", n)
 	}
 }

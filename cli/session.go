@@ -133,6 +133,9 @@ func (r *session) PrintEntry(m *ir.Map, key []byte) {
 // Zero implements events.Host.
 func (r *session) Zero(m *ir.Map) { r.keep(r.eng.Zero(m)) }
 
+// Unwatch implements events.Host.
+func (r *session) Unwatch(address uint64) { r.keep(r.eng.Unwatch(address)) }
+
 // Exit implements events.Host.
 func (r *session) Exit(status int) {
 	if !r.exited {

@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -111,6 +113,18 @@ func perfProbes() []Probe {
 			resolve: resolveWatchpoint,
 		},
 	}
+}
+
+// watchFuncs are about watchpoints.
+func watchFuncs() []Func {
+	return []Func{{
+		Func: types.Func{Doc: types.Doc{Name: "unwatch", Text: "End the watchpoints at an address. Happens in user space, in order with what is printed.",
+			Examples: []string{"watchpoint:0x10000000:8:w { printf(\"hit\\n\"); unwatch(0x10000000); }"}},
+			Params: []types.Param{{Name: "address", Kind: types.AddressParam}}},
+		FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
+			l.Emit(&ir.Event{Kind: ir.EventUnwatch, Args: []ir.EventArg{{Type: types.Uint64}}}, c.Args, ir.ForceWakeup)
+		}),
+	}}
 }
 
 func resolveWatchpoint(_ *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {

@@ -250,7 +250,7 @@ var elsewhere = map[string][]string{
 	"compiler/ir/ir.go":        {"ctx", "tracepoint", "uprobe"},
 	"compiler/ir/op.go":        {"ctx", "delete", "len", "read", "zero"},
 	"compiler/ir/parse.go":     {"event", "func"},
-	"compiler/ir/print.go":     {"cat", "clear", "errorf", "exit", "join", "print", "printf", "system", "time", "warnf", "zero"},
+	"compiler/ir/print.go":     {"cat", "clear", "errorf", "exit", "join", "print", "printf", "system", "time", "unwatch", "warnf", "zero"},
 	"compiler/backend/mach.go": {"exit"},
 	// The names of functions in the kernel, by hook.
 	"compiler/lower/lower.go": {"alert", "begin", "bench", "test", "end", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},

@@ -97,7 +97,8 @@ const (
 	EventSystem
 	EventError
 	EventWarning
-	EventNote // a process whose code user space will look up: its argument
+	EventNote    // a process whose code user space will look up: its argument
+	EventUnwatch // the watchpoints at an address end: its argument
 	numEvents
 )
 

@@ -33,7 +33,10 @@ func (c *checker) unary(e *syntax.Unary) *types.Type {
 		t := c.expr(e.X)
 		v, ok := e.X.(*syntax.Var)
 		if !ok {
-			c.errorf(e.X, "the operator & wants a variable such as $x")
+			d := c.errorf(e.X, "the operator & wants a variable such as $x")
+			if _, ok := e.X.(*syntax.Map); ok {
+				d.WithHint("a probe of slope has nothing to give the address of a map to")
+			}
 			return types.Bad
 		}
 		if t.Kind == types.Invalid {

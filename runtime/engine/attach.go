@@ -158,6 +158,19 @@ func (e *Engine) attach(p *program, h *types.Hook) error {
 	return nil
 }
 
+// Unwatch takes programs off the watchpoints at an address. What else they are attached to stays.
+func (e *Engine) Unwatch(address uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	for _, p := range e.all {
+		err = errors.Join(err, p.takeOff(func(h *types.Hook) bool {
+			return h.Kind == types.HookPerf && h.Perf.Mode != 0 && h.Perf.Address == address
+		}))
+	}
+	return err
+}
+
 // refusal tells whether an error is about the place, not about privileges or what the kernel can do at all.
 func (e *Engine) refusal(err error) bool {
 	var at *attach.Error
@@ -170,7 +183,7 @@ func (e *Engine) Missing() int { return e.missing }
 // attached keeps a link.
 func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places int, began time.Time) {
 	p.mu.Lock()
-	p.links = append(p.links, link)
+	p.links, p.hooks = append(p.links, link), append(p.hooks, h)
 	p.mu.Unlock()
 	if e.opt.Verbose == nil {
 		return

@@ -97,6 +97,7 @@ type program struct {
 
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
+	hooks []*types.Hook // of the links
 	held  bool         // by Hold
 	past  ProgramStats // of dispatchers that it was at, once it is not any more
 }
@@ -362,18 +363,27 @@ func (e *Engine) detachLocked() error {
 }
 
 // detach takes a program off all of its hooks.
-func (p *program) detach() error {
+func (p *program) detach() error { return p.takeOff(func(*types.Hook) bool { return true }) }
+
+// takeOff takes a program off some of its hooks.
+func (p *program) takeOff(which func(*types.Hook) bool) error {
 	p.mu.Lock()
-	links := p.links
-	for _, l := range links {
+	var gone, links []attach.Link
+	var hooks []*types.Hook
+	for i, l := range p.links {
+		if !which(p.hooks[i]) {
+			links, hooks = append(links, l), append(hooks, p.hooks[i])
+			continue
+		}
 		if at, ok := l.(*plug); ok {
 			at.note()
 		}
+		gone = append(gone, l)
 	}
-	p.links = nil
+	p.links, p.hooks = links, hooks
 	p.mu.Unlock()
 	var err error
-	for _, l := range links {
+	for _, l := range gone {
 		err = errors.Join(err, l.Close())
 	}
 	return err

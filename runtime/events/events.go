@@ -33,6 +33,7 @@ type Host interface {
 	Cat(path string)
 	System(command string)
 	Note(pid int)                     // a process was seen whose code will be looked up
+	Unwatch(address uint64)           // what watches the address ends
 	Message(e *ir.Event, text string) // an error or a warning of the script
 }
 
@@ -95,7 +96,7 @@ func New(events []*ir.Event, opt Options) (*Handler, error) {
 			if got, want := len(ev.Args), arguments(e.format); got != want {
 				return nil, fmt.Errorf("prepare event %d: got %d arguments, want %d", i, got, want)
 			}
-		case ev.Kind == ir.EventPrintValue || ev.Kind == ir.EventJoin || ev.Kind == ir.EventNote:
+		case ev.Kind == ir.EventPrintValue || ev.Kind == ir.EventJoin || ev.Kind == ir.EventNote || ev.Kind == ir.EventUnwatch:
 			if len(ev.Args) != 1 {
 				return nil, fmt.Errorf("prepare event %d: got %d values, want 1", i, len(ev.Args))
 			}
@@ -150,6 +151,8 @@ func (h *Handler) Handle(record []byte) error {
 		h.opt.Host.Message(e.Event, string(h.buf))
 	case ir.EventNote:
 		h.opt.Host.Note(int(number(e.Args[0], record)))
+	case ir.EventUnwatch:
+		h.opt.Host.Unwatch(uint64(number(e.Args[0], record)))
 	case ir.EventJoin:
 		h.buf = appendJoin(h.buf[:0], e, record[e.Args[0].Offset:])
 		h.opt.Sink.Join(h.buf)

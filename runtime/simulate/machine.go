@@ -292,6 +292,9 @@ func (m *Machine) Cat(path string) { fmt.Fprintf(&m.output, "cat %s\n", path) }
 // System implements events.Host: a test runs no command, it is printed.
 func (m *Machine) System(command string) { fmt.Fprintf(&m.output, "system %s\n", command) }
 
+// Unwatch implements events.Host: nothing is watched in a test.
+func (m *Machine) Unwatch(uint64) {}
+
 // Message implements events.Host.
 func (m *Machine) Message(e *ir.Event, text string) {
 	fmt.Fprintf(&m.output, "%s: %s\n", m.obj.IR.Source.Place(e.Span), text)
