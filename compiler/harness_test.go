@@ -276,7 +276,7 @@ func useCPU(t testing.TB, nth int) *kernel {
 		runtime.UnlockOSThread()
 	})
 	if f.SDiv() == nil {
-		k.feats["v4"] = backend.Features{AtomicFetch: true, SDiv: true, MovSX: true}
+		k.feats["v4"] = backend.Features{AtomicFetch: true, SDiv: true, MovSX: true, LongJumps: true}
 	}
 	k.may = f.MayGoto() == nil
 	for name, feat := range k.feats {

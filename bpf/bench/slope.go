@@ -49,7 +49,7 @@ func openKernel() (k *kernel, err error) {
 	k.compile = compiler.Options{Universe: registry, Library: registry, Resolver: &k.machine, Config: types.DefaultConfig(), CPUs: cpus,
 		Kernel: k.machine.Kernel(f),
 		// Of the instruction set, one feature tells the others: they came with the same version of it.
-		Backend: backend.Features{SDiv: f.SDiv() == nil, MovSX: f.SDiv() == nil, AtomicFetch: f.AtomicFetch() == nil}}
+		Backend: backend.Features{SDiv: f.SDiv() == nil, MovSX: f.SDiv() == nil, LongJumps: f.SDiv() == nil, AtomicFetch: f.AtomicFetch() == nil}}
 	for v := range k.triggers {
 		if k.triggers[v], err = newTrigger(k.index, values(v)); err != nil {
 			return k, err

@@ -35,6 +35,7 @@ import (
 type Features struct {
 	SDiv        bool // signed division and modulo (6.6)
 	MovSX       bool // sign-extending moves and loads (6.6)
+	LongJumps   bool // over more than 32767 instructions (6.6)
 	MapEach     bool // bpf_for_each_map_elem (5.13)
 	PerCPU      bool // bpf_map_lookup_percpu_elem (5.19)
 	AtomicFetch bool // atomic fetch-and-add, compare-and-exchange (5.12)
@@ -130,6 +131,6 @@ func compile(p *ir.Program, f *ir.Func, feat Features, reserve int) (*Code, int,
 		return nil, a.frame, nil
 	}
 	var err error
-	code.Insns, code.Spans, err = emit(m, a.phys)
+	code.Insns, code.Spans, err = emit(m, a.phys, feat)
 	return code, a.frame, err
 }

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,50 @@ func TestBig(t *testing.T) {
 	}
 	needKernel(t)
 	loadFunc(t, p, p.Funcs[0], Features{})
+}
+
+// TestLongJumps jumps over more instructions than a jump of 16 bits can: always, and on a condition.
+func TestLongJumps(t *testing.T) {
+	m := &ir.Map{Name: "h", Kind: ir.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 64}
+	p := &ir.Program{Source: source.NewFile("long", ""), Maps: []*ir.Map{m}}
+	b := ir.NewFunc(p, "long", ir.RawTracepoint, "")
+	x := b.Load(b.Ctx(), 0, 8, false)
+	odd, two, other, rest, missing := b.Block(), b.Block(), b.Block(), b.Block(), b.Block()
+	b.If(b.Bin(ir.OpEq, b.Bin(ir.OpAnd, x, b.Const(1)), b.Const(0)), rest, odd)
+	b.SetBlock(rest)
+	b.If(b.Bin(ir.OpNe, x, b.Const(2)), other, two)
+	b.SetBlock(other)
+	key := b.Addr(b.Slot("key", 8))
+	b.Store(key, 0, 8, x)
+	value := b.Load(b.NullCheck(b.Lookup(m, key), missing), 0, 8, false)
+	y, want := b.Bin(ir.OpAdd, x, value), int64(4+1)
+	for i := range int64(20000) {
+		y = b.AddImm(b.Bin(ir.OpMul, y, b.Const(3)), i)
+		want = want*3 + i
+	}
+	b.Ret(b.Bin(ir.OpAnd, y, b.Const(0xffff)))
+	b.SetBlock(two)
+	b.Ret(b.Const(22))
+	b.SetBlock(missing)
+	b.Ret(b.Const(33))
+	b.SetBlock(odd)
+	b.Ret(b.Const(11))
+	if _, err := Compile(p, p.Funcs[0], Features{}); err == nil || !strings.Contains(err.Error(), "a jump over 4000") {
+		t.Errorf("without long jumps: got %v", err)
+	}
+	feat, ok := probed(t)["v4"]
+	if !ok {
+		t.Skip("the kernel has no long jumps (6.6)")
+	}
+	l := loadFunc(t, p, p.Funcs[0], feat)
+	if err := l.maps["h"].Put(uint64(4), uint64(1)); err != nil {
+		t.Fatal(err)
+	}
+	for x, want := range map[uint64]uint32{1: 11, 2: 22, 4: uint32(want & 0xffff), 6: 33} {
+		if got := l.run(t, x); got != want {
+			t.Errorf("%d: got %d, want %d", x, got, want)
+		}
+	}
 }
 
 func BenchmarkCompile(b *testing.B) {

@@ -21,7 +21,11 @@ func coalesce(m *mach, pressure bool) {
 	}
 	find := func(r reg) reg {
 		for r.virtual() && same[r-firstVirtual] != r {
-			r = same[r-firstVirtual]
+			up := &same[r-firstVirtual]
+			if up.virtual() {
+				*up = same[*up-firstVirtual] // or the ways would get long
+			}
+			r = *up
 		}
 		return r
 	}

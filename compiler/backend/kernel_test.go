@@ -60,7 +60,7 @@ func probed(t testing.TB) map[string]Features {
 		out["v3"] = Features{AtomicFetch: true}
 	}
 	if new(bpf.Features).SDiv() == nil {
-		out["v4"] = Features{AtomicFetch: true, SDiv: true, MovSX: true}
+		out["v4"] = Features{AtomicFetch: true, SDiv: true, MovSX: true, LongJumps: true}
 	}
 	return out
 }

@@ -28,7 +28,6 @@ type bitset []uint64
 
 func (s bitset) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
 func (s bitset) set(i int)      { s[i/64] |= 1 << (i % 64) }
-func (s bitset) clear(i int)    { s[i/64] &^= 1 << (i % 64) }
 
 // add joins two sets into s and tells whether s grew.
 func (s bitset) add(a, b bitset) bool {
@@ -50,38 +49,59 @@ func (s bitset) each(fn func(i int)) {
 	}
 }
 
-// liveOut computes which virtual registers live at the end of every block.
-func liveOut(m *mach) map[*block]bitset {
-	words := (m.nreg + 63) / 64
-	in, out := map[*block]bitset{}, map[*block]bitset{}
-	for _, b := range m.blocks {
-		in[b], out[b] = make(bitset, words), make(bitset, words)
+// liveOut computes which virtual registers live at the end of every block: each is followed from the blocks that read it
+// before they write it, back to those that write it. Most never leave their block and cost nothing.
+func liveOut(m *mach) [][]int {
+	num := make(map[*block]int, len(m.blocks))
+	for n, b := range m.blocks {
+		num[b] = n
 	}
-	for changed := true; changed; {
-		changed = false
-		for i := len(m.blocks) - 1; i >= 0; i-- {
-			b := m.blocks[i]
-			now := out[b]
-			for _, s := range b.succs() {
-				for w, word := range in[s] {
-					now[w] |= word
+	preds := make([][]int, len(m.blocks))
+	read, written := make([][]int, m.nreg), make([][]int, m.nreg) // blocks that read it first, and that write it
+	last := func(list []int) int {
+		if len(list) == 0 {
+			return -1
+		}
+		return list[len(list)-1]
+	}
+	for n, b := range m.blocks {
+		for _, s := range b.succs() {
+			preds[num[s]] = append(preds[num[s]], n)
+		}
+		for j := range b.insts {
+			b.insts[j].uses(func(r reg) {
+				if i := r - firstVirtual; r.virtual() && last(written[i]) != n && last(read[i]) != n {
+					read[i] = append(read[i], n)
 				}
-			}
-			live := slices.Clone(now)
-			for j := len(b.insts) - 1; j >= 0; j-- {
-				b.insts[j].defs(func(r reg) {
-					if r.virtual() {
-						live.clear(int(r - firstVirtual))
-					}
-				})
-				b.insts[j].uses(func(r reg) {
-					if r.virtual() {
-						live.set(int(r - firstVirtual))
-					}
-				})
-			}
-			if !slices.Equal(live, in[b]) {
-				in[b], changed = live, true
+			})
+			b.insts[j].defs(func(r reg) {
+				if i := r - firstVirtual; r.virtual() && last(written[i]) != n {
+					written[i] = append(written[i], n)
+				}
+			})
+		}
+	}
+	out := make([][]int, len(m.blocks))
+	in, writes := make([]int, len(m.blocks)), make([]int, len(m.blocks)) // the last register, from 1, that this is known of
+	for r := range read {
+		for _, n := range written[r] {
+			writes[n] = r + 1
+		}
+		todo := read[r]
+		for _, n := range todo {
+			in[n] = r + 1
+		}
+		for len(todo) > 0 {
+			n := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			for _, p := range preds[n] {
+				if last(out[p]) != r {
+					out[p] = append(out[p], r)
+				}
+				if in[p] != r+1 && writes[p] != r+1 {
+					in[p] = r + 1
+					todo = append(todo, p)
+				}
 			}
 		}
 	}
@@ -115,7 +135,9 @@ func analyse(m *mach) *liveness {
 	for i := len(m.blocks) - 1; i >= 0; i-- {
 		b := m.blocks[i]
 		start := end - 2*int32(len(b.insts))
-		out[b].each(func(r int) { extend(r, end) })
+		for _, r := range out[i] {
+			extend(r, end)
+		}
 		var fixed [11]int32
 		for j := len(b.insts) - 1; j >= 0; j-- {
 			in, at := &b.insts[j], start+2*int32(j)

@@ -151,7 +151,11 @@ func (m *mach) dump(name func(reg) string) string {
 func formatInsn(ins *asm.Instruction, at int) string {
 	s := formatOp(ins, reg(ins.Dst).String(), reg(ins.Src).String())
 	if op := ins.OpCode.JumpOp(); ins.OpCode.Class().IsJump() && op != asm.Call && op != asm.Exit {
-		s += fmt.Sprintf(" goto %d", at+1+int(ins.Offset))
+		distance := int(ins.Offset)
+		if ins.OpCode == longJump {
+			distance = int(ins.Constant)
+		}
+		s += fmt.Sprintf(" goto %d", at+1+distance)
 	}
 	return s
 }

@@ -12,6 +12,10 @@ type span struct{ from, to int32 }
 
 // overlap tells whether two sorted lists of disjoint ranges have a common position.
 func overlap(a, b []span) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	a, b = notBefore(a, b[0].from), notBefore(b, a[0].from)
 	for i, j := 0, 0; i < len(a) && j < len(b); {
 		switch {
 		case a[i].to <= b[j].from:
@@ -23,6 +27,15 @@ func overlap(a, b []span) bool {
 		}
 	}
 	return false
+}
+
+// notBefore leaves out the ranges that end before a position.
+func notBefore(list []span, pos int32) []span {
+	const few = 8
+	if len(list) <= few {
+		return list
+	}
+	return list[sort.Search(len(list), func(i int) bool { return list[i].to > pos }):]
 }
 
 // placeSlots gives every slot of list an offset from the start of a frame so that slots that live at the same time
@@ -38,22 +51,30 @@ func placeSlots(f *ir.Func, list []*ir.Slot) (map[*ir.Slot]int, int) {
 		whole    span // from the first of live to the last
 		live     []span
 	}
-	var placed []place
+	const near = 256               // positions
+	placed := map[int32][]*place{} // by the parts of the code that whole covers
+	var others []*place
 	for _, s := range order {
 		spans := live[s]
 		if len(spans) == 0 {
 			continue
 		}
 		off, whole := 0, span{spans[0].from, spans[len(spans)-1].to}
-		for i := range placed { // from the start of the frame: the first gap that is big enough
-			o := &placed[i]
+		others = others[:0]
+		for part := whole.from / near; part <= (whole.to-1)/near; part++ {
+			others = append(others, placed[part]...)
+		}
+		slices.SortStableFunc(others, func(a, b *place) int { return a.off - b.off })
+		for _, o := range others { // from the start of the frame: the first gap that is big enough
 			if whole.from < o.whole.to && o.whole.from < whole.to && off < o.end && o.off < off+s.Size && overlap(spans, o.live) {
 				off = o.end
 			}
 		}
 		at[s] = off
-		i := sort.Search(len(placed), func(i int) bool { return placed[i].off > off })
-		placed = slices.Insert(placed, i, place{off, off + s.Size, whole, spans})
+		here := &place{off, off + s.Size, whole, spans}
+		for part := whole.from / near; part <= (whole.to-1)/near; part++ {
+			placed[part] = append(placed[part], here)
+		}
 		size = max(size, off+s.Size)
 	}
 	return at, size
@@ -98,17 +119,43 @@ func slotRanges(f *ir.Func) map[*ir.Slot][]span {
 			touch(a)
 		}
 	}
-	// By number in f.Slots: accessed in the block, on some way to it, on some way from its end.
-	index := make(map[*ir.Slot]int, len(f.Slots))
-	for i, s := range f.Slots {
+	spans := make(map[*ir.Slot][]span, len(f.Slots))
+	list := f.Slots[:0:0] // those that are not needed in one block alone
+	around := loops(order, num)
+	only := map[*ir.Slot]int{} // the block that accesses it; -1 when several do
+	for i := range order {
+		for s := range access[i] {
+			if _, other := only[s]; other || around[i] {
+				only[s] = -1
+				continue
+			}
+			only[s] = i
+		}
+	}
+	for _, s := range f.Slots {
+		switch i, used := only[s]; {
+		case s.Pinned:
+			spans[s] = []span{{0, start[len(order)]}}
+		case used && i >= 0:
+			e := access[i][s]
+			spans[s] = []span{{e.first, e.last + 1}}
+		case used:
+			list = append(list, s)
+		}
+	}
+	// By number in list: accessed in the block, on some way to it, on some way from its end.
+	index := make(map[*ir.Slot]int, len(list))
+	for i, s := range list {
 		index[s] = i
 	}
-	words := (len(f.Slots) + 63) / 64
+	words := (len(list) + 63) / 64
 	here, before, after := make([]bitset, len(order)), make([]bitset, len(order)), make([]bitset, len(order))
 	for i := range order {
 		here[i], before[i], after[i] = make(bitset, words), make(bitset, words), make(bitset, words)
 		for s := range access[i] {
-			here[i].set(index[s])
+			if n, ok := index[s]; ok {
+				here[i].set(n)
+			}
 		}
 	}
 	for changed := true; changed; {
@@ -125,27 +172,33 @@ func slotRanges(f *ir.Func) map[*ir.Slot][]span {
 			}
 		}
 	}
-	spans := make([][]span, len(f.Slots))
 	for i := range order {
 		some := make(bitset, words)
 		for w := range some {
 			some[w] = here[i][w] | before[i][w]&after[i][w]
 		}
 		some.each(func(n int) {
-			e, ok := access[i][f.Slots[n]]
+			e, ok := access[i][list[n]]
 			if !ok || before[i].has(n) {
 				e.first = start[i]
 			}
 			if !ok || after[i].has(n) {
 				e.last = start[i+1] - 1
 			}
-			spans[n] = append(spans[n], span{e.first, e.last + 1})
+			spans[list[n]] = append(spans[list[n]], span{e.first, e.last + 1})
 		})
 	}
-	out := make(map[*ir.Slot][]span, len(f.Slots))
-	for n, s := range f.Slots {
-		if out[s] = spans[n]; s.Pinned {
-			out[s] = []span{{0, start[len(order)]}}
+	return spans
+}
+
+// loops tells which blocks may run again after themselves.
+func loops(order []*ir.Block, num map[*ir.Block]int) []bool {
+	out := make([]bool, len(order))
+	for i, b := range order {
+		for _, s := range b.Term.Successors() {
+			for j := num[s]; j <= i; j++ {
+				out[j] = true
+			}
 		}
 	}
 	return out

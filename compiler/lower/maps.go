@@ -27,6 +27,15 @@ type cachedKey struct {
 	since int
 }
 
+// add remembers a key. The oldest are forgotten when there are many.
+func (c *keyCache) add(e cachedKey) {
+	const most = 128
+	if n := len(c.entries); n >= most {
+		c.entries = append([]cachedKey(nil), c.entries[n/2:]...)
+	}
+	c.entries = append(c.entries, e)
+}
+
 func (c *keyCache) save() []cachedKey { return append([]cachedKey(nil), c.entries...) }
 
 // restore goes back to what was known at save, less what was changed since.
@@ -113,7 +122,7 @@ func (f *fn) keyOf(m *ir.Map, t *types.Type, keys []syntax.Expr) *ir.Value {
 			e := &f.cache.entries[i]
 			if e.text == text && e.typ == layout {
 				if e.m != m {
-					f.cache.entries = append(f.cache.entries, cachedKey{m: m, typ: layout, text: text, key: e.key, since: f.cache.clock})
+					f.cache.add(cachedKey{m: m, typ: layout, text: text, key: e.key, since: f.cache.clock})
 				}
 				return e.key
 			}
@@ -130,7 +139,7 @@ func (f *fn) keyOf(m *ir.Map, t *types.Type, keys []syntax.Expr) *ir.Value {
 		}
 	}
 	if cacheable {
-		f.cache.entries = append(f.cache.entries, cachedKey{m: m, typ: layout, text: text, key: p, since: f.cache.clock})
+		f.cache.add(cachedKey{m: m, typ: layout, text: text, key: p, since: f.cache.clock})
 	}
 	return p
 }
