@@ -13,8 +13,10 @@ import (
 // With pressure, what can be made again is left alone when it lives across a call: joined with a copy that is changed
 // it would have to be spilled to memory.
 func coalesce(m *mach, pressure bool) {
-	exchange(m, analyse(m))
 	l := analyse(m)
+	if exchange(m, l) {
+		l = analyse(m)
+	}
 	same := make([]reg, m.nreg)
 	for i := range same {
 		same[i] = firstVirtual + reg(i)
@@ -83,8 +85,8 @@ func unite(a, b []span) []span {
 	return out
 }
 
-// exchange turns "d = x; d op= y" into "d = y; d op= x" where that saves the copy.
-func exchange(m *mach, l *liveness) {
+// exchange turns "d = x; d op= y" into "d = y; d op= x" where that saves the copy, and tells whether it did.
+func exchange(m *mach, l *liveness) (some bool) {
 	at := int32(0)
 	for _, b := range m.blocks {
 		for i := range b.insts {
@@ -93,11 +95,13 @@ func exchange(m *mach, l *liveness) {
 				if mv.kind == move && commutes(op) && op.dst == mv.dst && op.src.virtual() && mv.src.virtual() && op.src != mv.dst &&
 					l.virtual[mv.src-firstVirtual].at(at+1) && !l.virtual[op.src-firstVirtual].at(at+1) {
 					mv.src, op.src = op.src, mv.src
+					some = true
 				}
 			}
 			at += 2
 		}
 	}
+	return some
 }
 
 func commutes(in *inst) bool {

@@ -49,56 +49,74 @@ func (s bitset) each(fn func(i int)) {
 	}
 }
 
+// sight is a register that a block reads or writes.
+type sight struct{ reg, block int32 }
+
 // liveOut computes which virtual registers live at the end of every block: each is followed from the blocks that read it
 // before they write it, back to those that write it. Most never leave their block and cost nothing.
-func liveOut(m *mach) [][]int {
-	num := make(map[*block]int, len(m.blocks))
+func liveOut(m *mach) [][]int32 {
+	num := make(map[*block]int32, len(m.blocks))
 	for n, b := range m.blocks {
-		num[b] = n
+		num[b] = int32(n)
 	}
-	preds := make([][]int, len(m.blocks))
-	read, written := make([][]int, m.nreg), make([][]int, m.nreg) // blocks that read it first, and that write it
-	last := func(list []int) int {
-		if len(list) == 0 {
-			return -1
-		}
-		return list[len(list)-1]
-	}
+	preds := make([][]int32, len(m.blocks))
+	var reads, writes []sight
+	written, crosses := make([]int32, m.nreg), make([]bool, m.nreg) // the last block, from 1, that writes it
 	for n, b := range m.blocks {
+		n := int32(n)
 		for _, s := range b.succs() {
 			preds[num[s]] = append(preds[num[s]], n)
 		}
 		for j := range b.insts {
 			b.insts[j].uses(func(r reg) {
-				if i := r - firstVirtual; r.virtual() && last(written[i]) != n && last(read[i]) != n {
-					read[i] = append(read[i], n)
+				if i := r - firstVirtual; r.virtual() && written[i] != n+1 {
+					reads = append(reads, sight{int32(i), n})
+					crosses[i] = true
 				}
 			})
 			b.insts[j].defs(func(r reg) {
-				if i := r - firstVirtual; r.virtual() && last(written[i]) != n {
-					written[i] = append(written[i], n)
+				if r.virtual() {
+					written[r-firstVirtual] = n + 1
 				}
 			})
 		}
 	}
-	out := make([][]int, len(m.blocks))
-	in, writes := make([]int, len(m.blocks)), make([]int, len(m.blocks)) // the last register, from 1, that this is known of
-	for r := range read {
-		for _, n := range written[r] {
-			writes[n] = r + 1
+	for n, b := range m.blocks {
+		for j := range b.insts {
+			b.insts[j].defs(func(r reg) {
+				if i := r - firstVirtual; r.virtual() && crosses[i] {
+					writes = append(writes, sight{int32(i), int32(n)})
+				}
+			})
 		}
-		todo := read[r]
-		for _, n := range todo {
-			in[n] = r + 1
+	}
+	byReg := func(a, b sight) int { return int(a.reg - b.reg) }
+	slices.SortFunc(reads, byReg)
+	slices.SortFunc(writes, byReg)
+	out := make([][]int32, len(m.blocks))
+	// The last register, from 1, that lives at the start of a block, at its end, and that it writes.
+	in, end, writer := make([]int32, len(m.blocks)), make([]int32, len(m.blocks)), make([]int32, len(m.blocks))
+	var todo []int32
+	for len(reads) > 0 {
+		r := reads[0].reg
+		for ; len(writes) > 0 && writes[0].reg <= r; writes = writes[1:] {
+			writer[writes[0].block] = writes[0].reg + 1
+		}
+		for ; len(reads) > 0 && reads[0].reg == r; reads = reads[1:] {
+			if n := reads[0].block; in[n] != r+1 {
+				in[n] = r + 1
+				todo = append(todo, n)
+			}
 		}
 		for len(todo) > 0 {
 			n := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
 			for _, p := range preds[n] {
-				if last(out[p]) != r {
+				if end[p] != r+1 {
+					end[p] = r + 1
 					out[p] = append(out[p], r)
 				}
-				if in[p] != r+1 && writes[p] != r+1 {
+				if in[p] != r+1 && writer[p] != r+1 {
 					in[p] = r + 1
 					todo = append(todo, p)
 				}
@@ -136,7 +154,7 @@ func analyse(m *mach) *liveness {
 		b := m.blocks[i]
 		start := end - 2*int32(len(b.insts))
 		for _, r := range out[i] {
-			extend(r, end)
+			extend(int(r), end)
 		}
 		var fixed [11]int32
 		for j := len(b.insts) - 1; j >= 0; j-- {
