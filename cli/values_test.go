@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -186,5 +189,43 @@ func main() {
 		if ($kept == 0 || (uint64)$kept == $cookie) { @same = count(); } else { @other[$kept, $cookie] = count(); } @all[$cookie] = count(); }`)
 	if strings.Contains(r.out, "@other") || strings.Count(r.out, "@all[") < 6 || !strings.Contains(r.out, "@same") {
 		t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
+	}
+}
+
+// TestMachineValues compares what probes know of the machine with /sys and /proc.
+func TestMachineValues(t *testing.T) {
+	r := script(t, "-e", `begin { @j = jiffies; @t = nsecs; printf("%d %d %d %d\n", ncpus, cpu, numaid, cgroup); }
+		interval:ms:400 { printf("%d %d\n", jiffies - @j, nsecs - @t); clear(@j); clear(@t); exit(); }`)
+	var ncpus, cpu, node, cgroup, ticks, took int
+	if _, err := fmt.Sscan(r.out, &ncpus, &cpu, &node, &cgroup, &ticks, &took); err != nil {
+		t.Fatalf("%v\n%s", err, r.out)
+	}
+	last := 0
+	if _, after, more := strings.Cut(strings.TrimSpace(read(t, "/sys/devices/system/cpu/possible")), "-"); more {
+		fmt.Sscan(after, &last)
+	}
+	if ncpus != last+1 || cpu > last {
+		t.Errorf("CPU %d of %d, want %d", cpu, ncpus, last+1)
+	}
+	if _, err := os.Stat("/sys/devices/system/node/node0"); err == nil {
+		if _, err := os.Stat(fmt.Sprintf("/sys/devices/system/node/node%d/cpu%d", node, cpu)); err != nil {
+			t.Error(err)
+		}
+	}
+	// A kernel ticks 100, 250, 300 or 1000 times a second.
+	if hz := float64(ticks) / float64(took) * 1e9; !slices.ContainsFunc([]float64{100, 250, 300, 1000}, func(f float64) bool { return hz > 0.9*f && hz < 1.1*f }) {
+		t.Errorf("%d ticks in %d ns", ticks, took)
+	}
+	for line := range strings.Lines(read(t, "/proc/self/cgroup")) {
+		path, v2 := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !v2 {
+			continue
+		}
+		for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+			var st unix.Stat_t
+			if _, err := os.Stat(root + "/cgroup.controllers"); err == nil && unix.Stat(root+path, &st) == nil && st.Ino != uint64(cgroup) {
+				t.Errorf("cgroup %d, %s has the number %d", cgroup, path, st.Ino)
+			}
+		}
 	}
 }

@@ -91,7 +91,9 @@ func stackInto(l ir.Lowering, t *types.Type, p *ir.Value, off int) {
 	process := b.Const(0)
 	if user {
 		process = b.Bin(ir.OpShr, l.Kernel().PidTgid(b), b.Const(32))
-		l.NoteProcess(process)
+		if t.Mode != types.RawStack { // which is never looked up
+			l.NoteProcess(process)
+		}
 	}
 	b.Store(p, off+8, 8, process)
 }

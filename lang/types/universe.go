@@ -163,7 +163,10 @@ func Licenses() []string {
 }
 
 // StackModes are the ways to print a stack, the usual one first; the last is for code of files.
-func StackModes() []string { return []string{"bpftrace", "perf", "raw", "build_id"} }
+func StackModes() []string { return []string{"bpftrace", "perf", RawStack, "build_id"} }
+
+// RawStack is the mode that prints addresses alone.
+const RawStack = "raw"
 
 // RingPage is the size of a page of a ring buffer.
 const RingPage = 4096

@@ -30,7 +30,7 @@ func (f Frame) text(mode string) string {
 		sym = "0x" + addr
 	}
 	switch mode {
-	case "raw":
+	case types.RawStack:
 		return addr
 	case "build_id":
 		if f.Build == nil {
