@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,22 +21,31 @@ import (
 	"github.com/slopebpf/slope/stdlib"
 )
 
-// TestIterators walks over tasks, which /proc knows too, and over the kernel's programs, of which the script is one.
+// TestIterators walks over tasks, their files and maps, some of which /proc or the test itself knows too.
 func TestIterators(t *testing.T) {
+	threads := func() (out []string) {
+		dirs, _ := filepath.Glob("/proc/self/task/*")
+		for _, d := range dirs {
+			out = append(out, filepath.Base(d))
+		}
+		return out
+	}
+	before := threads()
 	for script, check := range map[string]func(seen map[string]bool, printed int) error{
-		`iter:task { @n[ctx.task.pid] = count(); printf("%d\n", ctx.task.tgid); }`: func(seen map[string]bool, printed int) error {
-			dirs, _ := filepath.Glob("/proc/[0-9]*/task/*")
-			strange, unseen := len(seen), 0
-			for _, d := range dirs {
-				switch tid := filepath.Base(d); {
-				case seen[tid]:
-					strange--
-				case !strings.HasPrefix(d, "/proc/1/"): // which some sandboxes hide from BPF programs
-					unseen++
+		`iter:task /ctx.task.tgid == $1/ { @n[ctx.task.pid] = count(); printf("%d\n", ctx.task.tgid); }`: func(seen map[string]bool, printed int) error {
+			after := threads()
+			for _, tid := range before {
+				if !seen[tid] && slices.Contains(after, tid) {
+					return fmt.Errorf("saw %v, and not the thread %s", seen, tid)
 				}
 			}
-			if strange > 3 || unseen > 3 || len(seen) < 5 || printed != len(seen) { // a thread may start or end meanwhile
-				return fmt.Errorf("saw %d tasks and printed %d; /proc does not know %d and has %d more", len(seen), printed, strange, unseen)
+			for tid := range seen {
+				if !slices.Contains(before, tid) && !slices.Contains(after, tid) { // threads that Go starts stay
+					return fmt.Errorf("saw %s, which is none of the threads %v", tid, after)
+				}
+			}
+			if len(seen) < 2 || printed != len(seen) {
+				return fmt.Errorf("saw %d threads and printed %d", len(seen), printed)
 			}
 			return nil
 		},
