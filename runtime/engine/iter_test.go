@@ -88,17 +88,8 @@ func TestIterators(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := map[string]bool{}
-			for _, m := range obj.IR.Maps {
-				if m.Name != "@n" {
-					continue
-				}
-				s, err := agg.Read(m, func(f func(key, value []byte) error) error { return e.Read(m, f) })
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, row := range s.Rows {
-					seen[fmt.Sprint(agg.Number(row.Key))] = true
-				}
+			for _, row := range counted(t, e, obj, "@n").Rows {
+				seen[fmt.Sprint(agg.Number(row.Key))] = true
 			}
 			if err := check(seen, int(r.n.Load())); err != nil {
 				t.Error(err)
