@@ -5,8 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/bpf/internal/sys"
 )
 
 // Release is a release of Linux: 5.10 is {5, 10}.
@@ -90,7 +96,7 @@ func (c *Capability) Lacks(r Release) (old, unbuilt bool) {
 	return r.Compare(c.Since) < 0, slices.Contains(c.Unbuilt, r)
 }
 
-// Iterator tells about programs that run once for each object of a kind: the kernel has a function of that name.
+// Iterator tells about programs that run once for each object of a kind.
 func (f *Features) Iterator(kind string) error {
 	return f.probe("iterators over "+kind, func() error {
 		ix, err := btf.Open()
@@ -98,7 +104,22 @@ func (f *Features) Iterator(kind string) error {
 			return err
 		}
 		defer ix.Close()
-		_, err = ix.Find("bpf_iter_"+kind, btf.KindFunc)
-		return err
+		id, err := ix.Find("bpf_iter_"+kind, btf.KindFunc)
+		if err != nil {
+			return err
+		}
+		prog, err := Load(ProgSpec{Name: "probe", Type: ebpf.Tracing, AttachType: ebpf.AttachType(sys.AttachTraceIter), AttachBTFID: id,
+			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err != nil {
+			return err
+		}
+		defer prog.Close()
+		info := sys.IterInfo(kind, 0)
+		fd, err := sys.BPF(sys.LinkCreate, &sys.LinkIterAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachTraceIter,
+			Info: sys.Ptr(info), InfoLen: uint32(len(info) * int(unsafe.Sizeof(uint32(0))))})
+		if err != nil {
+			return err
+		}
+		return unix.Close(fd)
 	})
 }

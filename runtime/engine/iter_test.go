@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/compiler"
@@ -21,7 +23,40 @@ import (
 	"github.com/slopebpf/slope/stdlib"
 )
 
-// TestIterators walks over tasks, their files and maps, some of which /proc or the test itself knows too.
+// objectsAtOnce is how many objects the engine asks an iterator for.
+const objectsAtOnce = 32
+
+// cgroups makes that many and returns the ids of these and of the root: the numbers of their directories.
+func cgroups(t *testing.T, n int) map[string]bool {
+	root := t.TempDir()
+	if err := unix.Mount("none", root, "cgroup2", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(root, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range n {
+		dir := filepath.Join(root, fmt.Sprintf("slope-test-%d-%d", os.Getpid(), i))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(dir) })
+	}
+	out := map[string]bool{}
+	dirs, _ := filepath.Glob(filepath.Join(root, fmt.Sprintf("slope-test-%d-*", os.Getpid())))
+	for _, dir := range append(dirs, root) {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		out[fmt.Sprint(st.Ino)] = true
+	}
+	return out
+}
+
+// TestIterators walks over tasks, their files, cgroups and maps, some of which /proc or the test itself knows too.
 func TestIterators(t *testing.T) {
 	threads := func() (out []string) {
 		dirs, _ := filepath.Glob("/proc/self/task/*")
@@ -31,6 +66,12 @@ func TestIterators(t *testing.T) {
 		return out
 	}
 	before := threads()
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.RingBuf())
+	tree := map[string]bool{}
+	if feat.Iterator("cgroup") == nil {
+		tree = cgroups(t, 3*objectsAtOnce)
+	}
 	for script, check := range map[string]func(seen map[string]bool, printed int) error{
 		`iter:task /ctx.task.tgid == $1/ { @n[ctx.task.pid] = count(); printf("%d\n", ctx.task.tgid); }`: func(seen map[string]bool, printed int) error {
 			after := threads()
@@ -56,6 +97,17 @@ func TestIterators(t *testing.T) {
 			}
 			return nil
 		},
+		`iter:cgroup { @n[ctx.cgroup.kn.id] = count(); printf("%d\n", ctx.cgroup.level); }`: func(seen map[string]bool, printed int) error {
+			for id := range tree {
+				if !seen[id] {
+					return fmt.Errorf("saw %d cgroups, and not %s", len(seen), id)
+				}
+			}
+			if printed != len(seen) {
+				return fmt.Errorf("saw %d cgroups and printed %d", len(seen), printed)
+			}
+			return nil
+		},
 		`iter:bpf_map { @n[ctx.map.id] = count(); }`: func(seen map[string]bool, _ int) error {
 			if len(seen) == 0 {
 				return fmt.Errorf("saw no map")
@@ -64,8 +116,6 @@ func TestIterators(t *testing.T) {
 		},
 	} {
 		t.Run(strings.Fields(script)[0], func(t *testing.T) {
-			feat := &bpf.Features{}
-			bpftest.Require(t, feat.TestRun(), feat.RingBuf())
 			reg := stdlib.New()
 			machine := &stdlib.Machine{Registry: reg}
 			defer machine.Close()
