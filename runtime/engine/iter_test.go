@@ -147,3 +147,21 @@ func TestIterators(t *testing.T) {
 		})
 	}
 }
+
+// TestIteratorsListed makes an iterator of every kind that slope lists.
+func TestIteratorsListed(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.Iterator("task"))
+	machine := &stdlib.Machine{Registry: stdlib.New()}
+	defer machine.Close()
+	n := 0
+	if err := machine.List("iter:*", func(l stdlib.Listed) bool {
+		n++
+		if err := feat.Iterator(strings.TrimPrefix(l.Name, "iter:")); err != nil {
+			t.Errorf("%s: %v", l.Name, err)
+		}
+		return true
+	}); err != nil || n < 4 {
+		t.Errorf("%d iterators, %v", n, err)
+	}
+}
