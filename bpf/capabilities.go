@@ -76,6 +76,7 @@ func Capabilities() []Capability {
 		{ForMechanism, "atomic fetch-and-add: the value of @x++, texts of uprobes", Release{5, 12}, "", nil, "", (*Features).AtomicFetch},
 		{ForMechanism, "batch lookup in per-CPU maps", Release{5, 13}, "", nil, "one entry at a time", (*Features).BatchPerCPU},
 		{ForMechanism, "perf event links", Release{5, 15}, "", nil, "an ioctl", (*Features).PerfLink},
+		{ForMechanism, "padded task names", Release{5, 17}, "", nil, "another helper", (*Features).CommPadded},
 		{ForMechanism, "kprobe_multi links", Release{5, 18}, "CONFIG_FPROBE", []Release{{6, 1}}, "a perf event for each function", (*Features).KprobeMulti},
 		{ForMechanism, "uprobe_multi links", Release{6, 6}, "", nil, "a perf event for each place", (*Features).UprobeMulti},
 		{ForMechanism, "signed division", Release{6, 6}, "", nil, "several instructions", (*Features).SDiv},
@@ -89,6 +90,11 @@ func Capabilities() []Capability {
 		{ForFunctions, "nsecs(tai)", Release{6, 1}, "", nil, "", (*Features).KtimeTAI},
 		{ForFunctions, "func in a uretprobe", Release{6, 6}, "", nil, "", func(f *Features) error { return f.FuncIP(true) }},
 	}
+}
+
+// Required tells whether no script runs without it: nothing serves instead, and the oldest kernel that is served has it.
+func (c *Capability) Required() bool {
+	return c.Need == ForMechanism && c.Instead == "" && c.Since.Compare(Release{5, 10}) <= 0
 }
 
 // Lacks tells whether a kernel of the matrix is too old for it, or built without it.
