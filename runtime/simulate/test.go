@@ -175,7 +175,7 @@ func (r *runner) number(x syntax.Expr) (float64, error) {
 	switch {
 	case err != nil:
 		return 0, r.stop(x, "%s", err)
-	case v.Kind != query.Number:
+	case v.Kind != query.Number || math.IsNaN(v.Num):
 		return 0, r.stop(x, "got '%s', want a number", v)
 	}
 	return v.Num, nil
@@ -328,7 +328,10 @@ func (r *runner) assert(x syntax.Expr) error {
 		return r.stop(x, "%s", err)
 	case v.Kind != query.Number:
 		return r.stop(x, "got '%s', want a condition", v)
-	case v.Num != 0 && !math.IsNaN(v.Num):
+	case math.IsNaN(v.Num):
+		r.fail(x, "assertion failed, because there is no data: %s", r.explain(x))
+		return nil
+	case v.Num != 0:
 		return nil
 	}
 	r.fail(x, "assertion failed: %s", r.explain(x))
