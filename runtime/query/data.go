@@ -62,9 +62,9 @@ func (e *Evaluator) mapData(x *syntax.Map) (*Data, error) {
 	if m.Key == nil {
 		return nil, fmt.Errorf("map '%s' has no keys", name)
 	}
-	key, err := e.evalKey(x.Index)
+	key, err := e.key(d.Values, m.Key, x.Index)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	d.Name = syntax.ExprString(x)
 	var rows []agg.Row

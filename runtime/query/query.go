@@ -219,7 +219,7 @@ func (e *Evaluator) number(x syntax.Expr) (Value, error) {
 const exact = 1 << 53
 
 // whole tells whether a number is an integer that is exact.
-func whole(n float64) bool { return math.Abs(n) <= exact && n == math.Trunc(n) }
+func whole(n float64) bool { return math.Abs(n) < exact && n == math.Trunc(n) }
 
 func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 	l, err := e.Eval(x.L)
@@ -370,28 +370,6 @@ func (e *Evaluator) call(c *syntax.Call) (Value, error) {
 		return v, nil
 	}
 	return Measure(name)(d)
-}
-
-// evalKey is the text of a key as a map prints it.
-func (e *Evaluator) evalKey(keys []syntax.Expr) (string, error) {
-	var parts []string
-	for _, k := range keys {
-		if t, ok := k.(*syntax.Tuple); ok {
-			inner, err := e.evalKey(t.Elems)
-			if err != nil {
-				return "", err
-			}
-			parts = append(parts, inner)
-			continue
-		}
-		v, err := e.Eval(k)
-		if err != nil {
-			return "", err
-		}
-		v.Unit = check.NoUnit
-		parts = append(parts, v.String())
-	}
-	return strings.Join(parts, ", "), nil
 }
 
 // mapText prints rows as a script does.
