@@ -82,7 +82,7 @@ func TestEval(t *testing.T) {
 		`@sum`: "7", `@avg`: "3.5", `@min`: "3", `@max`: "4", `@stats`: "4", `count(@stats)`: "2", `@ns`: "1.50 µs", `count(@n[7])`: "0",
 		`max(@hist)`: "7", `min(@lhist)`: "10", `max(@lhist)`: "20", `count(@hist)`: "2", `p50(@hist)`: "5.292", `p50(@lhist)`: "14.14", // √(4·7), √(10·20)
 		`sum(@dist)`: "24", `avg(@dist)`: "8", `count(@dist)`: "3", `p50(@dist)`: "4", `p99(@dist)`: "15.49", `sum(@dist[2])`: "16", // √(15·16)
-		`max(@zeros)`: "0", `p50(@zeros)`: "0", `sum(@dist[3])`: "no data", `p50(@dist[3])`: "no data",
+		`sum(@zeros)`: "0", `avg(@zeros)`: "0", `max(@zeros)`: "0", `p50(@zeros)`: "0", `sum(@dist[3])`: "no data", `p50(@dist[3])`: "no data",
 		// keys
 		`@big[9007199254740992]`: "2", `@big[9007199254740993]`: "1", `@big[18446744073709551615]`: "3", `@big[-1]`: "3", `@signed[-7]`: "4", `@signed[-(7)]`: "4", `@signed[3 - 10]`: "4", `@bools[true]`: "5", `@bools[1 == 2]`: "6",
 		`@names["x", 3]`: "7", `@names[("x", 1 + 2)]`: "7", `@names[$word, $i + 1]`: "7", `@enums["RED"]`: "8", `@enums[3]`: "8", `@nested[(1, 2), "y"]`: "9", `@nested[((1, 2), "y")]`: "9", `@pointers[0x1f]`: "10", `@n[$i]`: "2",
