@@ -173,6 +173,10 @@ func (e *Evaluator) Eval(x syntax.Expr) (Value, error) {
 			return v, nil
 		case x.Op == "!":
 			return truth(v.Num == 0), nil
+		case x.Op == "~" && !whole(v.Num):
+			return wrongf("'~' wants a whole number of up to 53 bits")
+		case x.Op == "~":
+			return Value{Num: float64(^int64(v.Num)), Unit: v.Unit}, nil
 		}
 	case *syntax.Binary:
 		return e.binary(x)

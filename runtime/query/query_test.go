@@ -73,10 +73,10 @@ func TestEval(t *testing.T) {
 		// numbers
 		`1 + 2 * 3`: "7", `(1 + 2) * 3`: "9", `7 / 2`: "3.5", `-7 % 4`: "-3", `2s / 500ms`: "4", `1500ms`: "1.50 s", `2KiB + 24`: "2.02 KiB", `-1500`: "-1500",
 		`1 < 2`: "1", `2 <= 1`: "0", `2 > 1`: "1", `1 >= 2`: "0", `1 == 1`: "1", `1 != 1`: "0", `!0`: "1", `!7`: "0", `true`: "1", `false`: "0", `1 > 2 ? 3 : 4`: "4", `1 ? 3 : 4`: "3",
-		`"a" == "a"`: "1", `"a" != "a"`: "0", `1 << 4 | 3`: "19", `6 ^ 3`: "5", `-16 >> 2`: "-4", `$i * 3`: "6",
+		`"a" == "a"`: "1", `"a" != "a"`: "0", `1 << 4 | 3`: "19", `0xff & ~0xf`: "240", `~0`: "-1", `~-1`: "0", `6 ^ 3`: "5", `-16 >> 2`: "-4", `$i * 3`: "6",
 		// no data
 		`@nothing`: "no data", `-@nothing`: "no data", `!@nothing`: "no data", `@nothing + 1`: "no data", `@nothing != 1`: "no data", `@nothing == @nothing`: "no data", `@nothing / 0`: "no data",
-		`@nothing << 1`: "no data", `@nothing ? 1 : 2`: "no data", `@nothing && 1`: "no data", `@nothing && 0`: "0", `0 && @nothing`: "0", `@nothing || 0`: "no data", `1 || @nothing`: "1", `@nothing || 1`: "1",
+		`@nothing << 1`: "no data", `~@nothing`: "no data", `@nothing ? 1 : 2`: "no data", `@nothing && 1`: "no data", `@nothing && 0`: "0", `0 && @nothing`: "0", `@nothing || 0`: "no data", `1 || @nothing`: "1", `@nothing || 1`: "1",
 		// maps
 		`@one`: "9", `@minus`: "-5", `@text`: "a text", `@yes`: "1", `@n[2]`: "2", `@n`: "@n[1]: 1\n@n[2]: 2\n", `len(@n)`: "2", `count(@n)`: "3", `sum(@n)`: "3", `avg(@n)`: "1.5", `min(@n)`: "1", `max(@n)`: "2",
 		`@sum`: "7", `@avg`: "3.5", `@min`: "3", `@max`: "4", `@stats`: "4", `count(@stats)`: "2", `@ns`: "1.50 µs", `count(@n[7])`: "0",
@@ -99,8 +99,8 @@ func TestEval(t *testing.T) {
 func TestEvalErrors(t *testing.T) {
 	e := evaluator(t, counted)
 	for text, want := range map[string]string{
-		`1 / 0`: "division by zero: '0' is 0", `1 % (2 - 2)`: "division by zero", `(7 / 2) << 1`: "'<<' wants whole numbers of up to 53 bits",
-		`1 + "a"`: "'+' of what are not both numbers", `-"a"`: "'\"a\"' is not a number", `@n + 1`: "'+' of what are not both numbers",
+		`1 / 0`: "division by zero: '0' is 0", `1 % (2 - 2)`: "division by zero", `(7 / 2) << 1`: "'<<' wants whole numbers of up to 53 bits", `~(7 / 2)`: "'~' wants a whole number of up to 53 bits",
+		`(1 << 53) & 1`: "'&' wants whole numbers of up to 53 bits", `1 + "a"`: "'+' of what are not both numbers", `-"a"`: "'\"a\"' is not a number", `@n + 1`: "'+' of what are not both numbers",
 		`$i`: "variable $i has no value here", `@m`: "there is no map '@m'; did you mean '@n'?", `call`: "'call' is neither a map nor an sli; did you mean 'calls'?", `good(fin)`: "there is no slo 'fin'; did you mean 'fine'?",
 		`good(fine, 1)`: "good() got 1 labels, want none or the 0 that fine is kept by", `good(1)`: "good() got '1', want an slo", `good()`: "good() wants an slo", `p50()`: "p50() wants one argument here, got 0", `sum(1)`: "got '1', want a map or an sli",
 		`p50(@sum)`: "p50() of @sum: it has no distribution; hist(), lhist() and dist() keep one", `sum(@hist)`: "sum() of @hist: histograms keep no sum; dist() does", `avg(@lhist)`: "histograms keep no sum", `sum(@text)`: "sum() of @text: its values are no numbers",
