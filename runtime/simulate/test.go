@@ -239,7 +239,10 @@ func (r *runner) fire(c *syntax.Call) error {
 			switch n.Text {
 			case check.AtName:
 				at := time.Duration(v.Number)
-				if v.Text != nil || at < r.m.now {
+				if v.Text != nil {
+					return r.stop(record.Elems[i], "at got a text, want a time")
+				}
+				if at < r.m.now {
 					return r.stop(record.Elems[i], "got %s, and the clock is at %s already", syntax.ExprString(record.Elems[i]), r.m.now)
 				}
 				if err := r.advance(c, at); err != nil {
@@ -247,12 +250,15 @@ func (r *runner) fire(c *syntax.Call) error {
 				}
 				continue
 			case "comm":
-				r.m.comm = [16]byte{}
 				if v.Text == nil {
 					return r.stop(record.Elems[i], "comm got a number, want a text")
 				}
+				r.m.comm = [16]byte{}
 				copy(r.m.comm[:15], *v.Text)
 			case "pid", "tid", "uid", "gid", "cpu":
+				if v.Text != nil {
+					return r.stop(record.Elems[i], "%s got a text, want a number", n.Text)
+				}
 				*map[string]*uint64{"pid": &r.m.pid, "tid": &r.m.tid, "uid": &r.m.uid, "gid": &r.m.gid, "cpu": &r.m.cpu}[n.Text] = v.Number
 				threads = threads || n.Text == "tid"
 			default:
