@@ -111,9 +111,12 @@ func (m *Machine) runKind(kind types.HookKind) error {
 
 // run runs a program once and does what it asks for.
 func (m *Machine) run(f *ir.Func, ctx []uint64) error {
-	m.judged = false
+	m.judged, m.lacks = false, nil
 	if _, err := m.interp.Run(f, ctx); err != nil {
 		return err
+	}
+	if m.lacks != nil {
+		return fmt.Errorf("the probe at %s reads %w, which a test does not have", m.obj.IR.Source.Place(f.Span), m.lacks)
 	}
 	for _, r := range m.interp.Drain() {
 		if m.exited && f.Hooks[0].Kind != types.HookEnd {

@@ -100,6 +100,7 @@ func TestEvents(t *testing.T) {
 		`fentry:f { @ = args.mode; } fexit:f { @r = retval; }`:         `fire(fentry:f, mode = 3); fire(fexit:f, retval = 4); assert(@ == 3 && @r == 4);`,
 		`tracepoint:a:b { @[pid, tid, uid, gid, cpu] = count(); @t = nsecs; } begin { @began = nsecs; }`: `fire(tracepoint:a:b); fire(tracepoint:a:b, pid = 1, uid = 2, gid = 3, cpu = 4); fire(tracepoint:a:b, pid = 1, tid = 5, at = 3s);
 			assert(@[1000, 1000, 1000, 1000, 0] == 1); assert(@[1, 1, 2, 3, 4] == 1); assert(@[1, 5, 1000, 1000, 0] == 1); assert(@t - @began == 3s);`,
+		`tracepoint:a:b { @[cgroup, numaid] = count(); @j = jiffies; } begin { @began = jiffies; }`:                `fire(tracepoint:a:b); fire(tracepoint:a:b, cgroup = 77, at = 3s); assert(@[1, 0] == 1 && @[77, 0] == 1); assert(@j - @began == 750 && @j == 900750);`,
 		`tracepoint:a:b { exit(); @ = 1; } tracepoint:a:c { @++; } end { printf("%d\n", @); }`:                     `fire(tracepoint:a:c); fire(tracepoint:a:b); fire(tracepoint:a:c); assert(@ == 1);`,
 		`tracepoint:a:b { @ = hist(args.x); @d = dist(args.x); } tracepoint:a:c { clear(@); zero(@d); print(1); }`: `for ($i : 0..100) { fire(tracepoint:a:b, x = $i * 1000); } assert(count(@) == 100 && p50(@d) > 45000 && p50(@d) < 55000); fire(tracepoint:a:c); assert(count(@) == 0 && count(@d) == 0); assert(printed("1\n"));`,
 	} {
@@ -153,6 +154,18 @@ func TestFail(t *testing.T) {
 		}
 		if !strings.Contains(r.Failures.Error(), want) {
 			t.Errorf("%s: got\n%s\nwant %s", body, r.Failures, want)
+		}
+	}
+}
+
+// TestLacks has programs that read what a test does not have.
+func TestLacks(t *testing.T) {
+	for script, want := range map[string]string{
+		`tracepoint:a:b { @ = curtask; } test "t" { fire(tracepoint:a:b); }`:      "t.slo:1:44-64: ERROR: the probe at t.slo:1:1-15 reads the current task, which a test does not have",
+		`uretprobe:./bin:f { @[func] = count(); } test "t" { fire(ur:./bin:f); }`: "the probe at t.slo:1:1-18 reads the address of its function, which a test does not have",
+	} {
+		if r := run(t, script)[0]; !strings.Contains(r.Failures.Error(), want) {
+			t.Errorf("%s: got\n%s\nwant %s", script, r.Failures, want)
 		}
 	}
 }

@@ -255,11 +255,11 @@ func (r *runner) fire(c *syntax.Call) error {
 				}
 				r.m.comm = [16]byte{}
 				copy(r.m.comm[:15], *v.Text)
-			case "pid", "tid", "uid", "gid", "cpu":
+			case "pid", "tid", "uid", "gid", "cpu", "cgroup":
 				if v.Text != nil {
 					return r.stop(record.Elems[i], "%s got a text, want a number", n.Text)
 				}
-				*map[string]*uint64{"pid": &r.m.pid, "tid": &r.m.tid, "uid": &r.m.uid, "gid": &r.m.gid, "cpu": &r.m.cpu}[n.Text] = v.Number
+				*map[string]*uint64{"pid": &r.m.pid, "tid": &r.m.tid, "uid": &r.m.uid, "gid": &r.m.gid, "cpu": &r.m.cpu, "cgroup": &r.m.cgroup}[n.Text] = v.Number
 				threads = threads || n.Text == "tid"
 			default:
 				values[n.Text] = v
