@@ -57,6 +57,7 @@ type Machine struct {
 	burning []bool           // by objective
 	zeroed  map[*ir.Map]bool // unkeyed maps that zero() was the last to change, as an engine knows them
 	due     []time.Duration
+	runs    int64 // of interval probes
 	trouble error // the first failure of something that runs by itself
 }
 
@@ -166,6 +167,7 @@ func (m *Machine) Advance(ctx context.Context, to time.Duration) error {
 		for i, f := range m.obj.IR.Funcs {
 			if f.Hooks[0].Kind == types.HookInterval && m.due[i] == m.now && !m.exited {
 				m.due[i] += f.Hooks[0].Period
+				m.runs++
 				if err := m.run(f, nil); err != nil {
 					return err
 				}
@@ -179,6 +181,16 @@ func (m *Machine) Advance(ctx context.Context, to time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// ahead is how often interval probes run until a time, if the script does not exit.
+func (m *Machine) ahead(to time.Duration) (n int64) {
+	for i, f := range m.obj.IR.Funcs {
+		if h := &f.Hooks[0]; h.Kind == types.HookInterval && !m.exited && m.due[i] <= to {
+			n += 1 + int64((to-m.due[i])/h.Period)
+		}
+	}
+	return n
 }
 
 // Judge brings what is known of the objectives up to now.

@@ -158,6 +158,21 @@ func TestFail(t *testing.T) {
 	}
 }
 
+// TestRuns has waits in which interval probes would run too often, at once and all together, and one that is just short enough.
+func TestRuns(t *testing.T) {
+	for body, want := range map[string]string{
+		`wait(30d);`:                       "t.slo:1:57-66: ERROR: interval probes would have run 2592000000 times by then, want at most 5000000 in a test",
+		`fire(tracepoint:a:b, at = 30d);`:  "interval probes would have run 2592000000 times by then",
+		`wait(1s); wait(5000s);`:           "t.slo:1:67-78: ERROR: interval probes would have run 5001000 times by then",
+		`fire(tracepoint:a:b); wait(30d);`: "", // after exit() there are none
+	} {
+		r := run(t, `interval:ms:1 { } tracepoint:a:b { exit(); } test "t" { `+body+` }`)[0]
+		if got := r.Failures.Error(); want == "" && len(r.Failures) > 0 || !strings.Contains(got, want) {
+			t.Errorf("%s: got\n%s\nwant %s", body, got, want)
+		}
+	}
+}
+
 // TestLacks has programs that read what a test does not have.
 func TestLacks(t *testing.T) {
 	for script, want := range map[string]string{

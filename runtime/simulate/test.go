@@ -45,6 +45,9 @@ var errStop = fmt.Errorf("test cannot go on")
 // maxTurns bounds the statements of a test.
 const maxTurns = 10_000_000
 
+// maxRuns bounds the runs of interval probes in a test: a month of seconds, twice.
+const maxRuns = 5_000_000
+
 // Run runs a test from empty maps.
 func Run(ctx context.Context, test *syntax.Test, opt Options) (*Result, error) {
 	r := &runner{ctx: ctx, opt: opt, file: opt.Object.Checked.File.Source, out: &Result{}, vars: map[string]query.Value{}}
@@ -200,6 +203,10 @@ func (r *runner) call(c *syntax.Call) error {
 }
 
 func (r *runner) advance(at syntax.Node, to time.Duration) error {
+	if n := r.m.runs + r.m.ahead(to); n > maxRuns {
+		r.fail(at, "interval probes would have run %d times by then, want at most %d in a test", n, maxRuns).WithHint("let less time pass")
+		return errStop
+	}
 	for r.m.now < to { // in steps, so that it can be interrupted
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
