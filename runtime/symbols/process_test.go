@@ -66,8 +66,8 @@ func tell(t *testing.T, c *exec.Cmd) (pid int, addr uint64) {
 	return c.Process.Pid, addr
 }
 
-// TestDebugFiles finds a static function of a stripped program in the file that it was stripped to, by its name and by the
-// address in a process.
+// TestDebugFiles finds a static function of a stripped program in the file that it was stripped to, by its name, by its line
+// and by the address in a process.
 func TestDebugFiles(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -75,17 +75,21 @@ func TestDebugFiles(t *testing.T) {
 		ok   bool
 	}{
 		{"build ID", func(t *testing.T, bin, debug, dir string) {
-			b, err := Open(bin)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer b.Close()
-			id := fmt.Sprintf("%x", b.BuildID())
-			if len(id) != 40 {
-				t.Fatalf("build ID %q", id)
-			}
-			move(t, debug, filepath.Join(dir, ".build-id", id[:2], id[2:]+".debug"))
+			move(t, debug, byBuildID(t, bin, dir))
 		}, true},
+		{"build ID, a pipe", func(t *testing.T, bin, debug, dir string) {
+			pipe(t, byBuildID(t, bin, dir))
+		}, false},
+		{"build ID, of other code", func(t *testing.T, bin, _, dir string) {
+			other := compile(t, "cc", "main.c", teller+"int more(int n) { return n * n; }", "-g")
+			command(t, "objcopy", "--only-keep-debug", other, other+".dbg")
+			move(t, other+".dbg", byBuildID(t, bin, dir))
+		}, false},
+		{"link, a pipe", func(t *testing.T, bin, debug, _ string) {
+			command(t, "objcopy", "--add-gnu-debuglink="+debug, bin)
+			os.Remove(debug)
+			pipe(t, debug)
+		}, false},
 		{"link, beside the program", func(t *testing.T, bin, debug, _ string) {
 			command(t, "objcopy", "--add-gnu-debuglink="+debug, bin)
 		}, true},
@@ -111,7 +115,7 @@ func TestDebugFiles(t *testing.T) {
 		{"nothing", func(t *testing.T, bin, debug, dir string) { os.Remove(debug) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bin, dir := compile(t, "cc", "main.c", teller, "-Wl,--build-id=sha1"), t.TempDir()
+			bin, dir := compile(t, "cc", "main.c", teller, "-g", "-Wl,--build-id=sha1"), t.TempDir()
 			command(t, "objcopy", "--only-keep-debug", bin, bin+".dbg")
 			command(t, "strip", "--strip-all", bin)
 			c.put(t, bin, bin+".dbg", dir)
@@ -120,14 +124,20 @@ func TestDebugFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			b.loaded = true // with the folder of the test
-			b.loadDebug(dir)
+			b.debugDir = dir
 			f, err := b.Lookup("hidden")
 			if (err == nil) != c.ok {
 				t.Fatalf("got %+v, %v", f, err)
 			}
+			line, err := b.Line("main.c", 3, 0)
 			if !c.ok {
+				if !errors.Is(err, ErrNoDebug) {
+					t.Errorf("line 3: got %+v, %v", line, err)
+				}
 				return
+			}
+			if err != nil || len(line) != 1 || line[0].Name != "hidden" || line[0].FileOffset != f.FileOffset {
+				t.Errorf("line 3: got %+v, %v, want %+v", line, err, f)
 			}
 			funcs := b.functions()
 			if name, offset := funcs.find(f.Addr + 2); name != "hidden" || offset != 2 {
@@ -142,6 +152,32 @@ func TestDebugFiles(t *testing.T) {
 				t.Errorf("in the process: got %s+%d, %s, %t", name, offset, path, ok)
 			}
 		})
+	}
+}
+
+// byBuildID is where the debug file of a program belongs.
+func byBuildID(t *testing.T, bin, dir string) string {
+	t.Helper()
+	b, err := Open(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	id := fmt.Sprintf("%x", b.BuildID())
+	if len(id) != 40 {
+		t.Fatalf("build ID %q", id)
+	}
+	return filepath.Join(dir, ".build-id", id[:2], id[2:]+".debug")
+}
+
+// pipe makes one that nobody writes to: it blocks who opens it.
+func pipe(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
