@@ -26,7 +26,7 @@ func (e *Engine) Parts() ([]Part, error) {
 	defer e.closing.RUnlock()
 	var out []Part
 	for i, p := range e.all {
-		if !kernelCalled(p.fn) {
+		if p.prog == nil || !kernelCalled(p.fn) {
 			continue
 		}
 		s, err := p.stats()
