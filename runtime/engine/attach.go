@@ -53,7 +53,7 @@ func (e *Engine) attachAll(ctx context.Context) error {
 	defer e.mu.Unlock()
 	burning := e.opt.Previous.burning()
 	wanted := func(p *program) bool {
-		return p.prog != nil && kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning])
+		return !p.leftOut() && kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning])
 	}
 	total, done := 0, 0
 	for _, p := range e.all {
@@ -76,7 +76,7 @@ func (e *Engine) attachAll(ctx context.Context) error {
 			return err
 		}
 	}
-	if e.missing > 0 && !slices.ContainsFunc(e.all, func(p *program) bool { return !kernelCalled(p.fn) || len(p.links) > 0 || p.prog != nil && !wanted(p) }) {
+	if e.missing > 0 && !slices.ContainsFunc(e.all, func(p *program) bool { return !kernelCalled(p.fn) || len(p.links) > 0 || !p.leftOut() && !wanted(p) }) {
 		return errors.New("no probes to attach: the kernel refuses all of them")
 	}
 	e.running = true
@@ -125,12 +125,17 @@ func (e *Engine) attachMany(p *program) (bool, error) {
 		return false, err
 	}
 	e.tell("%s: one by one, because %s", p.fn.Hook, err)
-	old := p.prog
 	p.single = true
+	return false, e.reload(p)
+}
+
+// reload loads a program once more.
+func (e *Engine) reload(p *program) error {
+	old := p.prog
 	if err := e.loadProgram(p); err != nil {
-		return false, err
+		return err
 	}
-	return false, old.Close()
+	return old.Close()
 }
 
 // attach attaches a program to one of its hooks. Where the kernel refuses some of many places the others are attached in

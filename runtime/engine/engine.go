@@ -88,14 +88,14 @@ type Engine struct {
 // program is one loaded function and what it is attached to.
 type program struct {
 	fn      *ir.Func
-	code    int           // index in obj.Code
-	prog    *ebpf.Program // nil where the kernel refuses its place and the script goes on without
-	spec    bpf.ProgSpec  // without its code
+	code    int          // index in obj.Code
+	spec    bpf.ProgSpec // without its code
 	maps    map[string]*ebpf.Map
 	single  bool   // loaded for one function of the kernel at a time
 	burning string // the objective that gates it
 
-	mu    sync.Mutex // guards what follows; links change under that of the engine too
+	mu    sync.Mutex    // guards what follows; programs and links change under that of the engine too
+	prog  *ebpf.Program // nil where the kernel refuses its place and the script goes on without
 	links []attach.Link
 	held  bool         // by Hold
 	past  ProgramStats // of dispatchers that it was at, once it is not any more
@@ -231,7 +231,9 @@ func (e *Engine) loadProgram(p *program) error {
 	if err != nil {
 		return e.explainLoad(p, err)
 	}
+	p.mu.Lock()
 	p.prog = prog
+	p.mu.Unlock()
 	return nil
 }
 
