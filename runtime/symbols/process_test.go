@@ -7,9 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
@@ -266,6 +269,48 @@ int main(void) {
 	expect(addr+0x48, "shop::add(int)", 8)
 	put(fmt.Sprintf("%x 40 second\n", addr))
 	expect(addr+1, "second", 1)
+	os.Remove(path)
+	p.Note(pid)
+	expect(addr+1, "second", 1) // the process is the same
+	p.byID[pid].started = "1"   // as if it were that of an earlier one
+	p.Note(pid)
+	expect(addr+1, "", 0)
+}
+
+// TestStartOf compares when processes have started with how long they have been running by another clock.
+func TestStartOf(t *testing.T) {
+	first, err := strconv.Atoi(startOf(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("cat")
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := ticks(t)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Wait()
+	defer in.Close()
+	after := ticks(t)
+	if at, err := strconv.Atoi(startOf(c.Process.Pid)); err != nil || at < before || at > after || at <= first {
+		t.Errorf("got %d, %v, want from %d to %d", at, err, before, after)
+	}
+	if got := startOf(1 << 30); got != "" {
+		t.Errorf("no process: got %q", got)
+	}
+}
+
+// ticks is the time since boot in hundredths of a second, as /proc counts it.
+func ticks(t *testing.T) int {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		t.Fatal(err)
+	}
+	return int(now.Nano() / 1e7)
 }
 
 // TestPerfMapOfContainer reads the list of a process that has a file system and numbers of its own: it is 1 there.
