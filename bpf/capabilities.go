@@ -5,8 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/bpf/internal/sys"
 )
 
 // Release is a release of Linux: 5.10 is {5, 10}.
@@ -70,6 +76,7 @@ func Capabilities() []Capability {
 		{ForMechanism, "atomic fetch-and-add: the value of @x++, texts of uprobes", Release{5, 12}, "", nil, "", (*Features).AtomicFetch},
 		{ForMechanism, "batch lookup in per-CPU maps", Release{5, 13}, "", nil, "one entry at a time", (*Features).BatchPerCPU},
 		{ForMechanism, "perf event links", Release{5, 15}, "", nil, "an ioctl", (*Features).PerfLink},
+		{ForMechanism, "padded task names", Release{5, 17}, "", nil, "another helper", (*Features).CommPadded},
 		{ForMechanism, "kprobe_multi links", Release{5, 18}, "CONFIG_FPROBE", []Release{{6, 1}}, "a perf event for each function", (*Features).KprobeMulti},
 		{ForMechanism, "uprobe_multi links", Release{6, 6}, "", nil, "a perf event for each place", (*Features).UprobeMulti},
 		{ForMechanism, "signed division", Release{6, 6}, "", nil, "several instructions", (*Features).SDiv},
@@ -87,12 +94,17 @@ func Capabilities() []Capability {
 	}
 }
 
+// Required tells whether no script runs without it: nothing serves instead, and the oldest kernel that is served has it.
+func (c *Capability) Required() bool {
+	return c.Need == ForMechanism && c.Instead == "" && c.Since.Compare(Release{5, 10}) <= 0
+}
+
 // Lacks tells whether a kernel of the matrix is too old for it, or built without it.
 func (c *Capability) Lacks(r Release) (old, unbuilt bool) {
 	return r.Compare(c.Since) < 0, slices.Contains(c.Unbuilt, r)
 }
 
-// Iterator tells about programs that run once for each object of a kind: the kernel has a function of that name.
+// Iterator tells about programs that run once for each object of a kind.
 func (f *Features) Iterator(kind string) error {
 	return f.probe("iterators over "+kind, func() error {
 		ix, err := btf.Open()
@@ -100,7 +112,22 @@ func (f *Features) Iterator(kind string) error {
 			return err
 		}
 		defer ix.Close()
-		_, err = ix.Find("bpf_iter_"+kind, btf.KindFunc)
-		return err
+		id, err := ix.Find("bpf_iter_"+kind, btf.KindFunc)
+		if err != nil {
+			return err
+		}
+		prog, err := Load(ProgSpec{Name: "probe", Type: ebpf.Tracing, AttachType: ebpf.AttachType(sys.AttachTraceIter), AttachBTFID: id,
+			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err != nil {
+			return err
+		}
+		defer prog.Close()
+		info := sys.IterInfo(kind, 0)
+		fd, err := sys.BPF(sys.LinkCreate, &sys.LinkIterAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachTraceIter,
+			Info: sys.Ptr(info), InfoLen: uint32(len(info) * int(unsafe.Sizeof(uint32(0))))})
+		if err != nil {
+			return err
+		}
+		return unix.Close(fd)
 	})
 }

@@ -114,7 +114,7 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 		log = log[:i]
 	}
 	errno, _ := err.(unix.Errno)
-	e := &VerifierError{Errno: errno, Log: string(log), Slots: len(code) / slotBytes}
+	e := &VerifierError{Errno: errno, Log: string(log), Slots: len(code) / slotBytes, Always: probeProgType(spec) != nil}
 	e.Insn, e.Reason = ParseLog(e.Log)
 	if e.Insn >= e.Slots {
 		e.Insn = -1
@@ -131,7 +131,7 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 		if p := CheckPrivileges(); p != nil {
 			e.Reason = p.Error()
 			e.Missing = p
-		} else if probeProgType(spec) == nil {
+		} else if !e.Always {
 			e.Reason += ", although it permits other programs of this type"
 		} else {
 			e.Reason += fmt.Sprintf(" for %s, whatever it does (a policy: lockdown, an LSM or the host's)", spec.kind())
@@ -139,7 +139,7 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 		}
 	case errno == unix.E2BIG:
 		e.Reason = fmt.Sprintf("%d instructions are too many for this kernel", e.Slots)
-	case errno == unix.EINVAL && probeProgType(spec) != nil:
+	case errno == unix.EINVAL && e.Always:
 		e.Reason = "this kernel does not offer " + spec.kind()
 		e.Missing = &FeatureError{Feature: spec.kind(), Err: errno}
 	case errno == unix.EINVAL:

@@ -17,21 +17,24 @@ type ProgFunc struct {
 }
 
 // ProgramFuncs lists the functions of the programs that were loaded with BTF, in the order they were loaded. A program
-// that goes meanwhile is left out.
-func ProgramFuncs() ([]ProgFunc, error) {
+// that goes meanwhile is left out. The error is about programs that cannot be read; the functions of the others are there.
+func ProgramFuncs() ([]ProgFunc, error) { return collectFuncs(ebpf.ProgramGetNextID, programFuncs) }
+
+func collectFuncs(after func(ebpf.ProgramID) (ebpf.ProgramID, error), read func(ebpf.ProgramID) ([]ProgFunc, error)) ([]ProgFunc, error) {
 	var out []ProgFunc
+	var unread []error
 	for id := ebpf.ProgramID(0); ; {
-		next, err := ebpf.ProgramGetNextID(id)
+		next, err := after(id)
 		if errors.Is(err, os.ErrNotExist) {
-			return out, nil
+			return out, errors.Join(unread...)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list programs: %w", err)
+			return out, errors.Join(append(unread, fmt.Errorf("list programs: %w", err))...)
 		}
 		id = next
-		funcs, err := programFuncs(id)
+		funcs, err := read(id)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("read program %d: %w", id, err)
+			unread = append(unread, fmt.Errorf("read program %d: %w", id, err))
 		}
 		out = append(out, funcs...)
 	}

@@ -15,6 +15,7 @@ type VerifierError struct {
 	Insn    int    // index of the rejected 8-byte slot, -1 when the log names none
 	Slots   int    // length of the program in slots
 	Reason  string // one line
+	Always  bool   // any program that is to be loaded so is refused, one that does nothing too
 	Missing error  // not nil when a feature or a privilege is missing: a *FeatureError or *PrivilegeError
 }
 

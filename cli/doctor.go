@@ -28,15 +28,7 @@ version is compared. The exit status is 1 when scripts cannot run here at all.`,
 	}
 }
 
-// checkup is one thing that doctor looks at.
-type checkup struct {
-	name   string
-	needed bool // without it no script runs
-	serves string
-	err    func() error
-}
-
-// doctor prints every check and returns whether scripts can run.
+// doctor prints what there is and what is not, and returns whether scripts can run.
 func (s Streams) doctor(f *bpf.Features) bool {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err == nil {
@@ -44,36 +36,38 @@ func (s Streams) doctor(f *bpf.Features) bool {
 	}
 	w := newWorkshop(0)
 	defer w.close()
-	checks := []checkup{
-		{"privileges", true, "everything", bpf.CheckPrivileges},
-		{"BTF", false, "rawtracepoint, fields of kernel structures", func() error { _, err := w.machine.BTF(); return err }},
-		{"tracefs", false, "tracepoints", func() error {
-			fs, err := tracefs.Open()
-			if err != nil {
-				return err
-			}
-			return fs.Close()
-		}},
-		{"test runs", true, "begin, end, interval", f.TestRun},
-		{"ring buffer", true, "printf, print, exit", f.RingBuf},
-		{"tp_btf", false, "direct reads in raw tracepoints; probe_read serves without it", f.TPBTF},
-		{"task_btf", false, "comm by two loads; a helper serves without it", f.TaskBTF},
-		{"padded comm", false, "comm by two loads; a helper serves without it", f.CommPadded},
-		{"atomic fetch", false, "the value of @x++, strings of uprobes", f.AtomicFetch},
-		{"signed division", false, "one instruction; several serve without it", f.SDiv},
-		{"uprobe_multi", false, "uprobe, uretprobe, goret; perf events serve without it", f.UprobeMulti},
-		{"perf links", false, "tracepoint, profile; an ioctl serves without it", f.PerfLink},
-		{"batch lookup", false, "reading per-CPU maps; one by one serves without it", f.BatchPerCPU},
-	}
 	fine := true
-	for _, c := range checks {
-		err := c.err()
+	tell := func(name, instead string, needed bool, err error) {
 		if err == nil {
-			fmt.Fprintf(s.Out, "%-16s ok   %s\n", c.name, c.serves)
-			continue
+			fmt.Fprintf(s.Out, "  ok  %s\n", name)
+			return
 		}
-		fine = fine && !c.needed
-		fmt.Fprintf(s.Out, "%-16s no   %s: %s\n", c.name, c.serves, reason(err))
+		fine = fine && !needed
+		if instead != "" {
+			instead = "; instead: " + instead
+		}
+		fmt.Fprintf(s.Out, "  no  %s: %s%s\n", name, reason(err), instead)
+	}
+	unprivileged := bpf.CheckPrivileges()
+	tell("privileges", "", true, unprivileged)
+	_, err := w.machine.BTF()
+	tell("type information (BTF): fields of kernel structures", "", false, err)
+	fs, err := tracefs.Open()
+	if err == nil {
+		err = fs.Close()
+	}
+	tell("tracefs: tracepoints", "", false, err)
+	if unprivileged != nil {
+		fmt.Fprintln(s.Out, "what else there is cannot be tried without privileges")
+		return false
+	}
+	need := bpf.Need("")
+	for _, c := range bpf.Capabilities() {
+		if c.Need != need {
+			need = c.Need
+			fmt.Fprintln(s.Out, need)
+		}
+		tell(c.Name, c.Instead, c.Required(), c.Has(f))
 	}
 	return fine
 }

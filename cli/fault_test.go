@@ -183,12 +183,15 @@ int main`)))
 	if r := slope(t, "-e", all); r.status != 1 || !strings.Contains(r.err, "cannot put a probe on this instruction") && !strings.Contains(r.err, "refuses the place") {
 		t.Errorf("status %d\n%s", r.status, r.err)
 	}
+	if r := slope(t, "-e", "config = { missing_probes = warn } uprobe:"+bin+":refused { }"); r.status != 1 || !strings.Contains(r.err, "no probes to attach: the kernel refuses all of them") {
+		t.Errorf("status %d\n%s", r.status, r.err)
+	}
 	p := trace(t, "-e", "config = { missing_probes = warn }"+all)
 	c.calls()
 	p.signal(t, syscall.SIGINT)
 	r := p.wait(t)
 	want(t, r, "@n: 10")
-	if !strings.Contains(r.err, "Attached 2 probes") || strings.Count(r.err, "WARNING: attach uprobe "+bin) != 1 {
+	if !strings.Contains(r.err, "Attached 2 probes") || strings.Count(r.err, "WARNING: attach uprobe "+bin) != 1 || !strings.Contains(r.err, "stdin:1:36-") {
 		t.Errorf("got\n%s", r.err)
 	}
 }

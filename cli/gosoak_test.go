@@ -22,7 +22,31 @@ import (
 // goServer answers requests in goroutines whose stacks grow: /?kind=K&depth=N calls itself N deep through frames of a kind,
 // in a goroutine that begins with a small stack, and /counts tells the calls of each kind and the sum of what they returned.
 // Collections at random shrink the stacks again.
-const goServer = `package main
+func goServer() string {
+	return goServerBase + padded("medium", 1, 60) + padded("large", 2, 1200)
+}
+
+// padded is the source of a function of goServer whose frame is so many words wide.
+func padded(name string, kind, words int) string {
+	return fmt.Sprintf(`
+//go:noinline
+func %[1]s(n int) int {
+	var pad [%[3]d]int
+	calls[%[2]d].Add(1)
+	got := n
+	for i := range pad {
+		pad[i] = n
+	}
+	if n > 0 {
+		got = %[1]s(n-1) + pad[n%%len(pad)] - n + 1
+	}
+	sums[%[2]d].Add(int64(got))
+	return got
+}
+`, name, kind, words)
+}
+
+const goServerBase = `package main
 
 import (
 	"fmt"
@@ -43,36 +67,6 @@ func small(n int) int {
 		got = small(n-1) + 1
 	}
 	sums[0].Add(int64(got))
-	return got
-}
-
-//go:noinline
-func medium(n int) int {
-	var pad [60]int
-	calls[1].Add(1)
-	got := n
-	for i := range pad {
-		pad[i] = n
-	}
-	if n > 0 {
-		got = medium(n-1) + pad[n%60] - n + 1
-	}
-	sums[1].Add(int64(got))
-	return got
-}
-
-//go:noinline
-func large(n int) int {
-	var pad [1200]int
-	calls[2].Add(1)
-	got := n
-	for i := range pad {
-		pad[i] = n
-	}
-	if n > 0 {
-		got = large(n-1) + pad[n%1200] - n + 1
-	}
-	sums[2].Add(int64(got))
 	return got
 }
 
@@ -167,7 +161,7 @@ func TestGoSoak(t *testing.T) {
 		}
 	}
 	t.Logf("seed %d", seed)
-	bin := build(t, goServer)
+	bin := build(t, goServer())
 	cmd := exec.Command(bin)
 	cmd.Env = append(os.Environ(), "GOGC=20")
 	out, err := cmd.StdoutPipe()

@@ -100,7 +100,7 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 		opt.Verbose = func(line string) { fmt.Fprintln(r.streams.Err, line) }
 	}
 	if !r.flags.noWarnings {
-		opt.Missing = func(err error) { fmt.Fprintf(r.streams.Err, "WARNING: %s\n", err) }
+		opt.Missing = func(d source.Diagnostics) { r.streams.render(d, false) }
 	}
 	if r.streams.ErrTerminal && !r.flags.quiet {
 		r.bar = &progress{to: r.streams.Err, now: time.Now}

@@ -39,14 +39,15 @@ run in slope's interpreter, the same that its compiler is tested against: no pri
 test gives the same result everywhere.
 
   fire(PROBE, NAME = VALUE, …)  an event of a probe that the script has. NAME is a field of args, arg0 and so on, retval,
-                                goid, pid, tid, uid, gid, cpu, comm (of the process, and of args where the script reads
-                                args.pid and so on), or at: when it happens, since the test began
+                                goid, pid, tid, uid, gid, cpu, cgroup, comm (of the process, and of args where the script
+                                reads args.pid and so on), or at: when it happens, since the test began
   wait(DURATION)                time passes
   assert(CONDITION)             over maps (@x[1] == 2), indicators (count(s), p99(s)), objectives (bad(o), good(o), total(o),
                                 budget(o), burnrate(o), burning(o), state(o)) and printed("text")
   $x = …; for ($i : 0..9) { … } if (…) { … }
 
-poll probes do not run: what they read is not the test's.
+The machine has one node, and jiffies of 4 ms. poll probes do not run: what they read is not the test's; and a program that
+reads curtask or func fails the test.
 
 The exit status is 0 when all tests pass, 1 otherwise.`,
 		Example: `  slope test checkout.slo

@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -159,7 +160,7 @@ func (s *Session) change(items []*Item, file *source.File, fresh []*Item) (Swap,
 	quiet := s.paused && !(s.exited && len(fresh) > 0)
 	p, swap, err := s.machine.Start(obj, s.prog, quiet)
 	if err != nil {
-		if d, ok := err.(source.Diagnostics); ok {
+		if d := (source.Diagnostics)(nil); errors.As(err, &d) {
 			return Swap{}, append(diags, text.home(d)...), nil
 		}
 		return Swap{}, diags, err

@@ -134,10 +134,7 @@ const ofPrograms = "bpf"
 
 // programProbe finds functions of BPF programs: bpf:function, or bpf:id:function.
 func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types.Target, error) {
-	all, err := bpf.ProgramFuncs()
-	if err != nil {
-		return nil, wrong(-1, "", "%s", err)
-	}
+	all, unread := bpf.ProgramFuncs()
 	last := len(parts) - 1
 	var names []string
 	var out []*types.Target
@@ -149,6 +146,9 @@ func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types
 			out = append(out, &types.Target{Probe: p, Name: fmt.Sprintf("%s:%s:%d:%s", p.Name, ofPrograms, f.Program, f.Name), Goid: -1, Syscall: -1,
 				Hook: types.Hook{Kind: kind, Event: f.Name, ID: uint64(f.Type), Prog: f.Program}})
 		}
+	}
+	if len(out) == 0 && unread != nil { // it may be one of theirs
+		return nil, wrong(-1, "", "%s", unread)
 	}
 	if len(out) == 0 {
 		return nil, missing(last, closest(parts[last], names), "no BPF program with type information has a function '%s'", parts[last])

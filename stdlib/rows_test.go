@@ -271,6 +271,8 @@ var elsewhere = map[string][]string{
 	// Words of the kernel, and of the API to it.
 	"bpf/features.go":          {"comm", "probe"},
 	"bpf/load.go":              {"probe"},
+	"bpf/capabilities.go":      {"probe"},
+	"bpf/internal/sys/sys.go":  {"cgroup"},
 	"bpf/btf/types.go":         {"arg"},
 	"bpf/attach/uprobe.go":     {"uprobe", "uretprobe"},
 	"runtime/symbols/goid.go":  {"goid"},
@@ -316,7 +318,7 @@ var elsewhere = map[string][]string{
 	"compiler/explain.go":              {"good"},
 	// What an event of a test may be given, and who its process is.
 	"stdlib/stand.go":          {"arg", "args", "goid", "retval"},
-	"runtime/simulate/test.go": {"comm", "cpu", "gid", "pid", "tid", "uid"},
+	"runtime/simulate/test.go": {"cgroup", "comm", "cpu", "gid", "pid", "tid", "uid"},
 	// Functions over counted data and objectives, and commands of the shell.
 	"runtime/query/data.go":      {"avg", "count", "event", "len", "max", "min", "sum"},
 	"runtime/query/objective.go": {"bad", "budget", "burning", "burnrate", "good"},

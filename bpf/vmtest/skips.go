@@ -37,6 +37,7 @@ func skips() []skip {
 		{"./compiler/backend", "TestAtomics", since(5, 12), "atomic fetch-and-add"},
 		{"./compiler", "TestScratchBusy", since(5, 12), "compare-and-exchange: preemption is off instead"},
 		{"./stdlib", "TestExamples/len", since(5, 13), "len(@map)"},
+		{"./runtime/engine", "TestIterators/iter:cgroup", since(6, 1), "iter:cgroup"},
 	}
 	for name := range strings.FieldsSeq("signal signal_thread usym func retval uprobe uretprobe") {
 		out = append(out, skip{"./stdlib", "TestExamples/" + name, bpf.Release{}, noLibc})

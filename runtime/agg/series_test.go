@@ -10,17 +10,22 @@ import (
 )
 
 // TestSeries merges what two CPUs have of three intervals: the first of them twice, the second once, and of the third the
-// newer one, since the older one has the same place.
+// newer one, since the older one has the same place. The third word is a time, or of an average how many values there are.
 func TestSeries(t *testing.T) {
 	const three = 3
 	a, b := []uint64{11, 5, 100, 12, 7, 50, 10, 9, 40}, []uint64{11, 3, 200, 0, 0, 0, 13, 8, 60}
+	averageA, averageB := []uint64{11, 50, 4, 12, 70, 2, 10, 9, 1}, []uint64{11, 30, 1, 0, 0, 0, 13, 81, 9}
 	for mode, want := range map[types.TSeriesMode]string{
 		types.TSeriesLast: "[{10 3 true} {11 7 true} {12 8 true}]",
 		types.TSeriesMax:  "[{10 5 true} {11 7 true} {12 8 true}]",
 		types.TSeriesMin:  "[{10 3 true} {11 7 true} {12 8 true}]",
 		types.TSeriesSum:  "[{10 8 true} {11 7 true} {12 8 true}]",
-		types.TSeriesAvg:  "[{10 0 true} {11 0 true} {12 0 true}]",
+		types.TSeriesAvg:  "[{10 16 true} {11 35 true} {12 9 true}]", // 80/5, 70/2, 81/9
 	} {
+		a, b := a, b
+		if mode == types.TSeriesAvg {
+			a, b = averageA, averageB
+		}
 		agg := &types.Agg{Kind: types.TSeriesAgg, Args: []int64{1e9, three, int64(mode)}, Words: three * types.TSeriesWords}
 		m := &ir.Map{Name: "@x", KeySize: 4, ValueSize: 8 * agg.Words, Value: &types.Type{Kind: types.Aggregate, Agg: agg}}
 		s, err := Read(m, func(f func(key, value []byte) error) error {

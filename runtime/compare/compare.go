@@ -232,7 +232,7 @@ func (c *comparer) ratio(o *export.GateObjective, a, b *export.GateGroup) {
 // setChange sets how much the value changed.
 func (r *Row) setChange(tolerance float64) {
 	change := *r.B.Value / *r.A.Value - 1
-	r.Change, r.slight = &change, math.Abs(change) <= tolerance
+	r.Change, r.slight = &change, tolerance > 0 && math.Abs(change) <= tolerance
 }
 
 // holm corrects the error of each comparison for their number, and says what follows.

@@ -131,6 +131,15 @@ func TestTolerance(t *testing.T) {
 		if strict.Outcome != Worse && strict.Outcome != Better || mild.Outcome != Slight || verdicts(mild)[Worse]+verdicts(mild)[Better] > 0 {
 			t.Errorf("%v without a tolerance, %v with one", verdicts(strict), verdicts(mild))
 		}
+		same := 0 // significant, though both quantiles are in one bucket
+		for i := range strict.Rows {
+			if r := &strict.Rows[i]; r.Change != nil && *r.Change == 0 && r.P <= 0.05 {
+				same++
+			}
+		}
+		if verdicts(strict)[Slight] > 0 || same == 0 {
+			t.Errorf("%v without a tolerance, of which %d are in one bucket", verdicts(strict), same)
+		}
 	}
 	much := s.report(run{seconds: 60, each: 2000, factor: 1.3})
 	if r := Compare(before, much, 0.95, 0.1); r.Outcome != Worse || verdicts(r)[Slight] > 0 {

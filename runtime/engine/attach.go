@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/attach"
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -50,7 +52,9 @@ func (e *Engine) attachAll(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	burning := e.opt.Previous.burning()
-	wanted := func(p *program) bool { return kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning]) }
+	wanted := func(p *program) bool {
+		return !p.leftOut() && kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning])
+	}
 	total, done := 0, 0
 	for _, p := range e.all {
 		if wanted(p) {
@@ -71,6 +75,9 @@ func (e *Engine) attachAll(ctx context.Context) error {
 			e.detachLocked()
 			return err
 		}
+	}
+	if e.missing > 0 && !slices.ContainsFunc(e.all, func(p *program) bool { return !kernelCalled(p.fn) || len(p.links) > 0 || !p.leftOut() && !wanted(p) }) {
+		return errors.New("no probes to attach: the kernel refuses all of them")
 	}
 	e.running = true
 	return nil
@@ -118,12 +125,17 @@ func (e *Engine) attachMany(p *program) (bool, error) {
 		return false, err
 	}
 	e.tell("%s: one by one, because %s", p.fn.Hook, err)
-	old := p.prog
 	p.single = true
+	return false, e.reload(p)
+}
+
+// reload loads a program once more.
+func (e *Engine) reload(p *program) error {
+	old := p.prog
 	if err := e.loadProgram(p); err != nil {
-		return false, err
+		return err
 	}
-	return false, old.Close()
+	return old.Close()
 }
 
 // attach attaches a program to one of its hooks. Where the kernel refuses some of many places the others are attached in
@@ -149,12 +161,53 @@ func (e *Engine) attach(p *program, h *types.Hook) error {
 		}
 		return e.attach(p, &second)
 	}
-	if policy := e.obj.Checked.Config.Missing; policy == types.MissingError || !e.refusal(err) {
-		return err
-	} else if policy == types.MissingWarn && e.opt.Missing != nil {
-		e.opt.Missing(err)
+	if trampoline(h) && !errors.Is(err, bpf.ErrPrivilege) {
+		return e.without(p, refusedBy(p, h, err), 1)
 	}
-	e.missing++
+	if e.refusal(err) {
+		return e.without(p, err, 1)
+	}
+	return err
+}
+
+// trampoline tells whether the kernel calls a hook's programs by a trampoline, which not every function may have.
+func trampoline(h *types.Hook) bool { return h.Kind == types.HookFentry || h.Kind == types.HookFexit }
+
+// refusedBy says that a trampoline is refused.
+func refusedBy(p *program, h *types.Hook, err error) error {
+	return fmt.Errorf("this kernel cannot run %s: its trampolines refuse it (by policy of the host, or because the function may not be traced): %w", asked(p.fn.Hook, h), err)
+}
+
+// asked is what serves a hook, after what the script asks for where that is something else.
+func asked(by string, h *types.Hook) string {
+	if h.Asked != "" {
+		return h.Asked + ", served by " + by
+	}
+	return by
+}
+
+// refused is that the kernel takes no program at a place, whatever it does.
+type refused struct {
+	source.Diagnostics // with the attach point
+	err                error
+}
+
+// Unwrap gives the attach point and the reason.
+func (r *refused) Unwrap() []error { return []error{r.Diagnostics, r.err} }
+
+// without leaves out places of a program that the kernel refuses, as far as the script goes on without; otherwise it is an
+// error at the attach point.
+func (e *Engine) without(p *program, err error, places int) error {
+	r := &refused{err: err}
+	switch policy := e.obj.Checked.Config.Missing; {
+	case policy == types.MissingError:
+		r.Errorf(e.obj.IR.Source, p.fn.Span, "%s", err)
+		return r
+	case policy == types.MissingWarn && e.opt.Missing != nil:
+		r.Warnf(e.obj.IR.Source, p.fn.Span, "%s", err)
+		e.opt.Missing(r.Diagnostics)
+	}
+	e.missing += places
 	return nil
 }
 
@@ -199,9 +252,7 @@ func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places in
 	case len(p.fn.Hooks) > 1 && places == 1:
 		what = h.Event
 	}
-	if h.Asked != "" {
-		what = h.Asked + ", served by " + what
-	}
+	what = asked(what, h)
 	if places > 1 {
 		what += fmt.Sprintf(" (%d places)", places)
 	}

@@ -41,7 +41,7 @@ type Options struct {
 	Pid      int                                // uprobes are attached to this process only; 0 for all
 	Progress func(done, total int)              // told while attaching; may be nil
 	Verbose  func(line string)                  // told how and how fast everything is attached and detached; may be nil
-	Missing  func(err error)                    // told what could not be attached where the script goes on without; may be nil
+	Missing  func(d source.Diagnostics)         // told what could not be attached where the script goes on without; may be nil
 	Kprobe   Way                                // how functions of the kernel are probed
 	Uprobe   Way                                // how functions of programs are probed
 	Switch   *Switch                            // attach through it; nil for a script that is not replaced
@@ -88,14 +88,14 @@ type Engine struct {
 // program is one loaded function and what it is attached to.
 type program struct {
 	fn      *ir.Func
-	code    int // index in obj.Code
-	prog    *ebpf.Program
+	code    int          // index in obj.Code
 	spec    bpf.ProgSpec // without its code
 	maps    map[string]*ebpf.Map
 	single  bool   // loaded for one function of the kernel at a time
 	burning string // the objective that gates it
 
-	mu    sync.Mutex // guards what follows; links change under that of the engine too
+	mu    sync.Mutex    // guards what follows; programs and links change under that of the engine too
+	prog  *ebpf.Program // nil where the kernel refuses its place and the script goes on without
 	links []attach.Link
 	hooks []*types.Hook // of the links
 	held  bool         // by Hold
@@ -232,7 +232,9 @@ func (e *Engine) loadProgram(p *program) error {
 	if err != nil {
 		return e.explainLoad(p, err)
 	}
+	p.mu.Lock()
 	p.prog = prog
+	p.mu.Unlock()
 	return nil
 }
 
@@ -280,14 +282,13 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 	return spec, nil
 }
 
-// explainLoad points a refusal at the place in the script.
+// explainLoad points a refusal at the place in the script. It is nil where the script goes on without the program.
 func (e *Engine) explainLoad(p *program, err error) error {
 	var v *bpf.VerifierError
-	if !errors.As(err, &v) || v.Log == "" && v.Insn < 0 {
-		switch h := &p.fn.Hooks[0]; h.Kind {
-		case types.HookFentry, types.HookFexit:
-			err = fmt.Errorf("this kernel cannot run %s: its trampolines refuse it (by policy of the host, or because the function may not be traced): %w", p.fn.Hook, err)
-		}
+	if h := &p.fn.Hooks[0]; errors.As(err, &v) && v.Always && trampoline(h) && !errors.Is(err, bpf.ErrPrivilege) {
+		return e.without(p, refusedBy(p, h, err), len(p.fn.Hooks))
+	}
+	if v == nil || v.Log == "" && v.Insn < 0 {
 		return err
 	}
 	span := p.fn.Span

@@ -6,8 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -20,22 +23,70 @@ import (
 	"github.com/slopebpf/slope/stdlib"
 )
 
-// TestIterators walks over tasks, which /proc knows too, and over the kernel's programs, of which the script is one.
+// objectsAtOnce is how many objects the engine asks an iterator for.
+const objectsAtOnce = 32
+
+// cgroups makes that many and returns the ids of these and of the root: the numbers of their directories.
+func cgroups(t *testing.T, n int) map[string]bool {
+	root := t.TempDir()
+	if err := unix.Mount("none", root, "cgroup2", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(root, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range n {
+		dir := filepath.Join(root, fmt.Sprintf("slope-test-%d-%d", os.Getpid(), i))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(dir) })
+	}
+	out := map[string]bool{}
+	dirs, _ := filepath.Glob(filepath.Join(root, fmt.Sprintf("slope-test-%d-*", os.Getpid())))
+	for _, dir := range append(dirs, root) {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		out[fmt.Sprint(st.Ino)] = true
+	}
+	return out
+}
+
+// TestIterators walks over tasks, their files, cgroups and maps, some of which /proc or the test itself knows too.
 func TestIterators(t *testing.T) {
+	threads := func() (out []string) {
+		dirs, _ := filepath.Glob("/proc/self/task/*")
+		for _, d := range dirs {
+			out = append(out, filepath.Base(d))
+		}
+		return out
+	}
+	before := threads()
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.RingBuf())
+	tree := map[string]bool{}
+	if feat.Iterator("cgroup") == nil {
+		tree = cgroups(t, 3*objectsAtOnce)
+	}
 	for script, check := range map[string]func(seen map[string]bool, printed int) error{
-		`iter:task { @n[ctx.task.pid] = count(); printf("%d\n", ctx.task.tgid); }`: func(seen map[string]bool, printed int) error {
-			dirs, _ := filepath.Glob("/proc/[0-9]*/task/*")
-			strange, unseen := len(seen), 0
-			for _, d := range dirs {
-				switch tid := filepath.Base(d); {
-				case seen[tid]:
-					strange--
-				case !strings.HasPrefix(d, "/proc/1/"): // which some sandboxes hide from BPF programs
-					unseen++
+		`iter:task /ctx.task.tgid == $1/ { @n[ctx.task.pid] = count(); printf("%d\n", ctx.task.tgid); }`: func(seen map[string]bool, printed int) error {
+			after := threads()
+			for _, tid := range before {
+				if !seen[tid] && slices.Contains(after, tid) {
+					return fmt.Errorf("saw %v, and not the thread %s", seen, tid)
 				}
 			}
-			if strange > 3 || unseen > 3 || len(seen) < 5 || printed != len(seen) { // a thread may start or end meanwhile
-				return fmt.Errorf("saw %d tasks and printed %d; /proc does not know %d and has %d more", len(seen), printed, strange, unseen)
+			for tid := range seen {
+				if !slices.Contains(before, tid) && !slices.Contains(after, tid) { // threads that Go starts stay
+					return fmt.Errorf("saw %s, which is none of the threads %v", tid, after)
+				}
+			}
+			if len(seen) < 2 || printed != len(seen) {
+				return fmt.Errorf("saw %d threads and printed %d", len(seen), printed)
 			}
 			return nil
 		},
@@ -43,6 +94,17 @@ func TestIterators(t *testing.T) {
 			dirs, _ := filepath.Glob("/proc/self/fd/*")
 			if len(seen) < 4 || len(seen) > len(dirs)+3 || !seen["0"] || !seen["2"] {
 				return fmt.Errorf("saw files %v, /proc has %v", seen, dirs)
+			}
+			return nil
+		},
+		`iter:cgroup { @n[ctx.cgroup.kn.id] = count(); printf("%d\n", ctx.cgroup.level); }`: func(seen map[string]bool, printed int) error {
+			for id := range tree {
+				if !seen[id] {
+					return fmt.Errorf("saw %d cgroups, and not %s", len(seen), id)
+				}
+			}
+			if printed != len(seen) {
+				return fmt.Errorf("saw %d cgroups and printed %d", len(seen), printed)
 			}
 			return nil
 		},
@@ -54,8 +116,6 @@ func TestIterators(t *testing.T) {
 		},
 	} {
 		t.Run(strings.Fields(script)[0], func(t *testing.T) {
-			feat := &bpf.Features{}
-			bpftest.Require(t, feat.TestRun(), feat.RingBuf())
 			reg := stdlib.New()
 			machine := &stdlib.Machine{Registry: reg}
 			defer machine.Close()
@@ -78,21 +138,30 @@ func TestIterators(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := map[string]bool{}
-			for _, m := range obj.IR.Maps {
-				if m.Name != "@n" {
-					continue
-				}
-				s, err := agg.Read(m, func(f func(key, value []byte) error) error { return e.Read(m, f) })
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, row := range s.Rows {
-					seen[fmt.Sprint(agg.Number(row.Key))] = true
-				}
+			for _, row := range counted(t, e, obj, "@n").Rows {
+				seen[fmt.Sprint(agg.Number(row.Key))] = true
 			}
 			if err := check(seen, int(r.n.Load())); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestIteratorsListed makes an iterator of every kind that slope lists.
+func TestIteratorsListed(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.Iterator("task"))
+	machine := &stdlib.Machine{Registry: stdlib.New()}
+	defer machine.Close()
+	n := 0
+	if err := machine.List("iter:*", func(l stdlib.Listed) bool {
+		n++
+		if err := feat.Iterator(strings.TrimPrefix(l.Name, "iter:")); err != nil {
+			t.Errorf("%s: %v", l.Name, err)
+		}
+		return true
+	}); err != nil || n < 4 {
+		t.Errorf("%d iterators, %v", n, err)
 	}
 }

@@ -208,7 +208,7 @@ func (e *Engine) SetObjectives(all []Objective) ([]GateChange, error) {
 	for i, o := range all {
 		began, n := time.Now(), 0
 		for _, p := range e.all {
-			if p.fn.Burning != i || (len(p.links) > 0) == o.Burning || p.isHeld() {
+			if p.leftOut() || p.fn.Burning != i || (len(p.links) > 0) == o.Burning || p.isHeld() {
 				continue
 			}
 			if err := e.gate(p, o.Burning); err != nil {

@@ -26,7 +26,7 @@ func (e *Engine) Parts() ([]Part, error) {
 	defer e.closing.RUnlock()
 	var out []Part
 	for i, p := range e.all {
-		if !kernelCalled(p.fn) {
+		if !kernelCalled(p.fn) || p.leftOut() {
 			continue
 		}
 		s, err := p.stats()
@@ -63,6 +63,13 @@ func (e *Engine) Hold(index int, on bool) error {
 		p.mu.Unlock()
 	}
 	return err
+}
+
+// leftOut tells whether the script goes on without the program.
+func (p *program) leftOut() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.prog == nil
 }
 
 func (p *program) isHeld() bool {

@@ -18,7 +18,6 @@ import (
 	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
-	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
 	"github.com/slopebpf/slope/stdlib"
 )
@@ -72,14 +71,8 @@ func TestPrograms(t *testing.T) {
 			if err := e.Run(ctx, engine.Hooks{Events: &records{}, Exited: func() bool { return false }, Attached: attached, Stay: true}); err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range obj.IR.Maps {
-				if m.Name != "@n" {
-					continue
-				}
-				s, err := agg.Read(m, func(f func(key, value []byte) error) error { return e.Read(m, f) })
-				if err != nil || len(s.Rows) != 1 || s.Rows[0].Words[0] != runs {
-					t.Errorf("%v, %v, want %d", s.Rows, err, runs)
-				}
+			if rows := counted(t, e, obj, "@n").Rows; len(rows) != 1 || rows[0].Words[0] != runs {
+				t.Errorf("%v, want %d", rows, runs)
 			}
 		})
 	}

@@ -173,6 +173,9 @@ func (p *program) stats() (ProgramStats, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := ProgramStats{Hook: p.fn.Hook}
+	if p.prog == nil {
+		return out, nil
+	}
 	read := func(prog *ebpf.Program) error {
 		s, err := prog.Stats()
 		if err == nil {

@@ -149,26 +149,12 @@ func (g *generations) end() {
 // sum adds up the first word of every entry of a map.
 func (g *generations) sum(name string) (n uint64) {
 	g.t.Helper()
-	found := false
-	for _, m := range g.obj.IR.Maps {
-		if m.Name != name {
-			continue
+	for _, r := range counted(g.t, g.now, g.obj, name).Rows {
+		if len(r.Words) > 0 {
+			n += r.Words[0]
+		} else {
+			n += binary.LittleEndian.Uint64(r.Raw)
 		}
-		found = true
-		s, err := agg.Read(m, func(f func(key, value []byte) error) error { return g.now.Read(m, f) })
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		for _, r := range s.Rows {
-			if len(r.Words) > 0 {
-				n += r.Words[0]
-			} else {
-				n += binary.LittleEndian.Uint64(r.Raw)
-			}
-		}
-	}
-	if !found {
-		g.t.Fatalf("no map %s", name)
 	}
 	return n
 }

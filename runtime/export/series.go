@@ -2,6 +2,7 @@ package export
 
 import (
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 
@@ -67,7 +68,7 @@ func (v Values) appendSeries(dst []byte, s *agg.Snapshot, r agg.Row) []byte {
 	dst = append(appendCell(dst, format, width+1, true), "|"+strings.Repeat("_", seriesWidth-2)+"|\n"...)
 	zero := 0
 	if a.Signed && int64(low) < 0 && int64(high) > 0 {
-		zero = int(float32(seriesWidth) * float32(-int64(low)) / float32(high-low))
+		zero = share(seriesWidth, -low, high-low)
 	}
 	for _, p := range points {
 		at := v.moment(a, p.Interval)
@@ -83,8 +84,7 @@ func (v Values) appendSeries(dst []byte, s *agg.Snapshot, r agg.Row) []byte {
 		}
 		value := "-"
 		if p.OK {
-			place := int(float32(seriesWidth-1) * float32(p.Value-low) / float32(high-low))
-			line[min(place, seriesWidth-1)] = '*'
+			line[share(seriesWidth-1, p.Value-low, high-low)] = '*'
 			value = label(p.Value)
 		}
 		dst = append(append(append(append(dst, line...), ' '), value...), '\n')
@@ -92,6 +92,13 @@ func (v Values) appendSeries(dst []byte, s *agg.Snapshot, r agg.Row) []byte {
 	dst = append(dst, strings.Repeat(" ", width+1)+"v"+strings.Repeat("_", seriesWidth-2)+"v\n"...)
 	bounds()
 	return dst
+}
+
+// share is the part of a width that n is of all: exact, so that it is less than the width where n is less than all.
+func share(width, n, all uint64) int {
+	hi, lo := bits.Mul64(width, n)
+	at, _ := bits.Div64(hi, lo, all)
+	return int(at)
 }
 
 // seriesRange is the least and the greatest value, or one less and one more where all are the same; some is false

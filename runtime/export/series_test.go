@@ -47,6 +47,15 @@ hh:mm:ss.ms  |___________________________________________________|
              -2                                                  2
 
 `, `{"type": "tseries", "data": {"@t": [{"interval_start":"` + utc + `.000000000","value":-2},{"interval_start":"` + utc + `.100000000","value":0},{"interval_start":"` + utc + `.200000000","value":null},{"interval_start":"` + utc + `.300000000","value":2}]}}` + "\n"},
+		{"zero at the right edge", snapshot(nil, time.Second, 2, true, agg.Row{Words: []uint64{second, minus(1000000000), 1, second + 1, 1, 1}}), `@t:
+         -1000000000                                         1
+hh:mm:ss |___________________________________________________|
+09:30:00 *                                                   . -1000000000
+09:30:01 |                                                   * 1
+         v___________________________________________________v
+         -1000000000                                         1
+
+`, `{"type": "tseries", "data": {"@t": [{"interval_start":"` + utc + `.000000000","value":-1000000000},{"interval_start":"` + at.UTC().Add(time.Second).Format("2006-01-02 15:04:05") + `.000000000","value":1}]}}` + "\n"},
 		{"keyed", snapshot(types.Int64, time.Second, 2, false,
 			agg.Row{Key: ints(2), Words: []uint64{second, 18446744073709551615, 1, second + 1, 18446744073709551615, 1}},
 			agg.Row{Key: ints(1), Words: []uint64{second + 1, 7, 1}}), `@t[1]:

@@ -62,9 +62,9 @@ func (e *Evaluator) mapData(x *syntax.Map) (*Data, error) {
 	if m.Key == nil {
 		return nil, fmt.Errorf("map '%s' has no keys", name)
 	}
-	key, err := e.evalKey(x.Index)
+	key, err := e.key(d.Values, m.Key, x.Index)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	d.Name = syntax.ExprString(x)
 	var rows []agg.Row
@@ -263,6 +263,7 @@ type Spread struct {
 	Buckets []Bucket
 	Count   uint64
 	Sum     float64
+	Summed  bool // Sum is known
 }
 
 // Bucket is the values from lower to upper, both included.
@@ -343,7 +344,7 @@ func addDist(all *agg.Dist, d agg.Dist) *agg.Dist {
 }
 
 func fromDist(d agg.Dist) *Spread {
-	s := &Spread{Count: d.Observed(), Sum: float64(d.Sum)}
+	s := &Spread{Count: d.Observed(), Sum: float64(d.Sum), Summed: true}
 	if d.Zeros > 0 {
 		s.Buckets = append(s.Buckets, Bucket{N: d.Zeros})
 	}
@@ -374,7 +375,7 @@ func (s *Spread) Quantile(q float64) float64 {
 	return math.NaN()
 }
 
-// Since is what came after an earlier state of the same data; all of it when it was cleared meanwhile.
+// Since is what came after an earlier state of the same data, without its sum; all of it when it was cleared meanwhile.
 func (s *Spread) Since(before *Spread) *Spread {
 	if before == nil || before.Count > s.Count {
 		return s
@@ -449,7 +450,7 @@ func (d *Data) fold(name string) (Value, error) {
 			v.Num = s.Buckets[n-1].Upper
 		case name == "min":
 			v.Num = s.Buckets[0].Lower
-		case s.Sum == 0:
+		case !s.Summed:
 			return v, fmt.Errorf("%s() of %s: histograms keep no sum; dist() does", name, d.Name)
 		case name == "sum":
 			v.Num = s.Sum

@@ -166,11 +166,17 @@ func (e *Evaluator) Eval(x syntax.Expr) (Value, error) {
 		switch {
 		case err != nil:
 			return v, err
+		case math.IsNaN(v.Num):
+			return noData(), nil
 		case x.Op == "-":
 			v.Num = -v.Num
 			return v, nil
 		case x.Op == "!":
 			return truth(v.Num == 0), nil
+		case x.Op == "~" && !whole(v.Num):
+			return wrongf("'~' wants a whole number of up to 53 bits")
+		case x.Op == "~":
+			return Value{Num: float64(^int64(v.Num)), Unit: v.Unit}, nil
 		}
 	case *syntax.Binary:
 		return e.binary(x)
@@ -179,6 +185,8 @@ func (e *Evaluator) Eval(x syntax.Expr) (Value, error) {
 		switch {
 		case err != nil:
 			return c, err
+		case math.IsNaN(c.Num):
+			return noData(), nil
 		case c.Num == 0:
 			return e.Eval(x.Else)
 		case x.Then == nil:
@@ -192,6 +200,9 @@ func (e *Evaluator) Eval(x syntax.Expr) (Value, error) {
 	}
 	return wrongf("'%s' cannot be computed: numbers, maps, sli, p99(…), bad(…) and the like can", syntax.ExprString(x))
 }
+
+// noData is what operators make of a number that is not known.
+func noData() Value { return Value{Num: math.NaN()} }
 
 func truth(b bool) Value {
 	if b {
@@ -211,6 +222,9 @@ func (e *Evaluator) number(x syntax.Expr) (Value, error) {
 // exact is where floating-point numbers cease to be exact integers.
 const exact = 1 << 53
 
+// whole tells whether a number is an integer that is exact.
+func whole(n float64) bool { return math.Abs(n) < exact && n == math.Trunc(n) }
+
 func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 	l, err := e.Eval(x.L)
 	if err != nil {
@@ -225,6 +239,12 @@ func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 	}
 	if l.Kind != Number || r.Kind != Number {
 		return wrongf("'%s' of what are not both numbers", x.Op)
+	}
+	switch {
+	case x.Op == "&&", x.Op == "||":
+		return logical(x.Op, l.Num, r.Num), nil
+	case math.IsNaN(l.Num) || math.IsNaN(r.Num):
+		return noData(), nil
 	}
 	out := Value{Unit: l.Unit, PerSecond: l.PerSecond}
 	if l.Unit == check.NoUnit {
@@ -254,7 +274,7 @@ func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 		}
 		out.Num = math.Mod(l.Num, r.Num)
 	case "<<", ">>", "&", "|", "^":
-		if math.Abs(l.Num) > exact || math.Abs(r.Num) > exact || l.Num != math.Trunc(l.Num) || r.Num != math.Trunc(r.Num) {
+		if !whole(l.Num) || !whole(r.Num) {
 			return wrongf("'%s' wants whole numbers of up to 53 bits", x.Op)
 		}
 		out.Num = float64(bits(x.Op, int64(l.Num), int64(r.Num)))
@@ -270,14 +290,23 @@ func (e *Evaluator) binary(x *syntax.Binary) (Value, error) {
 		return truth(l.Num == r.Num), nil
 	case "!=":
 		return truth(l.Num != r.Num), nil
-	case "&&":
-		return truth(l.Num != 0 && r.Num != 0), nil
-	case "||":
-		return truth(l.Num != 0 || r.Num != 0), nil
 	default:
 		return wrongf("'%s' cannot be computed", x.Op)
 	}
 	return out, nil
+}
+
+// logical computes && and ||: one side may decide, otherwise both must be known.
+func logical(op string, l, r float64) Value {
+	for _, n := range [...]float64{l, r} {
+		if decides := op == "||"; !math.IsNaN(n) && (n != 0) == decides {
+			return truth(decides)
+		}
+	}
+	if math.IsNaN(l) || math.IsNaN(r) {
+		return noData()
+	}
+	return truth(op == "&&")
 }
 
 func bits(op string, a, b int64) int64 {
@@ -345,28 +374,6 @@ func (e *Evaluator) call(c *syntax.Call) (Value, error) {
 		return v, nil
 	}
 	return Measure(name)(d)
-}
-
-// evalKey is the text of a key as a map prints it.
-func (e *Evaluator) evalKey(keys []syntax.Expr) (string, error) {
-	var parts []string
-	for _, k := range keys {
-		if t, ok := k.(*syntax.Tuple); ok {
-			inner, err := e.evalKey(t.Elems)
-			if err != nil {
-				return "", err
-			}
-			parts = append(parts, inner)
-			continue
-		}
-		v, err := e.Eval(k)
-		if err != nil {
-			return "", err
-		}
-		v.Unit = check.NoUnit
-		parts = append(parts, v.String())
-	}
-	return strings.Join(parts, ", "), nil
 }
 
 // mapText prints rows as a script does.

@@ -111,9 +111,6 @@ func (m *Machine) Alert(objective, state, group string) error {
 
 // The Machine is a judge.Listener: what happens is seen in the state of the objectives.
 
-// Ticked does nothing.
-func (m *Machine) Ticked() {}
-
 // Changed does nothing: alert probes run by themselves.
 func (m *Machine) Changed(*check.SLO, slo.Change) {}
 

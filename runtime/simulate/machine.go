@@ -57,6 +57,7 @@ type Machine struct {
 	burning []bool           // by objective
 	zeroed  map[*ir.Map]bool // unkeyed maps that zero() was the last to change, as an engine knows them
 	due     []time.Duration
+	runs    int64 // of interval probes
 	trouble error // the first failure of something that runs by itself
 }
 
@@ -111,9 +112,12 @@ func (m *Machine) runKind(kind types.HookKind) error {
 
 // run runs a program once and does what it asks for.
 func (m *Machine) run(f *ir.Func, ctx []uint64) error {
-	m.judged = false
+	m.judged, m.lacks = false, nil
 	if _, err := m.interp.Run(f, ctx); err != nil {
 		return err
+	}
+	if m.lacks != nil {
+		return fmt.Errorf("the probe at %s reads %w, which a test does not have", m.obj.IR.Source.Place(f.Span), m.lacks)
 	}
 	for _, r := range m.interp.Drain() {
 		if m.exited && f.Hooks[0].Kind != types.HookEnd {
@@ -163,6 +167,7 @@ func (m *Machine) Advance(ctx context.Context, to time.Duration) error {
 		for i, f := range m.obj.IR.Funcs {
 			if f.Hooks[0].Kind == types.HookInterval && m.due[i] == m.now && !m.exited {
 				m.due[i] += f.Hooks[0].Period
+				m.runs++
 				if err := m.run(f, nil); err != nil {
 					return err
 				}
@@ -176,6 +181,16 @@ func (m *Machine) Advance(ctx context.Context, to time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// ahead is how often interval probes run until a time, if the script does not exit.
+func (m *Machine) ahead(to time.Duration) (n int64) {
+	for i, f := range m.obj.IR.Funcs {
+		if h := &f.Hooks[0]; h.Kind == types.HookInterval && !m.exited && m.due[i] <= to {
+			n += 1 + int64((to-m.due[i])/h.Period)
+		}
+	}
+	return n
 }
 
 // Judge brings what is known of the objectives up to now.

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"time"
 
 	"github.com/slopebpf/slope/compiler/ir"
@@ -8,17 +9,21 @@ import (
 
 // process is who runs when an event happens: an interp.Env.
 type process struct {
-	pid, tid, uid, gid, cpu uint64
-	comm                    [16]byte
+	pid, tid, uid, gid, cpu, cgroup uint64
+	comm                            [16]byte
 
 	now    time.Duration // since the beginning
 	random uint64
 	memory []byte
 	at     map[string]uint64 // addresses of what is in memory
+	lacks  error             // what a program asked for that a test has not
 }
 
 // memoryBase is the address of the first byte of memory.
 const memoryBase = 1 << 20
+
+// tick is how long a jiffy is.
+const tick = 4 * time.Millisecond
 
 func newProcess() *process {
 	p := &process{random: 1, at: map[string]uint64{}}
@@ -26,9 +31,9 @@ func newProcess() *process {
 	return p
 }
 
-// identify makes it the usual process.
+// identify makes it the usual process, in the root of all cgroups.
 func (p *process) identify() {
-	p.pid, p.tid, p.uid, p.gid, p.cpu = 1000, 1000, 1000, 1000, 0
+	p.pid, p.tid, p.uid, p.gid, p.cpu, p.cgroup = 1000, 1000, 1000, 1000, 0, 1
 	p.comm = [16]byte{'t', 'e', 's', 't'}
 }
 
@@ -43,7 +48,7 @@ func (p *process) Put(b []byte) uint64 {
 	return at
 }
 
-// Helper implements interp.Env.
+// Helper implements interp.Env. The machine has one node, and nothing happens to a process that is sent a signal.
 func (p *process) Helper(h ir.Helper) int64 {
 	switch h {
 	case ir.HelperPidTgid:
@@ -52,6 +57,10 @@ func (p *process) Helper(h ir.Helper) int64 {
 		return int64(p.gid<<32 | p.uid&0xffffffff)
 	case ir.HelperCPU:
 		return int64(p.cpu)
+	case ir.HelperCgroup:
+		return int64(p.cgroup)
+	case ir.HelperJiffies:
+		return int64((firstBoot + p.now) / tick)
 	case ir.HelperKtimeBoot, ir.HelperKtimeMono:
 		return int64(firstBoot + p.now)
 	case ir.HelperKtimeTAI:
@@ -61,6 +70,10 @@ func (p *process) Helper(h ir.Helper) int64 {
 		p.random ^= p.random >> 7
 		p.random ^= p.random << 17
 		return int64(uint32(p.random))
+	case ir.HelperTask, ir.HelperTaskBTF:
+		p.lacks = errors.New("the current task")
+	case ir.HelperFuncIP:
+		p.lacks = errors.New("the address of its function")
 	}
 	return 0
 }

@@ -72,6 +72,7 @@ func TestPass(t *testing.T) {
 			fire(tracepoint:tcp:tcp_retransmit_skb, pid = 2, comm = "sshd"); assert(len(@why) == 1 && @why[2, "sshd"] == 1);`,
 		"the clock":  `wait(29s); assert(@halves == 0); wait(1s); assert(@halves == 1); wait(1h); assert(@halves == 121);`,
 		"statements": `let $x = 3; $x += 4; if ($x == 7) { $x = 1; } else if ($x == 8) { $x = 2; } else { $x = 3; } assert($x == 1); for ($i : 0..3) { $x = $x * 2; } assert($x == 8);`,
+		"no data":    `assert(total(fast) == 0 || p99(checkout) < 5ms); assert(!(total(fast) > 0 && p99(checkout) < 5ms));`,
 		"a window":   request("1", "/pay", "1s") + `wait(8d); assert(total(fast) == 0); assert(state(fast) == "no data");`,
 	} {
 		for _, r := range run(t, checkout+"test \""+name+"\" {"+body+"}") {
@@ -99,6 +100,7 @@ func TestEvents(t *testing.T) {
 		`fentry:f { @ = args.mode; } fexit:f { @r = retval; }`:         `fire(fentry:f, mode = 3); fire(fexit:f, retval = 4); assert(@ == 3 && @r == 4);`,
 		`tracepoint:a:b { @[pid, tid, uid, gid, cpu] = count(); @t = nsecs; } begin { @began = nsecs; }`: `fire(tracepoint:a:b); fire(tracepoint:a:b, pid = 1, uid = 2, gid = 3, cpu = 4); fire(tracepoint:a:b, pid = 1, tid = 5, at = 3s);
 			assert(@[1000, 1000, 1000, 1000, 0] == 1); assert(@[1, 1, 2, 3, 4] == 1); assert(@[1, 5, 1000, 1000, 0] == 1); assert(@t - @began == 3s);`,
+		`tracepoint:a:b { @[cgroup, numaid] = count(); @j = jiffies; } begin { @began = jiffies; }`:                `fire(tracepoint:a:b); fire(tracepoint:a:b, cgroup = 77, at = 3s); assert(@[1, 0] == 1 && @[77, 0] == 1); assert(@j - @began == 750 && @j == 900750);`,
 		`tracepoint:a:b { exit(); @ = 1; } tracepoint:a:c { @++; } end { printf("%d\n", @); }`:                     `fire(tracepoint:a:c); fire(tracepoint:a:b); fire(tracepoint:a:c); assert(@ == 1);`,
 		`tracepoint:a:b { @ = hist(args.x); @d = dist(args.x); } tracepoint:a:c { clear(@); zero(@d); print(1); }`: `for ($i : 0..100) { fire(tracepoint:a:b, x = $i * 1000); } assert(count(@) == 100 && p50(@d) > 45000 && p50(@d) < 55000); fire(tracepoint:a:c); assert(count(@) == 0 && count(@d) == 0); assert(printed("1\n"));`,
 	} {
@@ -113,25 +115,34 @@ func TestEvents(t *testing.T) {
 // TestFail has tests that fail, with what they say.
 func TestFail(t *testing.T) {
 	for body, want := range map[string]string{
-		`assert(bad(fast) == 1);`:                           "t.slo:12:19-33: ERROR: assertion failed: bad(fast) (0) == 1",
-		`assert(bad(fats) == 1);`:                           "there is no slo 'fats'; did you mean 'fast'?",
-		`assert(bad(each, "/pay", 2) == 1);`:                "bad() got 2 labels, want none or the 1 that each is kept by",
-		`assert(bad(1) == 1);`:                              "bad() got '1', want an slo",
-		`assert(@halfs == 1);`:                              "there is no map '@halfs'; did you mean '@halves'?",
-		`assert((1 << (3 / 2)) == 2);`:                      "'<<' wants whole numbers of up to 53 bits",
-		`assert("x");`:                                      "got 'x', want a condition",
-		`assert(rate(@ret) > 1);`:                           "rate() is only measured at the prompt",
-		`assert(printed(1));`:                               "printed() wants a text",
-		`assert($nothing == 1);`:                            "variable $nothing has no value here",
-		`assert((1 == 2) || @halves == 3);`:                 "assertion failed: 1 == 2 || @halves (0) == 3",
-		`fire(tracepoint:tcp:tcp_retransmit_sbk);`:          "the script has no probe tracepoint:tcp:tcp_retransmit_sbk",
-		`fire(tracepoint:tcp:tcp_retransmit_skb, cmm = 1);`: "tracepoint:tcp:tcp_retransmit_skb has no 'cmm', and nothing reads it",
+		`assert(bad(fast) == 1);`:                                             "t.slo:12:19-33: ERROR: assertion failed: bad(fast) (0) == 1",
+		`assert(bad(fats) == 1);`:                                             "there is no slo 'fats'; did you mean 'fast'?",
+		`assert(bad(each, "/pay", 2) == 1);`:                                  "bad() got 2 labels, want none or the 1 that each is kept by",
+		`assert(bad(1) == 1);`:                                                "bad() got '1', want an slo",
+		`assert(@halfs == 1);`:                                                "there is no map '@halfs'; did you mean '@halves'?",
+		`assert((1 << (3 / 2)) == 2);`:                                        "'<<' wants whole numbers of up to 53 bits",
+		`assert("x");`:                                                        "got 'x', want a condition",
+		`assert(rate(@ret) > 1);`:                                             "rate() is only measured at the prompt",
+		`assert(printed(1));`:                                                 "printed() wants a text",
+		`assert($nothing == 1);`:                                              "variable $nothing has no value here",
+		`assert((1 == 2) || @halves == 3);`:                                   "assertion failed: 1 == 2 || @halves (0) == 3",
+		`assert(p99(checkout) != 5ms);`:                                       "assertion failed, because there is no data: p99(checkout) (no data) != 5ms",
+		`assert(!(p99(checkout) > 5ms));`:                                     "assertion failed, because there is no data: !(p99(checkout) > 5ms)",
+		`assert(!p99(checkout));`:                                             "assertion failed, because there is no data: !p99(checkout)",
+		`assert(1 == 1 && -max(checkout) != 1);`:                              "assertion failed, because there is no data: 1 == 1 && -max(checkout) (no data) != 1",
+		`if (p99(checkout) > 5ms) { }`:                                        "t.slo:12:16-35: ERROR: got 'no data', want a number",
+		`for ($i : 0..max(checkout)) { }`:                                     "got 'no data', want a number",
+		`fire(tracepoint:tcp:tcp_retransmit_sbk);`:                            "the script has no probe tracepoint:tcp:tcp_retransmit_sbk",
+		`fire(tracepoint:tcp:tcp_retransmit_skb, cmm = 1);`:                   "tracepoint:tcp:tcp_retransmit_skb has no 'cmm', and nothing reads it",
 		`fire(goret:/srv/checkout:main.(*Server).serve, goid = 1, arg0 = 2);`: "has no 'arg0'",
-		`fire(interval:s:30);`: "interval:s:30 cannot be fired: begin, end, interval",
-		`wait(1s); fire(tracepoint:tcp:tcp_retransmit_skb, at = 500ms);`: "got 500ms, and the clock is at 1s already",
-		`fire(tracepoint:tcp:tcp_retransmit_skb, comm = 1);`:             "comm got a number, want a text",
-		`fire(tracepoint:tcp:tcp_retransmit_skb, pid = @ret);`:           "want a number or a text",
-		`wait(0 - 1s);`: "want how long to wait",
+		`fire(interval:s:30);`:                                                "interval:s:30 cannot be fired: begin, end, interval",
+		`wait(1s); fire(tracepoint:tcp:tcp_retransmit_skb, at = 500ms);`:      "got 500ms, and the clock is at 1s already",
+		`fire(tracepoint:tcp:tcp_retransmit_skb, comm = 1);`:                  "comm got a number, want a text",
+		`fire(tracepoint:tcp:tcp_retransmit_skb, pid = "abc");`:               "t.slo:12:58-63: ERROR: pid got a text, want a number",
+		`fire(tracepoint:tcp:tcp_retransmit_skb, cpu = "0");`:                 "cpu got a text, want a number",
+		`fire(tracepoint:tcp:tcp_retransmit_skb, at = "1s");`:                 "at got a text, want a time",
+		`fire(tracepoint:tcp:tcp_retransmit_skb, pid = @ret);`:                "want a number or a text",
+		`wait(0 - 1s);`:                                                       "want how long to wait",
 		`for ($i : 0..3) { fire(uprobe:/srv/checkout:main.(*Server).serve, goid = $i, arg0 = 5, arg1 = 3); }`: "",
 	} {
 		r := run(t, checkout+"test \"t\" { "+body+" }")[0]
@@ -143,6 +154,33 @@ func TestFail(t *testing.T) {
 		}
 		if !strings.Contains(r.Failures.Error(), want) {
 			t.Errorf("%s: got\n%s\nwant %s", body, r.Failures, want)
+		}
+	}
+}
+
+// TestRuns has waits in which interval probes would run too often, at once and all together, and one that is just short enough.
+func TestRuns(t *testing.T) {
+	for body, want := range map[string]string{
+		`wait(30d);`:                       "t.slo:1:57-66: ERROR: interval probes would have run 2592000000 times by then, want at most 5000000 in a test",
+		`fire(tracepoint:a:b, at = 30d);`:  "interval probes would have run 2592000000 times by then",
+		`wait(1s); wait(5000s);`:           "t.slo:1:67-78: ERROR: interval probes would have run 5001000 times by then",
+		`fire(tracepoint:a:b); wait(30d);`: "", // after exit() there are none
+	} {
+		r := run(t, `interval:ms:1 { } tracepoint:a:b { exit(); } test "t" { `+body+` }`)[0]
+		if got := r.Failures.Error(); want == "" && len(r.Failures) > 0 || !strings.Contains(got, want) {
+			t.Errorf("%s: got\n%s\nwant %s", body, got, want)
+		}
+	}
+}
+
+// TestLacks has programs that read what a test does not have.
+func TestLacks(t *testing.T) {
+	for script, want := range map[string]string{
+		`tracepoint:a:b { @ = curtask; } test "t" { fire(tracepoint:a:b); }`:      "t.slo:1:44-64: ERROR: the probe at t.slo:1:1-15 reads the current task, which a test does not have",
+		`uretprobe:./bin:f { @[func] = count(); } test "t" { fire(ur:./bin:f); }`: "the probe at t.slo:1:1-18 reads the address of its function, which a test does not have",
+	} {
+		if r := run(t, script)[0]; !strings.Contains(r.Failures.Error(), want) {
+			t.Errorf("%s: got\n%s\nwant %s", script, r.Failures, want)
 		}
 	}
 }

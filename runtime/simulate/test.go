@@ -45,6 +45,9 @@ var errStop = fmt.Errorf("test cannot go on")
 // maxTurns bounds the statements of a test.
 const maxTurns = 10_000_000
 
+// maxRuns bounds the runs of interval probes in a test: a month of seconds, twice.
+const maxRuns = 5_000_000
+
 // Run runs a test from empty maps.
 func Run(ctx context.Context, test *syntax.Test, opt Options) (*Result, error) {
 	r := &runner{ctx: ctx, opt: opt, file: opt.Object.Checked.File.Source, out: &Result{}, vars: map[string]query.Value{}}
@@ -175,7 +178,7 @@ func (r *runner) number(x syntax.Expr) (float64, error) {
 	switch {
 	case err != nil:
 		return 0, r.stop(x, "%s", err)
-	case v.Kind != query.Number:
+	case v.Kind != query.Number || math.IsNaN(v.Num):
 		return 0, r.stop(x, "got '%s', want a number", v)
 	}
 	return v.Num, nil
@@ -200,6 +203,10 @@ func (r *runner) call(c *syntax.Call) error {
 }
 
 func (r *runner) advance(at syntax.Node, to time.Duration) error {
+	if n := r.m.runs + r.m.ahead(to); n > maxRuns {
+		r.fail(at, "interval probes would have run %d times by then, want at most %d in a test", n, maxRuns).WithHint("let less time pass")
+		return errStop
+	}
 	for r.m.now < to { // in steps, so that it can be interrupted
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
@@ -239,7 +246,10 @@ func (r *runner) fire(c *syntax.Call) error {
 			switch n.Text {
 			case check.AtName:
 				at := time.Duration(v.Number)
-				if v.Text != nil || at < r.m.now {
+				if v.Text != nil {
+					return r.stop(record.Elems[i], "at got a text, want a time")
+				}
+				if at < r.m.now {
 					return r.stop(record.Elems[i], "got %s, and the clock is at %s already", syntax.ExprString(record.Elems[i]), r.m.now)
 				}
 				if err := r.advance(c, at); err != nil {
@@ -247,13 +257,16 @@ func (r *runner) fire(c *syntax.Call) error {
 				}
 				continue
 			case "comm":
-				r.m.comm = [16]byte{}
 				if v.Text == nil {
 					return r.stop(record.Elems[i], "comm got a number, want a text")
 				}
+				r.m.comm = [16]byte{}
 				copy(r.m.comm[:15], *v.Text)
-			case "pid", "tid", "uid", "gid", "cpu":
-				*map[string]*uint64{"pid": &r.m.pid, "tid": &r.m.tid, "uid": &r.m.uid, "gid": &r.m.gid, "cpu": &r.m.cpu}[n.Text] = v.Number
+			case "pid", "tid", "uid", "gid", "cpu", "cgroup":
+				if v.Text != nil {
+					return r.stop(record.Elems[i], "%s got a text, want a number", n.Text)
+				}
+				*map[string]*uint64{"pid": &r.m.pid, "tid": &r.m.tid, "uid": &r.m.uid, "gid": &r.m.gid, "cpu": &r.m.cpu, "cgroup": &r.m.cgroup}[n.Text] = v.Number
 				threads = threads || n.Text == "tid"
 			default:
 				values[n.Text] = v
@@ -328,7 +341,10 @@ func (r *runner) assert(x syntax.Expr) error {
 		return r.stop(x, "%s", err)
 	case v.Kind != query.Number:
 		return r.stop(x, "got '%s', want a condition", v)
-	case v.Num != 0 && !math.IsNaN(v.Num):
+	case math.IsNaN(v.Num):
+		r.fail(x, "assertion failed, because there is no data: %s", r.explain(x))
+		return nil
+	case v.Num != 0:
 		return nil
 	}
 	r.fail(x, "assertion failed: %s", r.explain(x))

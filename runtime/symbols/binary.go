@@ -25,6 +25,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/slopebpf/slope/lang/source"
 )
@@ -51,14 +52,15 @@ type Func struct {
 
 // Binary is an open executable or library. It is not safe for concurrent use.
 type Binary struct {
-	Path    string
-	file    *elf.File
-	closer  *os.File
-	version string // of Go; empty for other languages
-	tables  []symbolTable
-	loaded  bool
-	pcln    *funcTable
-	pclnErr error
+	Path     string
+	file     *elf.File
+	closer   *os.File
+	version  string // of Go; empty for other languages
+	debugDir string // the folder of files with what was stripped from others
+	tables   []symbolTable
+	loaded   bool
+	pcln     *funcTable
+	pclnErr  error
 }
 
 // symbolTable is one ELF symbol table with its strings.
@@ -66,11 +68,11 @@ type symbolTable struct{ symbols, strings []byte }
 
 // Open opens a file.
 func Open(path string) (*Binary, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	b := &Binary{Path: path, closer: f}
+	b := &Binary{Path: path, closer: f, debugDir: debugDir}
 	if b.file, err = elf.NewFile(f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open %s: %w: %w", path, ErrFormat, err)
@@ -86,6 +88,19 @@ func Open(path string) (*Binary, error) {
 		}
 	}
 	return b, nil
+}
+
+// openRegular opens a file. What is no file, such as a pipe that nobody writes to, is an error: it could block.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, ErrFormat))
+	}
+	return f, nil
 }
 
 // Close closes the file.
@@ -195,7 +210,7 @@ func (b *Binary) load() {
 	b.loaded = true
 	b.addTable(b.file, elf.SHT_SYMTAB)
 	if b.tables == nil {
-		b.loadDebug(debugDir)
+		b.withDebug(func(file *elf.File) { b.addTable(file, elf.SHT_SYMTAB) })
 	}
 	b.addTable(b.file, elf.SHT_DYNSYM)
 }

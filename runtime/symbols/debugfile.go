@@ -2,6 +2,7 @@ package symbols
 
 import (
 	"bytes"
+	"debug/dwarf"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -16,17 +18,17 @@ import (
 const debugDir = "/usr/lib/debug"
 
 // openDebug opens the file with what was stripped from this one, nil where there is none: by the build ID, or by the
-// name in .gnu_debuglink, which must have the checksum that is noted with it. dir is the folder of such files.
-func (b *Binary) openDebug(dir string) *os.File {
+// name in .gnu_debuglink, which must have the checksum that is noted with it.
+func (b *Binary) openDebug() *os.File {
 	root := processRoot(b.Path)
-	dirs := []string{root + dir}
+	dirs := []string{root + b.debugDir}
 	if root != "" {
-		dirs = append(dirs, dir)
+		dirs = append(dirs, b.debugDir)
 	}
 	if id := b.BuildID(); len(id) > 1 {
 		name := fmt.Sprintf("%x", id)
 		for _, d := range dirs {
-			if f, err := os.Open(filepath.Join(d, ".build-id", name[:2], name[2:]+".debug")); err == nil {
+			if f, err := openRegular(filepath.Join(d, ".build-id", name[:2], name[2:]+".debug")); err == nil {
 				return f
 			}
 		}
@@ -45,11 +47,11 @@ func (b *Binary) openDebug(dir string) *os.File {
 		places = append(places, filepath.Join(d, strings.TrimPrefix(home, root), name))
 	}
 	for _, place := range places {
-		f, err := os.Open(place)
+		f, err := openRegular(place)
 		if err != nil {
 			continue
 		}
-		if h := crc32.NewIEEE(); regular(place) != "" && copied(h, f) && h.Sum32() == sum {
+		if h := crc32.NewIEEE(); copied(h, f) && h.Sum32() == sum {
 			return f
 		}
 		f.Close()
@@ -114,16 +116,45 @@ func (b *Binary) BuildID() []byte {
 	return nil
 }
 
-// loadDebug reads the symbol table that was stripped from this file. One of a file with other segments is not taken.
-func (b *Binary) loadDebug(dir string) {
-	f := b.openDebug(dir)
+// withDebug hands over the file with what was stripped from this one, where there is one that has the same code.
+func (b *Binary) withDebug(use func(*elf.File)) {
+	f := b.openDebug()
 	if f == nil {
 		return
 	}
 	defer f.Close()
 	file, err := elf.NewFile(f)
-	if err != nil || file.Machine != b.file.Machine || file.Class != b.file.Class || file.Type != b.file.Type {
+	if err != nil || file.Machine != b.file.Machine || file.Class != b.file.Class || file.Type != b.file.Type || !slices.Equal(codeOf(file), codeOf(b.file)) {
 		return
 	}
-	b.addTable(file, elf.SHT_SYMTAB)
+	use(file)
+}
+
+// codeOf is where the code of a file is linked to, and how much there is.
+func codeOf(file *elf.File) (out [][2]uint64) {
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
+			out = append(out, [2]uint64{p.Vaddr, p.Memsz})
+		}
+	}
+	return out
+}
+
+// dwarf is the debug information of this file, or of the one with what was stripped from it.
+func (b *Binary) dwarf() (d *dwarf.Data, err error) {
+	read := func(file *elf.File) {
+		if file.Section(".debug_info") != nil || file.Section(".zdebug_info") != nil {
+			d, err = file.DWARF()
+		}
+	}
+	if read(b.file); d == nil && err == nil {
+		b.withDebug(read)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w: %w", b.Path, ErrNoDebug, err)
+	case d == nil:
+		return nil, fmt.Errorf("read %s: %w", b.Path, ErrNoDebug)
+	}
+	return d, nil
 }

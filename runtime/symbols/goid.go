@@ -59,7 +59,7 @@ func minorVersion(version string) (int, bool) {
 
 // goidFromDWARF finds the type runtime.g in the unit of package runtime.
 func (b *Binary) goidFromDWARF() (int, error) {
-	d, err := b.file.DWARF()
+	d, err := b.dwarf()
 	if err != nil {
 		return 0, err
 	}

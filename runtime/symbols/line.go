@@ -37,9 +37,9 @@ const (
 // Line finds where the code of a line begins, by the debug information: the first instruction in each function that has
 // code of it, in order of the addresses. file is a path or its last parts; column is 0 for any.
 func (b *Binary) Line(file string, line, column int) ([]Func, error) {
-	d, err := b.file.DWARF()
+	d, err := b.dwarf()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w: %w", b.Path, ErrNoDebug, err)
+		return nil, err
 	}
 	var addrs []uint64
 	near, units := map[int]bool{}, 0

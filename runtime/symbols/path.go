@@ -97,7 +97,7 @@ func MatchPaths(pattern string, pid int) ([]string, error) {
 			return nil, fmt.Errorf("match %q: %w", pattern, err)
 		}
 		for _, f := range files {
-			if regular(f) != "" && isELF(f) && !slices.Contains(out, f) {
+			if isELF(f) && !slices.Contains(out, f) {
 				out = append(out, f)
 			}
 		}
@@ -202,7 +202,7 @@ func inDir(dir, name string) string {
 		if means(name, e.Name()) {
 			path := filepath.Join(dir, e.Name())
 			// libc.so is often a linker script
-			if regular(path) != "" && isELF(path) {
+			if isELF(path) {
 				return path
 			}
 		}
@@ -211,7 +211,7 @@ func inDir(dir, name string) string {
 }
 
 func isELF(path string) bool {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return false
 	}

@@ -36,6 +36,7 @@ const (
 // process is what a process has mapped.
 type process struct {
 	regions []region
+	started string   // when, in ticks since boot: another process of the same number has started later
 	jit     *perfMap // nil until needed
 }
 
@@ -61,7 +62,7 @@ func (p *Processes) read(pid int) *process {
 	if err != nil {
 		return nil
 	}
-	proc := &process{regions: parseMaps(text)}
+	proc := &process{regions: parseMaps(text), started: startOf(pid)}
 	if len(proc.regions) == 0 { // it is ending
 		return nil
 	}
@@ -74,11 +75,25 @@ func (p *Processes) read(pid int) *process {
 			p.order = p.order[1:]
 		}
 	}
-	if old := p.byID[pid]; old != nil {
+	if old := p.byID[pid]; old != nil && old.started == proc.started {
 		proc.jit = old.jit
 	}
 	p.byID[pid] = proc
 	return proc
+}
+
+// startOf is the 22nd field of /proc/PID/stat, "" for a process that is gone. The second, a name in parentheses, may contain
+// anything.
+func startOf(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	const from, start = 3, 22
+	if fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])); len(fields) > start-from {
+		return fields[start-from]
+	}
+	return ""
 }
 
 // parseMaps reads the executable mappings of files, in the form of /proc/PID/maps.

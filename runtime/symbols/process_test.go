@@ -7,9 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
@@ -66,8 +69,8 @@ func tell(t *testing.T, c *exec.Cmd) (pid int, addr uint64) {
 	return c.Process.Pid, addr
 }
 
-// TestDebugFiles finds a static function of a stripped program in the file that it was stripped to, by its name and by the
-// address in a process.
+// TestDebugFiles finds a static function of a stripped program in the file that it was stripped to, by its name, by its line
+// and by the address in a process.
 func TestDebugFiles(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -75,17 +78,21 @@ func TestDebugFiles(t *testing.T) {
 		ok   bool
 	}{
 		{"build ID", func(t *testing.T, bin, debug, dir string) {
-			b, err := Open(bin)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer b.Close()
-			id := fmt.Sprintf("%x", b.BuildID())
-			if len(id) != 40 {
-				t.Fatalf("build ID %q", id)
-			}
-			move(t, debug, filepath.Join(dir, ".build-id", id[:2], id[2:]+".debug"))
+			move(t, debug, byBuildID(t, bin, dir))
 		}, true},
+		{"build ID, a pipe", func(t *testing.T, bin, debug, dir string) {
+			pipe(t, byBuildID(t, bin, dir))
+		}, false},
+		{"build ID, of other code", func(t *testing.T, bin, _, dir string) {
+			other := compile(t, "cc", "main.c", teller+"int more(int n) { return n * n; }", "-g")
+			command(t, "objcopy", "--only-keep-debug", other, other+".dbg")
+			move(t, other+".dbg", byBuildID(t, bin, dir))
+		}, false},
+		{"link, a pipe", func(t *testing.T, bin, debug, _ string) {
+			command(t, "objcopy", "--add-gnu-debuglink="+debug, bin)
+			os.Remove(debug)
+			pipe(t, debug)
+		}, false},
 		{"link, beside the program", func(t *testing.T, bin, debug, _ string) {
 			command(t, "objcopy", "--add-gnu-debuglink="+debug, bin)
 		}, true},
@@ -111,7 +118,7 @@ func TestDebugFiles(t *testing.T) {
 		{"nothing", func(t *testing.T, bin, debug, dir string) { os.Remove(debug) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bin, dir := compile(t, "cc", "main.c", teller, "-Wl,--build-id=sha1"), t.TempDir()
+			bin, dir := compile(t, "cc", "main.c", teller, "-g", "-Wl,--build-id=sha1"), t.TempDir()
 			command(t, "objcopy", "--only-keep-debug", bin, bin+".dbg")
 			command(t, "strip", "--strip-all", bin)
 			c.put(t, bin, bin+".dbg", dir)
@@ -120,14 +127,20 @@ func TestDebugFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			b.loaded = true // with the folder of the test
-			b.loadDebug(dir)
+			b.debugDir = dir
 			f, err := b.Lookup("hidden")
 			if (err == nil) != c.ok {
 				t.Fatalf("got %+v, %v", f, err)
 			}
+			line, err := b.Line("main.c", 3, 0)
 			if !c.ok {
+				if !errors.Is(err, ErrNoDebug) {
+					t.Errorf("line 3: got %+v, %v", line, err)
+				}
 				return
+			}
+			if err != nil || len(line) != 1 || line[0].Name != "hidden" || line[0].FileOffset != f.FileOffset {
+				t.Errorf("line 3: got %+v, %v, want %+v", line, err, f)
 			}
 			funcs := b.functions()
 			if name, offset := funcs.find(f.Addr + 2); name != "hidden" || offset != 2 {
@@ -142,6 +155,32 @@ func TestDebugFiles(t *testing.T) {
 				t.Errorf("in the process: got %s+%d, %s, %t", name, offset, path, ok)
 			}
 		})
+	}
+}
+
+// byBuildID is where the debug file of a program belongs.
+func byBuildID(t *testing.T, bin, dir string) string {
+	t.Helper()
+	b, err := Open(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	id := fmt.Sprintf("%x", b.BuildID())
+	if len(id) != 40 {
+		t.Fatalf("build ID %q", id)
+	}
+	return filepath.Join(dir, ".build-id", id[:2], id[2:]+".debug")
+}
+
+// pipe makes one that nobody writes to: it blocks who opens it.
+func pipe(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -230,6 +269,48 @@ int main(void) {
 	expect(addr+0x48, "shop::add(int)", 8)
 	put(fmt.Sprintf("%x 40 second\n", addr))
 	expect(addr+1, "second", 1)
+	os.Remove(path)
+	p.Note(pid)
+	expect(addr+1, "second", 1) // the process is the same
+	p.byID[pid].started = "1"   // as if it were that of an earlier one
+	p.Note(pid)
+	expect(addr+1, "", 0)
+}
+
+// TestStartOf compares when processes have started with how long they have been running by another clock.
+func TestStartOf(t *testing.T) {
+	first, err := strconv.Atoi(startOf(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("cat")
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := ticks(t)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Wait()
+	defer in.Close()
+	after := ticks(t)
+	if at, err := strconv.Atoi(startOf(c.Process.Pid)); err != nil || at < before || at > after || at <= first {
+		t.Errorf("got %d, %v, want from %d to %d", at, err, before, after)
+	}
+	if got := startOf(1 << 30); got != "" {
+		t.Errorf("no process: got %q", got)
+	}
+}
+
+// ticks is the time since boot in hundredths of a second, as /proc counts it.
+func ticks(t *testing.T) int {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		t.Fatal(err)
+	}
+	return int(now.Nano() / 1e7)
 }
 
 // TestPerfMapOfContainer reads the list of a process that has a file system and numbers of its own: it is 1 there.

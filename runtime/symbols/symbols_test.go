@@ -345,6 +345,10 @@ func TestNotELF(t *testing.T) {
 	if _, err := Open(path + "x"); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
+	pipe(t, path+"p")
+	if _, err := Open(path + "p"); !errors.Is(err, ErrFormat) {
+		t.Error(err)
+	}
 }
 
 func FuzzStep(f *testing.F) {

@@ -131,16 +131,29 @@ type LinkUprobeMultiAttr struct {
 	Count, MultiFlags, PID, _           uint32
 }
 
-// LinkIterAttr makes an iterator of a program. Info is a TaskIterInfo for one process, or nil for all objects.
+// LinkIterAttr makes an iterator of a program. Info is what IterInfo says, nil for nothing.
 type LinkIterAttr struct {
 	ProgFD, TargetFD, AttachType, Flags uint32
 	Info                                unsafe.Pointer
 	InfoLen, _                          uint32
 }
 
-// TaskIterInfo limits an iterator over tasks to those of a process.
-type TaskIterInfo struct {
-	Tid, Pid, PidFD, _ uint32
+// CgroupIter is the kind of iterator over cgroups, and cgroupsBelow its order that has all of them, parents first.
+const (
+	CgroupIter   = "cgroup"
+	cgroupsBelow = 2
+)
+
+// IterInfo says which objects of a kind an iterator is over, in the words that the kernel wants for that kind (union
+// bpf_iter_link_info): all, or with a pid greater than 0 those of a process.
+func IterInfo(kind string, pid int) []uint32 {
+	switch {
+	case kind == CgroupIter: // order, descriptor and id of the first one: none is the root
+		return []uint32{cgroupsBelow, 0, 0, 0}
+	case pid > 0: // thread, process, its descriptor
+		return []uint32{0, uint32(pid), 0, 0}
+	}
+	return nil
 }
 
 // IterCreateAttr opens what an iterator gives to its reader.

@@ -1,0 +1,99 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/attach"
+	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/backend"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/stdlib"
+)
+
+// refusing makes the kernel refuse trampolines at a function: by as many programs as it takes, where it takes any.
+func refusing(t *testing.T, function string) {
+	t.Helper()
+	ix, err := btf.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ix.Close()
+	id, err := ix.Find(function, btf.KindFunc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		prog, err := bpf.Load(bpf.ProgSpec{Name: "filler", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachBTFID: id,
+			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err != nil { // by policy of the host
+			return
+		}
+		t.Cleanup(func() { prog.Close() })
+		link, err := attach.Tracing(prog, "fentry")
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { link.Close() })
+	}
+	t.Fatal("the kernel takes a hundred programs")
+}
+
+// TestRefusedTrampoline has a function whose trampoline the kernel refuses, under every policy.
+func TestRefusedTrampoline(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.RingBuf(), feat.TPBTF())
+	refusing(t, "mount_capable") // which nobody calls meanwhile
+	for policy, told := range map[string]string{"error": "ERROR", "warn": "WARNING", "ignore": ""} {
+		for _, probe := range []string{"fentry:mount_capable", "kprobe:mount_capable"} {
+			t.Run(policy+" "+probe[:6], func(t *testing.T) {
+				reg := stdlib.New()
+				machine := &stdlib.Machine{Registry: reg, Fentry: true}
+				defer machine.Close()
+				obj, diags := compiler.Compile(source.NewFile("f.slo", "config = { missing_probes = "+policy+" } begin { }\n"+probe+" { @ = count(); }"),
+					compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig(), Kernel: machine.Kernel(feat),
+						Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU()})
+				if diags.HasErrors() {
+					t.Fatal(diags)
+				}
+				missing := ""
+				e, err := engine.Load(obj, engine.Options{Features: feat, Missing: func(d source.Diagnostics) { missing += d.Error() }})
+				if err == nil {
+					defer e.Close()
+					ctx, cancel := context.WithCancel(context.Background())
+					err = e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: cancel, Stay: true})
+				}
+				if policy == "error" {
+					var d source.Diagnostics
+					if errors.As(err, &d) {
+						missing = d.Error()
+					}
+				} else if err != nil {
+					t.Fatal(err)
+				} else if e.Missing() != 1 {
+					t.Errorf("%d are missing", e.Missing())
+				} else if _, err := e.Programs(); err != nil {
+					t.Error(err)
+				}
+				want := ""
+				if told != "" {
+					want = "f.slo:2:1-21: " + told + ": this kernel cannot run " + probe
+				}
+				if !strings.HasPrefix(missing, want) || want == "" && missing != "" {
+					t.Errorf("got %q, %v, want %q", missing, err, want)
+				}
+			})
+		}
+	}
+}
