@@ -110,13 +110,13 @@ func TestScratchBusy(t *testing.T) {
 		if err := n.Lookup(uint32(0), &value); err != nil {
 			t.Fatal(err)
 		}
-		var counters [][]byte
+		counters := make([]byte, obj.IR.Health.ValueSize)
 		if err := health.Lookup(uint32(0), &counters); err != nil {
 			t.Fatal(err)
 		}
 
-		for i, w := range words(slices.Concat(counters...)) {
-			if obj.IR.Counters[i%len(obj.IR.Counters)].Loss == ir.LossScratchBusy {
+		for i, w := range words(counters) {
+			if obj.IR.Counters[i].Loss == ir.LossScratchBusy {
 				lost += w
 			}
 		}

@@ -292,15 +292,7 @@ func (l *legaliser) enter(size int) (base *ir.Value, shift int) {
 			ed.SetBlock(next)
 		}
 		if w := l.counter(ir.LossScratchBusy); w != nil {
-			if m.Kind == ir.Array {
-				ed.Store(key, 0, 8, ed.Const(0))
-			}
-			losses := ed.Lookup(l.prog.Health, key)
-			none := ed.Block()
-			p := ed.NullCheck(losses, none)
-			ed.Atomic(p, 8*w.ID, ed.Const(1))
-			ed.Jump(none)
-			ed.SetBlock(none)
+			ed.Atomic(ed.MapValue(l.prog.Health), 8*w.ID, ed.Const(1))
 		}
 		ed.Jump(fail)
 		ed.SetBlock(got)

@@ -140,7 +140,7 @@ func (s *selector) unlikely(dom *ir.DomTree) map[*ir.Block]bool {
 			out[b] = out[b] && (out[p] || p.Term.Kind == ir.TermNullCheck && p.Term.Else == b)
 		}
 		for _, v := range b.Insts {
-			out[b] = out[b] || v.Op == ir.OpMapLookup && v.Map == s.prog.Health
+			out[b] = out[b] || v.Op == ir.OpAtomic && v.Args[0].Op == ir.OpMapValue && v.Args[0].Map == s.prog.Health
 		}
 	}
 	return out

@@ -33,7 +33,7 @@ type Program struct {
 	Stacks map[int]*Map // return addresses by the ID of a stack, for each number of frames
 
 	Ring   *Map // the ring buffer, nil when nothing is sent to user space
-	Health *Map // one per-CPU value of len(Counters) words, nil when nothing is counted
+	Health *Map // one value of len(Counters) words, nil when nothing is counted
 
 	CPUs int // that the machine can have; not known in the text form
 }

@@ -44,7 +44,7 @@ const everything = `map @start hash key 8 value 8 entries 4096
 map @h array key 4 value 512 entries 1
 map @c percpuhash key 16 value 8 entries 10 noprealloc
 ring events ringbuf entries 65536
-health losses percpuarray key 4 value 8 entries 1
+health losses array key 4 value 8 entries 1
 counter 0 map_full @start
 event 0 printf size 24 "%d; %s"
 

@@ -54,12 +54,13 @@ type lowerer struct {
 	eachs     int                    // loops over maps
 	usedBy    map[*ir.Map][]*ir.Func // functions that aggregate into a map
 	groups    []*group
+	losses    map[lossSite]*ir.Counter
 }
 
 // Program lowers a checked script.
 func Program(in *check.Program, opt Options) (*ir.Program, *Layout) {
 	l := &lowerer{opt: opt, in: in, out: &ir.Program{Source: in.File.Source, CPUs: opt.CPUs}, maps: map[*check.Map]*ir.Map{},
-		slis: map[*check.SLI]*sliMaps{}, rodataAt: map[string]int{}, usedBy: map[*ir.Map][]*ir.Func{}}
+		slis: map[*check.SLI]*sliMaps{}, rodataAt: map[string]int{}, usedBy: map[*ir.Map][]*ir.Func{}, losses: map[lossSite]*ir.Counter{}}
 	for _, m := range in.Maps {
 		l.scriptMap(m)
 	}

@@ -181,7 +181,14 @@ func (f *fn) zeros(size int) *ir.Value {
 
 // Health is the map of the counters of losses.
 func Health() *ir.Map {
-	return &ir.Map{Name: "health", Kind: ir.PerCPUArray, KeySize: 4, MaxEntries: 1}
+	return &ir.Map{Name: "health", Kind: ir.Array, KeySize: 4, MaxEntries: 1}
+}
+
+// lossSite is what has a counter of its own.
+type lossSite struct {
+	loss ir.Loss
+	m    *ir.Map
+	at   source.Span
 }
 
 // count adds one to a health counter.
@@ -191,19 +198,12 @@ func (f *fn) count(loss ir.Loss, m *ir.Map) {
 		l.out.Health = Health()
 		l.out.Maps = append(l.out.Maps, l.out.Health)
 	}
-	var c *ir.Counter
-	for _, o := range l.out.Counters {
-		if o.Loss == loss && o.Map == m && o.Span == f.Builder.Span {
-			c = o
-		}
-	}
+	site := lossSite{loss, m, f.Builder.Span}
+	c := l.losses[site]
 	if c == nil {
 		c = &ir.Counter{ID: len(l.out.Counters), Loss: loss, Map: m, Span: f.Builder.Span}
 		l.out.Counters = append(l.out.Counters, c)
+		l.losses[site] = c
 	}
-	next := f.Block()
-	p := f.NullCheck(f.Lookup(l.out.Health, f.zeroKey()), next)
-	f.Atomic(p, 8*c.ID, f.Const(1))
-	f.Jump(next)
-	f.SetBlock(next)
+	f.Atomic(f.MapValue(l.out.Health), 8*c.ID, f.Const(1))
 }

@@ -19,13 +19,7 @@
   19: call FnRingbufSubmit
   20: r0 = 0
   21: exit
-  22: *(u64 *)(r10 -8) = 0
-  23: r1 = map losses
-  25: r2 = r10
-  26: r2 += -8
-  27: call FnMapLookupElem
-  28: if r0 == 0 goto 20
-  29: r5 = *(u64 *)(r0 +0)
-  30: r5 += 1
-  31: *(u64 *)(r0 +0) = r5
-  32: ja goto 20
+  22: r0 = value losses +0
+  24: r5 = 1
+  25: Add *(u64 *)(r0 +0), r5
+  26: ja goto 20

@@ -16,11 +16,7 @@
   16: *(u64 *)(r6 +0) = r0
   17: r0 = 0
   18: exit
-  19: r1 = map health
-  21: r2 = r10
-  22: r2 += -8
-  23: call FnMapLookupElem
-  24: if r0 == 0 goto 5
-  25: r5 = 1
-  26: Add *(u64 *)(r0 +0), r5
-  27: ja goto 5
+  19: r0 = value health +0
+  21: r5 = 1
+  22: Add *(u64 *)(r0 +0), r5
+  23: ja goto 5

@@ -5,7 +5,7 @@
    5: r2 += -64
    6: call FnMapLookupElem
    7: r5 = r0
-   8: if r5 == 0 goto 89
+   8: if r5 == 0 goto 85
    9: r4 = 1
   10: r0 = 0
   11: CmpXchg *(u64 *)(r5 +0), r4
@@ -77,12 +77,8 @@
   78: *(u64 *)(r7 +0) = 0
   79: r0 = 0
   80: exit
-  81: r1 = map losses
-  83: r2 = r10
-  84: r2 += -64
-  85: call FnMapLookupElem
-  86: if r0 == 0 goto 89
-  87: r5 = 1
-  88: Add *(u64 *)(r0 +8), r5
-  89: r0 = 0
-  90: exit
+  81: r0 = value losses +0
+  83: r5 = 1
+  84: Add *(u64 *)(r0 +8), r5
+  85: r0 = 0
+  86: exit
