@@ -102,8 +102,9 @@ func TestPidNamespace(t *testing.T) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
 	}
-	target := buildC(t, `__attribute__((noinline)) int found(int a) { asm volatile(""); return a; } int main(int n, char **_) { return found(n) - n; }`)
-	out, err := inside("-c", target, "-e", "uprobe:"+target+":found { @[func, usym(reg(\"ip\")), ustack(1)] = count(); }")
+	target := buildC(t, `#include <unistd.h>
+		__attribute__((noinline)) int found(int a) { asm volatile(""); return a; } int main(int n, char **_) { found(n); return pause(); }`) // until slope ends it
+	out, err := inside("-c", target, "-e", "uprobe:"+target+":found { @[func, usym(reg(\"ip\")), ustack(1)] = count(); exit(); }")
 	if err != nil || !regexp.MustCompile(`(?m)^@\[found, found,\s+found\+0\s+\]: 1$`).Match(out) {
 		t.Errorf("functions: %v\n%s", err, out)
 	}
