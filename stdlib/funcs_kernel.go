@@ -1,21 +1,18 @@
 package stdlib
 
 import (
-	"bufio"
-	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
 )
 
 // registers are the words of the pt_regs of x86-64 by the names of what they hold.
@@ -148,31 +145,20 @@ func (m *Machine) KernelSymbol(name string) (uint64, error) {
 	if at, ok := m.kernelAddresses[name]; ok {
 		return at, nil
 	}
-	f, err := os.Open("/proc/kallsyms")
-	if err != nil {
+	at, kind, err := symbols.KernelSymbol(name)
+	switch {
+	case errors.Is(err, symbols.ErrNotFound):
+		return 0, fmt.Errorf("failed to resolve kernel symbol: %s", name)
+	case err != nil:
 		return 0, err
+	case at == 0 && kind|0x20 != 'a': // one that every CPU has may be at 0
+		return 0, errors.New("the kernel hides its addresses (kernel.kptr_restrict)")
 	}
-	defer f.Close()
-	want := []byte(name)
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := bytes.Fields(lines.Bytes()) // address, kind, name, perhaps a module
-		if len(fields) < 3 || !bytes.Equal(fields[2], want) {
-			continue
-		}
-		at, err := strconv.ParseUint(string(fields[0]), 16, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read /proc/kallsyms: %w", err)
-		}
-		if at == 0 && !strings.ContainsAny(string(fields[1]), "Aa") {
-			return 0, errors.New("the kernel hides its addresses (kernel.kptr_restrict)")
-		}
-		if m.kernelAddresses == nil {
-			m.kernelAddresses = map[string]uint64{}
-		}
-		m.kernelAddresses[name] = at
-		return at, nil
+	if m.kernelAddresses == nil {
+		m.kernelAddresses = map[string]uint64{}
 	}
-	return 0, fmt.Errorf("failed to resolve kernel symbol: %s", name)
+	m.kernelAddresses[name] = at
+	return at, nil
 }
 
 // perCPUAddress adds what the kernel adds for a CPU.

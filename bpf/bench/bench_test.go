@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,6 +69,29 @@ func TestRows(t *testing.T) {
 		}
 		if r.per <= 0 || r.slope == "" {
 			t.Errorf("%s: incomplete", r.name)
+		}
+	}
+}
+
+// TestLinked tells programs apart that Go makes with and without the loader.
+func TestLinked(t *testing.T) {
+	src := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(src, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gotool, err := exec.LookPath("go")
+	bpftest.Require(t, err)
+	for flag, want := range map[string]bool{"": false, "-linkmode=external": true} {
+		bin := filepath.Join(t.TempDir(), "bin")
+		c := exec.Command(gotool, "build", "-ldflags="+flag, "-o", bin, src)
+		c.Env = append(os.Environ(), "CGO_ENABLED="+map[bool]string{false: "0", true: "1"}[want])
+		if out, err := c.CombinedOutput(); err != nil && want {
+			t.Skipf("no linker: %v\n%s", err, out)
+		} else if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if got, err := linked(bin); got != want || err != nil {
+			t.Errorf("%q: got %t, %v", flag, got, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"debug/elf"
 	"fmt"
 	"os"
 	"slices"
@@ -25,6 +26,13 @@ func processes(opt options) []Process {
 	var slope []string
 	if _, err := os.Stat(opt.slope); err == nil {
 		slope = []string{opt.slope, "-e", oneLiner}
+		dynamic, err := linked(opt.slope)
+		if dynamic {
+			err = fmt.Errorf("the static binary that make build makes: %s is linked dynamically", opt.slope)
+		}
+		if err != nil {
+			warn(err)
+		}
 	}
 	var out []Process
 	for _, p := range []struct {
@@ -40,6 +48,16 @@ func processes(opt options) []Process {
 		out = append(out, one)
 	}
 	return out
+}
+
+// linked tells whether a program is put together by the loader when it starts.
+func linked(path string) (bool, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }), nil
 }
 
 func (p *Process) measure(command []string, starts int) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"sort"
@@ -30,6 +31,45 @@ func OpenKernel() (*Kernel, error) {
 	return readKernel(f)
 }
 
+// KernelSymbol finds a symbol of the running kernel by its name, of data too: its address, and its kind as in nm.
+func KernelSymbol(name string) (addr uint64, kind byte, err error) {
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return 0, 0, fmt.Errorf("read kernel symbols: %w", err)
+	}
+	defer f.Close()
+	for s := range kernelSymbols(f) {
+		if string(s.name) == name {
+			return s.addr, s.kind, nil
+		}
+	}
+	return 0, 0, ErrNotFound
+}
+
+// kernelSymbol is a line of /proc/kallsyms; the name is valid until the next.
+type kernelSymbol struct {
+	addr uint64
+	kind byte
+	name []byte
+}
+
+// kernelSymbols reads lines of address, kind, name and perhaps a module.
+func kernelSymbols(r io.Reader) iter.Seq[kernelSymbol] {
+	return func(yield func(kernelSymbol) bool) {
+		for scan := bufio.NewScanner(r); scan.Scan(); {
+			digits, rest, _ := bytes.Cut(scan.Bytes(), []byte{' '})
+			addr, ok := hex(digits)
+			if !ok || len(rest) < 3 {
+				continue
+			}
+			name, _, _ := bytes.Cut(rest[2:], []byte{'\t'})
+			if !yield(kernelSymbol{addr, rest[0], name}) {
+				return
+			}
+		}
+	}
+}
+
 func readKernel(r io.Reader) (*Kernel, error) {
 	type symbol struct {
 		addr uint64
@@ -37,19 +77,11 @@ func readKernel(r io.Reader) (*Kernel, error) {
 	}
 	k := &Kernel{}
 	var all []symbol
-	for scan := bufio.NewScanner(r); scan.Scan(); {
-		line := scan.Bytes()
-		digits, rest, ok := bytes.Cut(line, []byte{' '})
-		if !ok || len(rest) < 3 || rest[0]|0x20 != 't' && rest[0]|0x20 != 'w' {
-			continue
+	for s := range kernelSymbols(r) {
+		if (s.kind|0x20 == 't' || s.kind|0x20 == 'w') && s.addr != 0 {
+			all = append(all, symbol{s.addr, uint32(len(k.names))})
+			k.names = append(append(k.names, s.name...), 0)
 		}
-		addr, ok := hex(digits)
-		if !ok || addr == 0 {
-			continue
-		}
-		name, _, _ := bytes.Cut(rest[2:], []byte{'\t'}) // the module follows
-		all = append(all, symbol{addr, uint32(len(k.names))})
-		k.names = append(append(k.names, name...), 0)
 	}
 	if len(all) == 0 {
 		return nil, errors.New("read kernel symbols: no addresses: kernel.kptr_restrict hides them, reading them needs CAP_SYSLOG")

@@ -1,8 +1,11 @@
 package symbols
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
 // TestKernelLookup finds functions by address: of several names of one the first, none in the data behind them.
@@ -35,5 +38,18 @@ ffffffffc0009000 T _einittext
 	}
 	if _, err := readKernel(strings.NewReader("0000000000000000 T hidden\n")); err == nil {
 		t.Error("no addresses: no error")
+	}
+}
+
+// TestKernelSymbol finds a function by its name, and by its address again.
+func TestKernelSymbol(t *testing.T) {
+	k, err := OpenKernel()
+	bpftest.Require(t, err)
+	addr, kind, err := KernelSymbol("vfs_read")
+	if name, offset, _ := k.Lookup(addr); err != nil || kind|0x20 != 't' || name != "vfs_read" || offset != 0 {
+		t.Errorf("got %#x, %c, %v, which is %s+%d", addr, kind, err, name, offset)
+	}
+	if _, _, err := KernelSymbol("vfs_reed"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
 	}
 }
