@@ -26,6 +26,10 @@ type Machine struct {
 	Fentry   bool // serve kprobes by trampolines, also where the kernel has kprobes
 	Kprobe   bool // serve fentry and fexit by kprobes, also where the kernel has trampolines
 
+	// Session tells whether one program may serve the entries and returns of functions: those that hooks of a kind are
+	// on. Nil: none may.
+	Session func(kind types.HookKind) bool
+
 	fs       *tracefs.FS
 	index    *btf.Index
 	binaries map[string]*symbols.Binary
@@ -33,6 +37,7 @@ type Machine struct {
 	enums    map[string]*types.Type // of fields of tracepoints, by name
 
 	kernelFuncs     []string          // sorted
+	traceable       bool              // they are those that the kernel lists for tracing
 	kernelAddresses map[string]uint64 // of symbols that were asked for
 
 	kernelSymbols *symbols.Kernel
@@ -92,6 +97,22 @@ func (m *Machine) binary(file string) (*symbols.Binary, error) {
 	}
 	m.binaries[file] = b
 	return b, nil
+}
+
+// session tells whether a hook on the entry or the return of a function may be one with its counterpart.
+func (m *Machine) session(kind types.HookKind) bool { return m.Session != nil && m.Session(kind) }
+
+// Returning is the BTF id of the kernel's function by which such a program tells the return from the entry, 0 without.
+func (m *Machine) Returning() int64 {
+	ix, err := m.BTF()
+	if err != nil {
+		return 0
+	}
+	id, err := ix.Find("bpf_session_is_return", btf.KindFunc)
+	if err != nil {
+		return 0
+	}
+	return int64(id)
 }
 
 // hasRaw tells whether there is a raw tracepoint of the name.

@@ -90,9 +90,11 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		t := &types.Target{Probe: p, Name: p.Name + ":" + module + f, Goid: -1, Syscall: -1, Form: types.CArgs,
 			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: module + f, Offset: offset}}
 		if probed && noKprobes == nil {
-			if err := m.knownFunction(f, last); err != nil && module == "" {
+			traced, err := m.knownFunction(f, last)
+			if err != nil && module == "" {
 				return nil, err
 			}
+			t.Hook.Session = traced && module == "" && offset == 0 && m.session(kind)
 			out = append(out, t)
 			continue
 		}
@@ -207,22 +209,22 @@ func (m *Machine) trampoline(t *types.Target, name string, part int) error {
 	return nil
 }
 
-// knownFunction says whether the kernel has a function, by its symbols.
-func (m *Machine) knownFunction(name string, part int) error {
+// knownFunction says whether the kernel has a function, by its symbols, and whether it lists it for tracing.
+func (m *Machine) knownFunction(name string, part int) (traced bool, err error) {
 	all, err := m.kernelFunctions()
 	if err != nil {
-		return nil // the kernel will say
+		return false, nil // the kernel will say
 	}
 	if _, found := slices.BinarySearch(all, name); found {
-		return nil
+		return m.traceable, nil
 	}
 	if m.kernelSymbols == nil { // some can be probed but not traced
 		m.kernelSymbols, err = symbols.OpenKernel()
 	}
 	if err != nil || m.kernelSymbols.Has(name) {
-		return nil // the kernel will say
+		return false, nil // the kernel will say
 	}
-	return m.noFunction(name, part)
+	return false, m.noFunction(name, part)
 }
 
 func (m *Machine) noFunction(name string, part int) error {
@@ -243,7 +245,7 @@ func (m *Machine) kernelFunctions() ([]string, error) {
 	if fs, err := m.tracefs(); err == nil {
 		out, _ = fs.Functions()
 	}
-	if len(out) == 0 {
+	if m.traceable = len(out) > 0; !m.traceable {
 		ix, err := m.BTF()
 		if err != nil {
 			return nil, err

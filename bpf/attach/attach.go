@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -32,6 +33,7 @@ import (
 type Link interface {
 	io.Closer
 	Mechanism() string // what the kernel calls the way it is attached
+	Missed() uint64    // calls and returns of functions of the kernel that it could not follow, where it tells (6.7); also once closed
 }
 
 // ErrNotFound says that there is nothing of that name or place to attach to.
@@ -74,6 +76,7 @@ type links struct {
 	fds  []int
 	how  string
 	path []byte // what the kernel reads during perf_event_open: kept here so that it is on the heap and stays in place
+	past uint64 // what was missed until it was closed
 }
 
 func (l *links) add(fd int) { l.fds = append(l.fds, fd) }
@@ -81,8 +84,37 @@ func (l *links) add(fd int) { l.fds = append(l.fds, fd) }
 // Mechanism implements Link.
 func (l *links) Mechanism() string { return l.how }
 
+// Missed implements Link. The kernel counts what its pool of return addresses had no room for, and what happened inside
+// of a probe.
+func (l *links) Missed() uint64 {
+	n := l.past
+	const missedOfMulti, missedOfEvent = 2, 4 // words, by struct bpf_link_info
+	for _, fd := range l.fds {
+		var info sys.LinkInfo
+		attr := sys.ObjInfoAttr{FD: uint32(fd), InfoLen: uint32(unsafe.Sizeof(info)), Info: unsafe.Pointer(&info)}
+		if _, err := sys.BPF(sys.ObjInfoByFD, &attr); err != nil { // a perf event, or a kernel that tells nothing
+			continue
+		}
+		kind := uint32(info.Words[0])
+		switch {
+		case info.Type == sys.LinkKprobeMulti:
+			n += info.Words[missedOfMulti]
+		case info.Type == sys.LinkPerfEvent && (kind == perfKprobe || kind == perfKretprobe):
+			n += info.Words[missedOfEvent]
+		}
+	}
+	return n
+}
+
+// The kinds of perf events (enum bpf_perf_event_type) that count what they missed.
+const (
+	perfKprobe    = 3
+	perfKretprobe = 4
+)
+
 // Close detaches; a second call does nothing.
 func (l *links) Close() error {
+	l.past = l.Missed()
 	var errs []error
 	for i := len(l.fds) - 1; i >= 0; i-- {
 		errs = append(errs, unix.Close(l.fds[i]))

@@ -204,6 +204,7 @@ const (
 	HelperSignal              // x: a signal for the current process; 0 or -errno
 	HelperSignalThread        // the same for the current thread
 	HelperOverride            // x: what the probed function returns instead of being run; the context is passed by the back end
+	HelperReturning           // whether a program at the entry and the return of functions runs for the return: a function of the kernel (6.10)
 	HelperWriteUser           // x (address), p, x (how many bytes): writes memory of the process; 0 or -errno
 	numHelpers
 )
@@ -242,6 +243,7 @@ var helperTable = [numHelpers]helperInfo{
 	HelperSignal:       {name: "send_signal", args: "x", effect: Call, class: Scalar},
 	HelperSignalThread: {name: "send_signal_thread", args: "x", effect: Call, class: Scalar},
 	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar},
+	HelperReturning:    {name: "session_is_return", effect: Read, class: Scalar, once: true},
 	HelperWriteUser:    {name: "probe_write_user", args: "xpx", effect: Call, class: Scalar},
 }
 

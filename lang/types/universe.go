@@ -267,7 +267,10 @@ type Hook struct {
 	Points []Point
 	Offset uint64 // into a function of the kernel
 	Asked  string // the probe that the script has, where another kind serves it: "kprobe:f"
-	Perf   PerfEvent
+	// Session says of an entry or a return that one program may serve both, where a script has both; once programs are
+	// lowered, that it does, and the hook is the entry.
+	Session bool
+	Perf    PerfEvent
 }
 
 // PerfEvent is an event of the kernel's or the processor's counters, or a watched address.

@@ -53,9 +53,10 @@ type Way uint8
 
 // The ways.
 const (
-	BestWay   Way = iota // where it is of use and the kernel has them
-	SingleWay            // never
-	MultiWay             // always
+	BestWay    Way = iota // where it is of use and the kernel has them
+	SingleWay             // never
+	MultiWay              // always
+	SessionWay            // always, and one program for the entry and the return of a function
 )
 
 // Engine is a loaded script. Its methods are for one goroutine, but for reading maps, which may go on beside Run.
@@ -98,7 +99,7 @@ type program struct {
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
 	held  bool         // by Hold
-	past  ProgramStats // of dispatchers that it was at, once it is not any more
+	past  ProgramStats // of links and dispatchers that it was at, once it is not any more
 }
 
 // Load creates the maps and loads the programs. A refusal of the kernel's verifier is a source.Diagnostics.
@@ -264,9 +265,15 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.TracePoint
 	case ir.Uprobe:
 		spec.Type = ebpf.Kprobe
-		switch {
+		switch h := &f.Hooks[0]; {
+		case h.Session && h.Kind == types.HookUprobe:
+			spec.AttachType = attach.UprobeSessionType
+			return spec, e.opt.Features.UprobeSession()
+		case h.Session:
+			spec.AttachType = attach.KprobeSessionType
+			return spec, e.opt.Features.KprobeSession()
 		case p.single:
-		case f.Hooks[0].Kind == types.HookUprobe, f.Hooks[0].Kind == types.HookUretprobe:
+		case h.Kind == types.HookUprobe, h.Kind == types.HookUretprobe:
 			spec.AttachType = attach.UprobeMultiType
 			return spec, wanted(e.opt.Uprobe, e.opt.Features.UprobeMulti)
 		default:
@@ -375,6 +382,11 @@ func (p *program) detach() error {
 	var err error
 	for _, l := range links {
 		err = errors.Join(err, l.Close())
+		if _, ok := l.(*plug); !ok {
+			p.mu.Lock()
+			p.past.Lost += l.Missed()
+			p.mu.Unlock()
+		}
 	}
 	return err
 }
