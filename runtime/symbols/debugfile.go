@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/ulikunitz/xz"
 )
 
 // debugDir is where distributions put what they strip from programs and libraries.
@@ -114,14 +116,51 @@ func (b *Binary) BuildID() []byte {
 	return nil
 }
 
-// loadDebug reads the symbol table that was stripped from this file. One of a file with other segments is not taken.
+// loadDebug reads the symbol table that was stripped from this file.
 func (b *Binary) loadDebug(dir string) {
-	f := b.openDebug(dir)
-	if f == nil {
+	if f := b.openDebug(dir); f != nil {
+		b.addStripped(f)
+		f.Close()
+	}
+}
+
+// The section with symbols that distributions leave in what they strip (Fedora's MiniDebugInfo): an ELF file in the xz format
+// with the functions that are not among the dynamic symbols, and how large it may be.
+const (
+	miniSection = ".gnu_debugdata"
+	maxMini     = 256 << 20
+)
+
+// loadMini reads the symbol table of that section. A section that is damaged has none.
+func (b *Binary) loadMini() {
+	s := b.file.Section(miniSection)
+	if s == nil {
 		return
 	}
-	defer f.Close()
-	file, err := elf.NewFile(f)
+	raw, err := data(s)
+	if err != nil {
+		return
+	}
+	if mini, err := unpackMini(raw); err == nil {
+		b.addStripped(bytes.NewReader(mini))
+	}
+}
+
+func unpackMini(raw []byte) ([]byte, error) {
+	r, err := xz.ReaderConfig{SingleStream: true}.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	mini, err := io.ReadAll(io.LimitReader(r, maxMini+1))
+	if len(mini) > maxMini {
+		return nil, ErrFormat
+	}
+	return mini, err
+}
+
+// addStripped adds the symbol table of a file with what was stripped from this one. One of another program is not taken.
+func (b *Binary) addStripped(r io.ReaderAt) {
+	file, err := elf.NewFile(r)
 	if err != nil || file.Machine != b.file.Machine || file.Class != b.file.Class || file.Type != b.file.Type {
 		return
 	}
