@@ -32,10 +32,12 @@ type Machine struct {
 
 	fs       *tracefs.FS
 	index    *btf.Index
+	modules  []*module // nil until they are asked for
 	binaries map[string]*symbols.Binary
 	rawNames map[string]bool
 	enums    map[string]*types.Type // of fields of tracepoints, by name
 
+	doubts          map[string]bool   // arguments of raw tracepoints that may be null, as far as they were tried
 	kernelFuncs     []string          // sorted
 	traceable       bool              // they are those that the kernel lists for tracing
 	kernelAddresses map[string]uint64 // of symbols that were asked for
@@ -49,13 +51,18 @@ func (m *Machine) Close() error {
 	if m.fs != nil {
 		errs = append(errs, m.fs.Close())
 	}
+	for _, mod := range m.modules {
+		if mod.types != nil {
+			errs = append(errs, mod.types.Close())
+		}
+	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())
 	}
 	for _, b := range m.binaries {
 		errs = append(errs, b.Close())
 	}
-	m.fs, m.index, m.binaries = nil, nil, nil
+	m.fs, m.index, m.modules, m.binaries = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -153,6 +160,7 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 		k.TAI = tai.Nano() - boot.Nano()
 	}
 	k.PidNS = pidNamespace()
+	k.Doubtful = m.doubtful
 	if !k.TaskBTF {
 		return k
 	}

@@ -26,7 +26,8 @@ const (
 const kprobeMultiReturn = 1
 
 // KprobeMulti attaches a program loaded with KprobeMultiType to the entries of many functions of the kernel at once, or with
-// ret to their returns: all or none. Functions that cannot be traced are refused, those of modules are not found.
+// ret to their returns: all or none. Functions that cannot be traced are refused, those of modules are not found by their
+// names. All may be addresses: 0x and hexadecimal digits.
 func KprobeMulti(prog *ebpf.Program, functions []string, ret bool) (Link, error) {
 	attr := sys.LinkKprobeMultiAttr{AttachType: sys.AttachKprobeMulti}
 	if ret {
@@ -46,11 +47,19 @@ func kprobeMulti(prog *ebpf.Program, functions []string, attr sys.LinkKprobeMult
 	if len(functions) == 1 {
 		target = how + " " + functions[0]
 	}
-	names := make([]unsafe.Pointer, len(functions))
+	names, addresses := make([]unsafe.Pointer, len(functions)), make([]uint64, len(functions))
+	byAddress := true
 	for i, f := range functions {
 		names[i] = sys.Ptr(append([]byte(f), 0))
+		at, err := strconv.ParseUint(f, 0, 64)
+		addresses[i], byAddress = at, byAddress && err == nil
 	}
-	attr.ProgFD, attr.Syms, attr.Count = uint32(prog.FD()), sys.Ptr(names), uint32(len(names))
+	attr.ProgFD, attr.Count = uint32(prog.FD()), uint32(len(functions))
+	if byAddress {
+		attr.Addrs = sys.Ptr(addresses)
+	} else {
+		attr.Syms = sys.Ptr(names)
+	}
 	fd, err := sys.BPF(sys.LinkCreate, &attr)
 	runtime.KeepAlive(prog)
 	switch {

@@ -654,9 +654,14 @@ func (f *fn) readEither(addr *ir.Value, width int, signed bool) *ir.Value {
 	return f.Load(p, 0, width, signed)
 }
 
-// wordPointer is context word i as a pointer where the kernel trusts it.
+// wordPointer is context word i as a pointer where the kernel trusts it. Where it may be null the word is copied, which
+// makes a number of it: what is read there is then copied too, and 0 where there is nothing.
 func (f *fn) wordPointer(i int) *ir.Value {
 	if f.Func.Type == ir.TPBTF {
+		h, k := &f.group.hooks[0], &f.l.opt.Kernel
+		if h.Kind == types.HookRaw && k.Doubtful != nil && k.Doubtful(h, i) {
+			return f.readKernel(f.Offset(f.Ctx(), int64(8*i)), 8, false)
+		}
 		return f.LoadBTF(f.Ctx(), 8*i)
 	}
 	return f.Word(i)

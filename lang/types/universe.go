@@ -258,7 +258,7 @@ const (
 // Hook is one place a program is attached to; programs with equal keys are merged.
 type Hook struct {
 	Kind   HookKind
-	Event  string        // raw tracepoint, or "subsystem:event"
+	Event  string        // raw tracepoint or function of the kernel, after its module and ':' where it is in one; or "subsystem:event"
 	State  string        // of an alert
 	ID     uint64        // of a tracepoint in tracefs, or of a type
 	Prog   uint32        // id of the BPF program that Event is a function of, 0 for the kernel
@@ -266,7 +266,9 @@ type Hook struct {
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
 	Offset uint64 // into a function of the kernel
-	Asked  string // the probe that the script has, where another kind serves it: "kprobe:f"
+
+	Address uint64 // of a function of a module, 0 where it is not known
+	Asked   string // the probe that the script has, where another kind serves it: "kprobe:f"
 	// Session says of an entry or a return that one program may serve both, where a script has both; once programs are
 	// lowered, that it does, and the hook is the entry.
 	Session bool

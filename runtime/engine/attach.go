@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,6 +111,11 @@ func (e *Engine) attachMany(p *program) (bool, error) {
 	names := make([]string, len(p.fn.Hooks))
 	for i := range p.fn.Hooks {
 		names[i] = p.fn.Hooks[i].Event
+	}
+	if !slices.ContainsFunc(p.fn.Hooks, func(h types.Hook) bool { return h.Address == 0 }) { // of modules: the kernel takes names of its own only
+		for i := range names {
+			names[i] = fmt.Sprintf("0x%x", p.fn.Hooks[i].Address)
+		}
 	}
 	began := time.Now()
 	var link attach.Link
@@ -226,7 +232,8 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		if typ == ir.TPBTF {
 			return attach.Tracing(prog, typ.String())
 		}
-		return attach.RawTracepoint(prog, h.Event)
+		_, name := inModule(h.Event)
+		return attach.RawTracepoint(prog, name)
 	case types.HookTracepoint:
 		link, err := attach.Tracepoint(prog, h.ID)
 		if err != nil {

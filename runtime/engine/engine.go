@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -248,6 +249,7 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 		switch h := &f.Hooks[0]; h.Kind {
 		case types.HookFentry, types.HookFexit:
 			spec.AttachType, spec.AttachBTFID, spec.AttachProg = ebpf.AttachTraceFEntry, uint32(h.ID), h.Prog
+			spec.AttachMod, _ = inModule(h.Event)
 			if h.Kind == types.HookFexit {
 				spec.AttachType = ebpf.AttachTraceFExit
 			}
@@ -256,7 +258,12 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 			spec.AttachType, spec.AttachBTFID = attach.TraceIterType, uint32(h.ID)
 			return spec, nil
 		}
-		id, err := e.opt.BTF(f.Hooks[0].Event)
+		var event string
+		if spec.AttachMod, event = inModule(f.Hooks[0].Event); spec.AttachMod != "" {
+			spec.AttachBTFID = uint32(f.Hooks[0].ID)
+			return spec, nil
+		}
+		id, err := e.opt.BTF(event)
 		if err != nil {
 			return spec, err
 		}
@@ -284,6 +291,14 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.PerfEvent
 	}
 	return spec, nil
+}
+
+// inModule parts what a hook is on into the module of the kernel, "" for none, and its name.
+func inModule(event string) (module, name string) {
+	if module, name, ok := strings.Cut(event, ":"); ok {
+		return module, name
+	}
+	return "", event
 }
 
 // explainLoad points a refusal at the place in the script.
