@@ -110,6 +110,7 @@ func TestIterErrors(t *testing.T) {
 		{"iter:tsak { }", "did you mean 'task'?"},
 		{"iter:task* { }", "wildcards are not allowed for iter probes"},
 		{"iter:bpf_map_elem { }", "needs a map"},
+		{"iter:sockmap { }", "needs a map"},
 		{"iter:task:pin { }", "pinning an iterator to a file is not supported"},
 		{"iter:task { print(ctx.tsk); }", "unknown field 'tsk' of iter:task"},
 		{"iter:task { print(args.task); }", "no args here"},

@@ -219,14 +219,19 @@ func Lacks(f *bpf.Features) func(ir.Helper) string {
 func (m *Machine) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Target, error) {
 	row := m.Registry.probes[p.Name]
 	var out []*types.Target
+	var absent []error
 	for _, parts := range alternatives(a.Parts) {
 		targets, err := row.resolve(m, p, parts)
-		if err != nil {
+		var re *types.ResolveError
+		switch {
+		case errors.As(err, &re) && re.Missing:
+			absent = append(absent, err)
+		case err != nil:
 			return nil, err
 		}
 		out = append(out, targets...)
 	}
-	return out, nil
+	return out, errors.Join(absent...)
 }
 
 // alternatives expands {a,b} in the parts of an attach point.

@@ -16,7 +16,7 @@ const (
 )
 
 // mapIters walk over the entries of one map, which a script has no way to name.
-var mapIters = []string{"bpf_map_elem", "bpf_sk_storage_map"}
+var mapIters = []string{"bpf_map_elem", "bpf_sk_storage_map", "sockmap"}
 
 func iterProbes() []Probe {
 	return []Probe{{

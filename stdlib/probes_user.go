@@ -173,6 +173,9 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 	if !errors.Is(err, symbols.ErrNotFound) {
 		return nil, 0, wrong(2, "", "%s", err)
 	}
+	if bin.Inlined(name) {
+		return nil, 0, missing(2, "probe a caller, mark it //go:noinline, or build with -gcflags=-l", "every call of '%s' in %s is inlined: it has no code of its own", name, shown)
+	}
 	hint := ""
 	if near := bin.Similar(name); len(near) > 0 {
 		hint = "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"

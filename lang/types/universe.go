@@ -215,7 +215,8 @@ type Probe struct {
 
 // Resolver finds what an attach point stands for on this machine.
 type Resolver interface {
-	// Resolve expands an attach point; the error is a *ResolveError or concerns the whole attach point.
+	// Resolve expands an attach point; the error is a *ResolveError or concerns the whole attach point. Of {a,b} some may
+	// be missing: the error then joins one for each, and the targets are the others.
 	Resolve(p *Probe, a *syntax.AttachPoint) ([]*Target, error)
 }
 

@@ -99,8 +99,9 @@ type program struct {
 
 	mu    sync.Mutex // guards what follows; links change under that of the engine too
 	links []attach.Link
-	held  bool         // by Hold
-	past  ProgramStats // of links and dispatchers that it was at, once it is not any more
+	over  []attach.Link // stopped, and to be closed
+	held  bool          // by Hold
+	past  ProgramStats  // of links and dispatchers that it was at, once it is not any more
 }
 
 // Load creates the maps and loads the programs. A refusal of the kernel's verifier is a source.Diagnostics.
@@ -376,15 +377,43 @@ func (e *Engine) detachLocked() error {
 		wg.Add(1)
 		go func() { // the kernel waits for each perf event; at least let them wait together
 			defer wg.Done()
-			errs[i] = p.detach()
+			errs[i] = p.stop()
 		}()
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// detach takes a program off all of its hooks.
-func (p *program) detach() error {
+// detach takes a program off all of its hooks, and frees them.
+func (p *program) detach() error { return errors.Join(p.stop(), p.free()) }
+
+// free closes the links that were stopped.
+func (p *program) free() (err error) {
+	for _, l := range p.over {
+		err = errors.Join(err, l.Close())
+	}
+	p.over = nil
+	return err
+}
+
+// free closes what Detach has left to be closed, which is perf events: the kernel takes its time for each.
+func (e *Engine) free() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n, began := 0, time.Now()
+	var errs []error
+	for _, p := range e.all {
+		n += len(p.over)
+		errs = append(errs, p.free())
+	}
+	if took := time.Since(began); took > time.Second {
+		e.tell("freed %d links in %s", n, short(took))
+	}
+	return errors.Join(errs...)
+}
+
+// stop takes a program off all of its hooks.
+func (p *program) stop() error {
 	p.mu.Lock()
 	links := p.links
 	for _, l := range links {
@@ -394,21 +423,33 @@ func (p *program) detach() error {
 	}
 	p.links = nil
 	p.mu.Unlock()
-	var err error
+	errs := make([]error, len(links))
+	var wg sync.WaitGroup
+	for part := range min(len(links), stoppers) { // each waits for the kernel, but they need not wait for each other
+		wg.Go(func() {
+			for i := part; i < len(links); i += stoppers {
+				errs[i] = links[i].Stop()
+			}
+		})
+	}
+	wg.Wait()
 	for _, l := range links {
-		err = errors.Join(err, l.Close())
+		p.over = append(p.over, l)
 		if _, ok := l.(*plug); !ok {
 			p.mu.Lock()
 			p.past.Lost += l.Missed()
 			p.mu.Unlock()
 		}
 	}
-	return err
+	return errors.Join(errs...)
 }
+
+// stoppers is how many links of a program are stopped at a time.
+const stoppers = 64
 
 // Close detaches and frees everything.
 func (e *Engine) Close() error {
-	errs := []error{e.Detach()}
+	errs := []error{e.Detach(), e.free()}
 	e.closing.Lock()
 	defer e.closing.Unlock()
 	if e.signals != nil {

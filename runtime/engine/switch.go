@@ -154,6 +154,9 @@ func (p *plug) Mechanism() string { return p.port.link.Mechanism() + " and a dis
 // Missed implements attach.Link: what is not in the program's past.
 func (p *plug) Missed() uint64 { return p.port.link.Missed() - p.lost }
 
+// Stop implements attach.Link: the dispatcher has no program on this side any more.
+func (p *plug) Stop() error { return p.port.dispatcher.Clear(p.side) }
+
 // Close implements attach.Link.
 func (p *plug) Close() error {
 	last, err := p.leave()
