@@ -262,23 +262,52 @@ func (f *Features) Kprobe() error {
 
 // KprobeMulti tells about attaching to many functions of the kernel with one link (5.18, and fprobes compiled in).
 func (f *Features) KprobeMulti() error {
-	return f.probe("kprobe_multi links", func() error {
-		prog, err := Load(ProgSpec{Name: "probe", Type: ebpf.Kprobe, AttachType: ebpf.AttachType(sys.AttachKprobeMulti),
-			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+	return f.probe("kprobe_multi links", func() error { return tryKprobeLink(sys.AttachKprobeMulti) })
+}
+
+// KprobeSession tells about one program for the entry and the return of functions of the kernel (6.10, and fprobes
+// compiled in).
+func (f *Features) KprobeSession() error {
+	return f.probe("kprobe_session links", func() error { return tryKprobeLink(sys.AttachKprobeSession) })
+}
+
+// tryKprobeLink attaches to a function that no kernel has.
+func tryKprobeLink(attach uint32) error {
+	prog, err := Load(ProgSpec{Name: "probe", Type: ebpf.Kprobe, AttachType: ebpf.AttachType(attach),
+		Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+	if err != nil {
+		return err
+	}
+	defer prog.Close()
+	names := []unsafe.Pointer{sys.Ptr([]byte("no such function\x00"))}
+	attr := sys.LinkKprobeMultiAttr{ProgFD: uint32(prog.FD()), AttachType: attach, Syms: sys.Ptr(names), Count: 1}
+	fd, err := sys.BPF(sys.LinkCreate, &attr)
+	if err == nil {
+		unix.Close(fd)
+	}
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// ReturnStacks tells whether the kernel keeps the return addresses of probed functions on a stack of each task (6.14).
+// Before, it has a pool for each link: while more calls are under way, a kprobe_session misses their entries too.
+func (f *Features) ReturnStacks() error {
+	return f.probe("return addresses by task", func() error {
+		ix, err := btf.Open()
 		if err != nil {
 			return err
 		}
-		defer prog.Close()
-		names := []unsafe.Pointer{sys.Ptr([]byte("no such function\x00"))}
-		attr := sys.LinkKprobeMultiAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachKprobeMulti, Syms: sys.Ptr(names), Count: 1}
-		fd, err := sys.BPF(sys.LinkCreate, &attr)
-		if err == nil {
-			unix.Close(fd)
+		defer ix.Close()
+		fprobe, err := ix.Struct("fprobe")
+		if err != nil {
+			return err
 		}
-		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
-			return nil
+		if _, pool := fprobe.Field("rethook"); pool {
+			return errors.New("it keeps them in a pool")
 		}
-		return err
+		return nil
 	})
 }
 

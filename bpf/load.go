@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf/internal/sys"
@@ -31,6 +32,7 @@ type ProgSpec struct {
 	AttachType  ebpf.AttachType
 	AttachBTFID uint32 // the kernel's id of what a tracing program attaches to, or
 	AttachProg  uint32 // that of a type of this program, by its id; 0 for the kernel
+	AttachMod   string // that of a type of this module; "" for the kernel itself
 	Insns       asm.Instructions
 	Sleepable   bool
 }
@@ -83,6 +85,14 @@ func load(spec ProgSpec, code, log []byte) (int, error) {
 		}
 		defer target.Close()
 		attr.AttachProgFD = uint32(target.FD())
+	}
+	if spec.AttachMod != "" {
+		types, err := btf.FindHandle(func(i *btf.HandleInfo) bool { return i.IsKernel && i.Name == spec.AttachMod })
+		if err != nil {
+			return -1, fmt.Errorf("find the types of module %s: %w", spec.AttachMod, err)
+		}
+		defer types.Close()
+		attr.AttachProgFD = uint32(types.FD())
 	}
 	done, err := withFuncs(&attr, functions(spec.Insns))
 	if err != nil {

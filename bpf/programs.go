@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -83,4 +85,17 @@ func programFuncs(id ebpf.ProgramID) ([]ProgFunc, error) {
 		out = append(out, ProgFunc{Name: f.Func.Name, Program: uint32(id), Type: uint32(typ)})
 	}
 	return out, nil
+}
+
+// Doubtful tries whether the kernel lets no program follow a pointer that a raw tracepoint has as an argument, by the BTF id
+// of its type, in a module or "". Since 6.12 it lets none where it knows that the pointer may be null (raw_tp_null_args in
+// kernel/bpf/btf.c).
+func Doubtful(module string, id uint32, arg int) bool {
+	prog, err := Load(ProgSpec{Name: "trial", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachBTFID: id, AttachMod: module, Insns: asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R1, int16(8*arg), asm.DWord), asm.LoadMem(asm.R1, asm.R1, 0, asm.Byte), asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+	if err == nil {
+		prog.Close()
+	}
+	var v *VerifierError
+	return errors.As(err, &v) && strings.Contains(v.Reason, "invalid mem access")
 }

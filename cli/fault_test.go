@@ -108,6 +108,32 @@ func TestManySyscalls(t *testing.T) {
 	}
 }
 
+// TestManyTracepoints attaches to many perf events, each of which the kernel takes 50 ms to close, one after the other. The
+// programs are off and the maps are printed long before, and how long it takes is told.
+func TestManyTracepoints(t *testing.T) {
+	const events = 60
+	bpftest.Require(t, bpf.CheckPrivileges(), new(bpf.Features).PerfLink())
+	var names []string
+	name := ""
+	for line := range strings.Lines(slope(t, "-lv", "tracepoint:*").out) {
+		if !strings.HasPrefix(line, " ") {
+			name = strings.TrimSpace(line)
+		} else if strings.TrimSpace(line) == "uint32 dev" && len(names) < events {
+			names = append(names, name)
+		}
+	}
+	if len(names) < events {
+		t.Skipf("only %d tracepoints have a device", len(names))
+	}
+	r := script(t, "-v", "-c", "/bin/true", "-e", strings.Join(names, ",")+` /args.dev == 1/ { @n = count(); } end { @ended = 1; }`)
+	want(t, r, "@ended: 1")
+	detached := number(t, r.err, `detached 60 links in (\d+)\.\d ms\n`)
+	freed := regexp.MustCompile(`freed 60 links in (\d+)\.\d ms\n`).FindStringSubmatch(r.err)
+	if detached > 1000 || freed == nil {
+		t.Errorf("detached in %d ms\n%s", detached, r.err)
+	}
+}
+
 // TestFileGone probes a program whose file is deleted, before and after.
 func TestFileGone(t *testing.T) {
 	c := startTarget(t, buildC(t, manyFunctions(1)))
@@ -168,6 +194,28 @@ func TestMissingProbes(t *testing.T) {
 		}
 	}
 	if r := slope(t, "--attach", "uprobe=fentry", "-e", "begin { }"); r.status != 2 || !strings.Contains(r.err, "invalid --attach 'uprobe=fentry'") {
+		t.Errorf("status %d\n%s", r.status, r.err)
+	}
+}
+
+// TestMissingInOne probes a function in several files, of which one does not have it.
+func TestMissingInOne(t *testing.T) {
+	bin := buildC(t, cTarget)
+	dir := strings.TrimSuffix(bin, "/target")
+	b, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/other", b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want(t, script(t, "-c", bin, "-e", `uprobe:`+dir+`/*:work { @n = count(); }`), "@n: 1000")
+	named := `uprobe:` + dir + `/{target,other}:work { @n = count(); }`
+	if r := slope(t, "-c", bin, "-e", named); r.status != 1 || !strings.Contains(r.err, "no function 'work' in "+dir+"/other") {
+		t.Errorf("status %d\n%s", r.status, r.err)
+	}
+	want(t, script(t, "-c", bin, "-e", "config = { missing_probes = warn } "+named), "@n: 1000")
+	if r := slope(t, "-e", `uprobe:`+dir+`/*:none { @n = count(); }`); r.status != 1 || !strings.Contains(r.err, "no function 'none' in the 2 files that match") {
 		t.Errorf("status %d\n%s", r.status, r.err)
 	}
 }

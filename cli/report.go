@@ -149,6 +149,9 @@ func (r *session) ownLosses() ([]export.Loss, error) {
 		if p.Missed > 0 {
 			out = append(out, export.Loss{Cause: "missed", Place: p.Hook, Count: p.Missed})
 		}
+		if p.Lost > 0 {
+			out = append(out, export.Loss{Cause: "unfollowed", Place: p.Hook, Count: p.Lost})
+		}
 	}
 	return out, nil
 }

@@ -115,7 +115,7 @@ func (s Streams) runCommand(f *runFlags, c *cobra.Command) *cobra.Command {
 	fl.BoolVar(&f.noWarnings, "no-warnings", false, "print no warnings")
 	fl.BoolP("warnings", "k", true, "print warnings, and what failed in a probe: as always")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print more; with -l, arguments")
-	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, fentry=kprobe, kprobe=single, kprobe=multi, uprobe=single, uprobe=multi")
+	fl.StringSliceVar(&f.attach, "attach", nil, "how to attach a type of probe: kprobe=fentry, fentry=kprobe, kprobe=single, kprobe=multi, kprobe=session, and the same for uprobe")
 	fl.BoolVar(&f.unsafe, "unsafe", false, unsafeHelp)
 	fl.BoolVar(&f.dryRun, "dry-run", false, "attach, then exit")
 	fl.StringVarP(&f.dump, "debug", "d", "", "print stages: ast, types, ir, opt, ra, asm, all")

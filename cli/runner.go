@@ -61,6 +61,7 @@ type host interface {
 func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error) {
 	w := newWorkshop(r.limit)
 	w.machine.Fentry, w.machine.Kprobe = r.flags.served(attachTrampoline), r.flags.served(attachKprobe)
+	w.machine.Session = r.flags.session(w.features)
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
 	opt.Config.Unsafe = r.flags.unsafe

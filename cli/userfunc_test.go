@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
@@ -90,5 +91,30 @@ func TestListUser(t *testing.T) {
 		if r.status != 0 || !strings.Contains(r.out, line) {
 			t.Errorf("%s: status %d\n%.500s%s", pattern, r.status, r.out, r.err)
 		}
+	}
+}
+
+// TestSession counts the calls and the returns of a function by one program at both and by one at each. The function begins
+// with an instruction that costs ten times what the next one does when it is probed.
+func TestSession(t *testing.T) {
+	bin := buildC(t, cTarget, "-fcf-protection=full")
+	for way, mechanism := range map[string]string{"session": " with its return by uprobe_session in ", "multi": " by uprobe_multi in ", "single": " by perf event in "} {
+		t.Run(way, func(t *testing.T) {
+			if way == "session" {
+				bpftest.Require(t, new(bpf.Features).UprobeSession())
+			}
+			r := script(t, "-v", "--attach", "uprobe="+way, "-c", bin, "-e", fmt.Sprintf(`
+				uprobe:%[1]s:work { @in[arg0 & 1] = count(); @entered[func] = count(); @start[tid] = nsecs; }
+				uretprobe:%[1]s:work /@start[tid]/ { @out[retval & 3] = count(); @left[func] = count(); delete(@start, tid); }
+				uretprobe:%[1]s:work { @again = count(); }`, bin))
+			want(t, r, "@in[0]: 500", "@in[1]: 500", "@entered[work]: 1000", "@out[1]: 500", "@out[3]: 500", "@left[work]: 1000", "@again: 1000")
+			links := 2
+			if way == "session" {
+				links = 1
+			}
+			if strings.Count(r.err, mechanism) != links || !strings.Contains(r.err, fmt.Sprintf("detached %d links", links)) {
+				t.Errorf("want %d times %q\n%s", links, mechanism, r.err)
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -119,16 +120,18 @@ func listTracepoints(m *Machine, p *types.Probe, _ string) listing {
 
 func listRawTracepoints(m *Machine, p *types.Probe, _ string) listing {
 	return func(yield func(Listed, error) bool) {
-		ix, err := m.BTF()
+		err := m.allTypes(func(mod string, ix *btf.Index) (more bool) {
+			ix.EachRawTracepoint(func(event string, _ uint32, args func() types.Fields) bool {
+				more = yield(Listed{Name: p.Name + ":" + inModule(mod, event), Args: func() []string {
+					return fieldList(&types.Type{Kind: types.Struct, Layout: args()})
+				}}, nil)
+				return more
+			})
+			return more
+		})
 		if err != nil {
 			yield(Listed{}, err)
-			return
 		}
-		ix.EachRawTracepoint(func(event string, args func() types.Fields) bool {
-			return yield(Listed{Name: p.Name + ":" + event, Args: func() []string {
-				return fieldList(&types.Type{Kind: types.Struct, Layout: args()})
-			}}, nil)
-		})
 	}
 }
 

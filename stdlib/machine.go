@@ -26,13 +26,20 @@ type Machine struct {
 	Fentry   bool // serve kprobes by trampolines, also where the kernel has kprobes
 	Kprobe   bool // serve fentry and fexit by kprobes, also where the kernel has trampolines
 
+	// Session tells whether one program may serve the entries and returns of functions: those that hooks of a kind are
+	// on. Nil: none may.
+	Session func(kind types.HookKind) bool
+
 	fs       *tracefs.FS
 	index    *btf.Index
+	modules  []*module // nil until they are asked for
 	binaries map[string]*symbols.Binary
 	rawNames map[string]bool
 	enums    map[string]*types.Type // of fields of tracepoints, by name
 
+	doubts          map[string]bool   // arguments of raw tracepoints that may be null, as far as they were tried
 	kernelFuncs     []string          // sorted
+	traceable       bool              // they are those that the kernel lists for tracing
 	kernelAddresses map[string]uint64 // of symbols that were asked for
 
 	kernelSymbols *symbols.Kernel
@@ -44,13 +51,18 @@ func (m *Machine) Close() error {
 	if m.fs != nil {
 		errs = append(errs, m.fs.Close())
 	}
+	for _, mod := range m.modules {
+		if mod.types != nil {
+			errs = append(errs, mod.types.Close())
+		}
+	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())
 	}
 	for _, b := range m.binaries {
 		errs = append(errs, b.Close())
 	}
-	m.fs, m.index, m.binaries = nil, nil, nil
+	m.fs, m.index, m.modules, m.binaries = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -94,6 +106,22 @@ func (m *Machine) binary(file string) (*symbols.Binary, error) {
 	return b, nil
 }
 
+// session tells whether a hook on the entry or the return of a function may be one with its counterpart.
+func (m *Machine) session(kind types.HookKind) bool { return m.Session != nil && m.Session(kind) }
+
+// Returning is the BTF id of the kernel's function by which such a program tells the return from the entry, 0 without.
+func (m *Machine) Returning() int64 {
+	ix, err := m.BTF()
+	if err != nil {
+		return 0
+	}
+	id, err := ix.Find("bpf_session_is_return", btf.KindFunc)
+	if err != nil {
+		return 0
+	}
+	return int64(id)
+}
+
 // hasRaw tells whether there is a raw tracepoint of the name.
 func (m *Machine) hasRaw(event string) bool {
 	if m.rawNames != nil {
@@ -132,6 +160,7 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 		k.TAI = tai.Nano() - boot.Nano()
 	}
 	k.PidNS = pidNamespace()
+	k.Doubtful = m.doubtful
 	if !k.TaskBTF {
 		return k
 	}
@@ -194,14 +223,19 @@ func Lacks(f *bpf.Features) func(ir.Helper) string {
 func (m *Machine) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Target, error) {
 	row := m.Registry.probes[p.Name]
 	var out []*types.Target
+	var absent []error
 	for _, parts := range alternatives(a.Parts) {
 		targets, err := row.resolve(m, p, parts)
-		if err != nil {
+		var re *types.ResolveError
+		switch {
+		case errors.As(err, &re) && re.Missing:
+			absent = append(absent, err)
+		case err != nil:
 			return nil, err
 		}
 		out = append(out, targets...)
 	}
-	return out, nil
+	return out, errors.Join(absent...)
 }
 
 // alternatives expands {a,b} in the parts of an attach point.

@@ -3,6 +3,7 @@ package stdlib
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,27 +57,15 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	if strings.HasPrefix(pattern, "0x") && kind == types.HookKprobe {
 		return addressProbe(m, p, pattern, last)
 	}
-	module := ""
-	if len(parts) == 3 && !match(parts[1], kernelItself) {
-		module = parts[1] + ":"
-		if wild(module) || wild(pattern) || kind == types.HookFentry || kind == types.HookFexit || m.Fentry || new(bpf.Features).Kprobe() != nil {
-			return nil, wrong(1, "write the name of the function with kprobe:module:function", "functions of the module '%s' can only be probed by kprobe and kretprobe, one by one, in this version of slope", parts[1])
+	names := []kernelFunction{{name: pattern}}
+	if wild(pattern) || len(parts) == 3 {
+		of := kernelItself
+		if len(parts) == 3 {
+			of = parts[1]
 		}
-	}
-	names := []string{pattern}
-	if wild(pattern) {
-		all, err := m.kernelFunctions()
-		if err != nil {
-			return nil, wrong(-1, "", "%s", err)
-		}
-		names = names[:0]
-		for _, f := range all {
-			if match(pattern, f) {
-				names = append(names, f)
-			}
-		}
-		if len(names) == 0 {
-			return nil, missing(last, "", "no function of the kernel matches '%s'", pattern)
+		var err error
+		if names, err = m.matchingFunctions(of, pattern, last); err != nil {
+			return nil, err
 		}
 	}
 	probed := kind == types.HookKprobe || kind == types.HookKretprobe
@@ -87,11 +76,16 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	asKprobe := !probed && noKprobes == nil && (m.Kprobe || new(bpf.Features).Fentry() != nil)
 	var out []*types.Target
 	for _, f := range names {
-		t := &types.Target{Probe: p, Name: p.Name + ":" + module + f, Goid: -1, Syscall: -1, Form: types.CArgs,
-			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: module + f, Offset: offset}}
+		whole := inModule(f.module, f.name)
+		t := &types.Target{Probe: p, Name: p.Name + ":" + whole, Goid: -1, Syscall: -1, Form: types.CArgs,
+			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: whole, Offset: offset, Address: f.address}}
 		if probed && noKprobes == nil {
-			if err := m.knownFunction(f, last); err != nil && module == "" {
-				return nil, err
+			if f.module == "" {
+				traced, err := m.knownFunction(f.name, last)
+				if err != nil {
+					return nil, err
+				}
+				t.Hook.Session = traced && offset == 0 && m.session(kind)
 			}
 			out = append(out, t)
 			continue
@@ -113,6 +107,51 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 			return nil, err
 		}
 		out = append(out, t)
+	}
+	return out, nil
+}
+
+// kernelFunction is a function of the kernel or, with its address where that is known, of a module.
+type kernelFunction struct {
+	module, name string
+	address      uint64
+}
+
+// matchingFunctions finds functions by patterns of the module, or vmlinux, and of the name.
+func (m *Machine) matchingFunctions(of, pattern string, part int) (out []kernelFunction, err error) {
+	if match(of, kernelItself) {
+		if !wild(pattern) {
+			out = append(out, kernelFunction{name: pattern})
+		} else if all, err := m.kernelFunctions(); err != nil {
+			return nil, wrong(-1, "", "%s", err)
+		} else {
+			for _, f := range all {
+				if match(pattern, f) {
+					out = append(out, kernelFunction{name: f})
+				}
+			}
+		}
+	}
+	modules, err := m.matchingModules(of, part-1)
+	if err != nil {
+		return nil, err
+	}
+	for _, mod := range modules {
+		all, err := m.moduleFunctions(mod)
+		if err != nil {
+			return nil, wrong(-1, "", "%s", err)
+		}
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if match(pattern, name) {
+				out = append(out, kernelFunction{mod.name, name, all[name]})
+			}
+		}
+		if len(out) == 0 && !wild(pattern) && len(modules) == 1 {
+			return nil, m.noModuleFunction(mod, pattern, part)
+		}
+	}
+	if len(out) == 0 {
+		return nil, missing(part, "", "no function of the kernel matches '%s'", pattern)
 	}
 	return out, nil
 }
@@ -158,14 +197,10 @@ func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types
 
 // typedKprobe makes a target of a function's entry or return by a kprobe, with the kernel's types: for kernels without
 // trampolines. Arguments are in registers, so there are no more than six, and none at the return.
-func (m *Machine) typedKprobe(t *types.Target, name string, part int) error {
-	ix, err := m.BTF()
+func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error {
+	_, _, args, result, err := m.typedFunction(f.module, f.name, part)
 	if err != nil {
-		return wrong(-1, "", "%s", err)
-	}
-	_, args, result, err := ix.Func(name)
-	if err != nil {
-		return m.noFunction(name, part)
+		return err
 	}
 	t.Hook.Asked, t.Hook.Kind = t.Name, types.HookKprobe
 	if t.Return {
@@ -181,22 +216,18 @@ func (m *Machine) typedKprobe(t *types.Target, name string, part int) error {
 			break
 		}
 	}
-	t.Args = &types.Type{Kind: types.Struct, Name: name, Layout: args}
+	t.Args = &types.Type{Kind: types.Struct, Name: f.name, Layout: args}
 	return nil
 }
 
 // trampoline makes a target of the function's entry or return, with the kernel's types.
-func (m *Machine) trampoline(t *types.Target, name string, part int) error {
-	ix, err := m.BTF()
+func (m *Machine) trampoline(t *types.Target, f kernelFunction, part int) error {
+	module, id, args, result, err := m.typedFunction(f.module, f.name, part)
 	if err != nil {
-		return wrong(-1, "", "%s", err)
+		return err
 	}
-	id, args, result, err := ix.Func(name)
-	if err != nil {
-		return m.noFunction(name, part)
-	}
-	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: name, Layout: args}
-	t.Hook.ID = uint64(id)
+	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: f.name, Layout: args}
+	t.Hook.ID, t.Hook.Event = uint64(id), inModule(module, f.name)
 	t.Hook.Kind = types.HookFentry
 	if t.Return {
 		t.Hook.Kind, t.Word = types.HookFexit, len(args)
@@ -207,22 +238,22 @@ func (m *Machine) trampoline(t *types.Target, name string, part int) error {
 	return nil
 }
 
-// knownFunction says whether the kernel has a function, by its symbols.
-func (m *Machine) knownFunction(name string, part int) error {
+// knownFunction says whether the kernel has a function, by its symbols, and whether it lists it for tracing.
+func (m *Machine) knownFunction(name string, part int) (traced bool, err error) {
 	all, err := m.kernelFunctions()
 	if err != nil {
-		return nil // the kernel will say
+		return false, nil // the kernel will say
 	}
 	if _, found := slices.BinarySearch(all, name); found {
-		return nil
+		return m.traceable, nil
 	}
 	if m.kernelSymbols == nil { // some can be probed but not traced
 		m.kernelSymbols, err = symbols.OpenKernel()
 	}
 	if err != nil || m.kernelSymbols.Has(name) {
-		return nil // the kernel will say
+		return false, nil // the kernel will say
 	}
-	return m.noFunction(name, part)
+	return false, m.noFunction(name, part)
 }
 
 func (m *Machine) noFunction(name string, part int) error {
@@ -243,7 +274,7 @@ func (m *Machine) kernelFunctions() ([]string, error) {
 	if fs, err := m.tracefs(); err == nil {
 		out, _ = fs.Functions()
 	}
-	if len(out) == 0 {
+	if m.traceable = len(out) > 0; !m.traceable {
 		ix, err := m.BTF()
 		if err != nil {
 			return nil, err

@@ -1,12 +1,14 @@
 package stdlib
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/bpf/tracefs"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -177,42 +179,57 @@ func resolveRawTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.
 	if len(parts) != 2 && len(parts) != 3 {
 		return nil, wrong(-1, "write: rawtracepoint:event", "a raw tracepoint has an event, got %d part(s)", len(parts)-1)
 	}
-	if len(parts) == 3 && !match(parts[1], kernelItself) {
-		return nil, wrong(1, "write: rawtracepoint:event, or the module "+kernelItself, "raw tracepoints of the module '%s' are not supported by this version of slope", parts[1])
-	}
-	pattern := parts[len(parts)-1]
-	ix, err := m.BTF()
-	if err != nil {
-		return nil, wrong(-1, "", "%s", err)
+	last := len(parts) - 1
+	pattern, of := parts[last], "*"
+	if len(parts) == 3 {
+		of = parts[1]
+		if modules, err := m.matchingModules(of, 1); err != nil {
+			return nil, err
+		} else if len(modules) == 1 && !wild(of) {
+			if _, err := m.moduleTypes(modules[0]); err != nil {
+				return nil, wrong(1, "write: tracepoint:subsystem:event", "%s", err)
+			}
+		}
 	}
 	var out []*types.Target
-	add := func(event string, args types.Layout) {
-		out = append(out, &types.Target{Probe: p, Name: p.Name + ":" + event,
-			Hook: types.Hook{Kind: types.HookRaw, Event: event}, Form: types.WordArgs, Goid: -1, Syscall: -1,
-			Args: &types.Type{Kind: types.Struct, Name: event, Layout: args}})
-	}
-	if !wild(pattern) {
-		args, err := ix.RawTracepointArgs(pattern)
-		if err != nil {
-			return nil, missing(len(parts)-1, closest(pattern, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", pattern)
+	err := m.allTypes(func(mod string, ix *btf.Index) bool {
+		if !match(of, cmp.Or(mod, kernelItself)) {
+			return true
 		}
-		add(pattern, args)
-		return out, nil
-	}
-	ix.EachRawTracepoint(func(event string, args func() types.Fields) bool {
-		if match(pattern, event) {
-			add(event, &lateFields{read: args})
+		add := func(event string, id uint32, args types.Layout) {
+			whole := inModule(mod, event)
+			t := &types.Target{Probe: p, Name: p.Name + ":" + whole, Hook: types.Hook{Kind: types.HookRaw, Event: whole}, Form: types.WordArgs, Goid: -1,
+				Syscall: -1, Args: &types.Type{Kind: types.Struct, Name: event, Layout: args}}
+			if mod != "" {
+				t.Hook.ID = uint64(id)
+			}
+			out = append(out, t)
 		}
-		return true
+		if wild(pattern) {
+			ix.EachRawTracepoint(func(event string, id uint32, args func() types.Fields) bool {
+				if match(pattern, event) {
+					add(event, id, &lateFields{read: args})
+				}
+				return true
+			})
+			return true
+		}
+		id, args, err := ix.RawTracepointTarget(pattern)
+		if err == nil {
+			add(pattern, id, args)
+		}
+		return err != nil
 	})
-	if len(out) == 0 {
-		return nil, missing(len(parts)-1, "", "no raw tracepoint matches '%s'", pattern)
+	switch {
+	case err != nil:
+		return nil, wrong(-1, "", "%s", err)
+	case len(out) > 0:
+		return out, nil
+	case wild(pattern):
+		return nil, missing(last, "", "no raw tracepoint matches '%s'", pattern)
 	}
-	return out, nil
+	return nil, missing(last, closest(pattern, slices.Sorted(maps.Keys(m.rawEvents()))), "raw tracepoint not found: %s", pattern)
 }
-
-// kernelItself is the name that stands for the kernel without its modules.
-const kernelItself = "vmlinux"
 
 // lateFields are read when they are first asked for.
 type lateFields struct {

@@ -109,6 +109,7 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 			continue
 		}
 		t.Name = p.Name + ":" + file + ":" + f.Name
+		t.Hook.Session = m.session(t.Hook.Kind)
 		switch {
 		case strings.HasPrefix(name, cpp):
 			t.Name = p.Name + ":" + file + ":" + cpp + f.Name
@@ -172,6 +173,9 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 	if !errors.Is(err, symbols.ErrNotFound) {
 		return nil, 0, wrong(2, "", "%s", err)
 	}
+	if bin.Inlined(name) {
+		return nil, 0, missing(2, "probe a caller, mark it //go:noinline, or build with -gcflags=-l", "every call of '%s' in %s is inlined: it has no code of its own", name, shown)
+	}
 	hint := ""
 	if near := bin.Similar(name); len(near) > 0 {
 		hint = "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"
@@ -217,6 +221,9 @@ func sourceLine(bin *symbols.Binary, shown, text string) ([]symbols.Func, error)
 func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint64, at place) (*types.Target, error) {
 	t := &types.Target{Probe: p, Form: types.CArgs, Goid: -1, Syscall: -1, Return: at != entry}
 	t.Hook = types.Hook{Kind: types.HookUprobe, Path: bin.Path}
+	if at == cReturn {
+		t.Hook.Kind = types.HookUretprobe
+	}
 	if bin.IsGo() {
 		t.Form = types.GoArgs
 		if g, err := bin.GoidOffset(); err == nil {
@@ -233,12 +240,9 @@ func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint
 		if len(points) == 0 {
 			return nil, errors.New("it has no return instruction")
 		}
-	case at == cReturn:
-		t.Hook.Kind = types.HookUretprobe
-		points = []uint64{f.FileOffset}
 	case offset > 0 || f.Addr == 0:
 		points = []uint64{f.FileOffset + offset}
-	default:
+	default: // also for the return: behind an endbr64 its address is still on top of the stack
 		entry, err := bin.Entry(f)
 		if err != nil {
 			return nil, err

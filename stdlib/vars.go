@@ -163,7 +163,7 @@ func variables() []Var {
 			}},
 		},
 		{
-			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads.",
+			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads. One that ends inside of a function does not return from it: uprobe:BINARY:runtime.goexit1 { cancel(goid); } forgets its span.",
 				Examples: nil},
 				Args: true, Type: goidType},
 			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Goid() }},

@@ -9,9 +9,9 @@
 // three it is: nothing there to attach to (ErrNotFound), not permitted (bpf.ErrPrivilege), or not offered by this
 // kernel (bpf.ErrNotSupported).
 //
-// The package must not load programs, resolve symbols or choose a mechanism for a script. Detaching one perf event
-// takes the kernel 50 to 120 ms and is serialised there; raw tracepoints and uprobe_multi links are gone in
-// microseconds to milliseconds. Start at RawTracepoint and Uprobe.
+// The package must not load programs, resolve symbols or choose a mechanism for a script. Closing one perf event
+// takes the kernel 50 to 120 ms and is serialised there; its program is off in microseconds, as raw tracepoints are, and
+// uprobe_multi links in milliseconds: so there are Stop and Close. Start at RawTracepoint and Uprobe.
 package attach
 
 import (
@@ -20,6 +20,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -28,10 +30,13 @@ import (
 	"github.com/slopebpf/slope/bpf/internal/sys"
 )
 
-// Link is an attached program. Close detaches it.
+// Link is an attached program. Stop detaches it: on return no run of it begins any more. Close frees what Stop leaves, which
+// takes the kernel long where that is perf events, and stops before where nobody has.
 type Link interface {
 	io.Closer
+	Stop() error
 	Mechanism() string // what the kernel calls the way it is attached
+	Missed() uint64    // calls and returns of functions of the kernel that it could not follow, where it tells (6.7); also once closed
 }
 
 // ErrNotFound says that there is nothing of that name or place to attach to.
@@ -69,11 +74,13 @@ func paranoid() string {
 	return string(b[:len(b)-1])
 }
 
-// links closes many descriptors as one Link, in order: a link before the perf event it is on.
+// links are many descriptors as one Link: those that hold the program, and the perf events that are nothing without them.
 type links struct {
-	fds  []int
-	how  string
-	path []byte // what the kernel reads during perf_event_open: kept here so that it is on the heap and stays in place
+	fds    []int
+	events []int
+	how    string
+	path   []byte // what the kernel reads during perf_event_open: kept here so that it is on the heap and stays in place
+	past   uint64 // what was missed until it was stopped
 }
 
 func (l *links) add(fd int) { l.fds = append(l.fds, fd) }
@@ -81,13 +88,49 @@ func (l *links) add(fd int) { l.fds = append(l.fds, fd) }
 // Mechanism implements Link.
 func (l *links) Mechanism() string { return l.how }
 
-// Close detaches; a second call does nothing.
-func (l *links) Close() error {
-	var errs []error
-	for i := len(l.fds) - 1; i >= 0; i-- {
-		errs = append(errs, unix.Close(l.fds[i]))
+// Missed implements Link. The kernel counts what its pool of return addresses had no room for, and what happened inside
+// of a probe.
+func (l *links) Missed() uint64 {
+	n := l.past
+	const missedOfMulti, missedOfEvent = 2, 4 // words, by struct bpf_link_info
+	for _, fd := range l.fds {
+		var info sys.LinkInfo
+		attr := sys.ObjInfoAttr{FD: uint32(fd), InfoLen: uint32(unsafe.Sizeof(info)), Info: unsafe.Pointer(&info)}
+		if _, err := sys.BPF(sys.ObjInfoByFD, &attr); err != nil { // a perf event, or a kernel that tells nothing
+			continue
+		}
+		kind := uint32(info.Words[0])
+		switch {
+		case info.Type == sys.LinkKprobeMulti:
+			n += info.Words[missedOfMulti]
+		case info.Type == sys.LinkPerfEvent && (kind == perfKprobe || kind == perfKretprobe):
+			n += info.Words[missedOfEvent]
+		}
 	}
-	l.fds = nil
+	return n
+}
+
+// The kinds of perf events (enum bpf_perf_event_type) that count what they missed.
+const (
+	perfKprobe    = 3
+	perfKretprobe = 4
+)
+
+// Stop implements Link; a second call does nothing.
+func (l *links) Stop() error {
+	l.past = l.Missed()
+	return closeAll(&l.fds)
+}
+
+// Close implements Link; a second call does nothing.
+func (l *links) Close() error { return errors.Join(l.Stop(), closeAll(&l.events)) }
+
+func closeAll(fds *[]int) error {
+	var errs []error
+	for _, fd := range slices.Backward(*fds) {
+		errs = append(errs, unix.Close(fd))
+	}
+	*fds = nil
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
@@ -168,10 +211,12 @@ func (l *links) perfEvent(prog *ebpf.Program, attr *unix.PerfEventAttr, pid, cpu
 		unix.Close(event)
 		return fmt.Errorf("join program to perf event: %w", err)
 	}
-	l.add(event)
-	if link >= 0 {
-		l.add(link)
+	if link < 0 { // the event itself holds the program
+		l.add(event)
+		return nil
 	}
+	l.add(link)
+	l.events = append(l.events, event)
 	return nil
 }
 

@@ -16,22 +16,49 @@ import (
 	"github.com/slopebpf/slope/bpf/internal/sys"
 )
 
-// KprobeMultiType is the attach type that a program of type Kprobe must be loaded with for KprobeMulti.
-const KprobeMultiType = ebpf.AttachType(sys.AttachKprobeMulti)
+// KprobeMultiType and KprobeSessionType are the attach types that a program of type Kprobe must be loaded with for
+// KprobeMulti and KprobeSession.
+const (
+	KprobeMultiType   = ebpf.AttachType(sys.AttachKprobeMulti)
+	KprobeSessionType = ebpf.AttachType(sys.AttachKprobeSession)
+)
 
 const kprobeMultiReturn = 1
 
 // KprobeMulti attaches a program loaded with KprobeMultiType to the entries of many functions of the kernel at once, or with
-// ret to their returns: all or none. Functions that cannot be traced are refused, those of modules are not found.
+// ret to their returns: all or none. Functions that cannot be traced are refused, those of modules are not found by their
+// names. All may be addresses: 0x and hexadecimal digits.
 func KprobeMulti(prog *ebpf.Program, functions []string, ret bool) (Link, error) {
-	target := fmt.Sprintf("kprobe_multi (%d functions)", len(functions))
-	names := make([]unsafe.Pointer, len(functions))
-	for i, f := range functions {
-		names[i] = sys.Ptr(append([]byte(f), 0))
-	}
-	attr := sys.LinkKprobeMultiAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachKprobeMulti, Syms: sys.Ptr(names), Count: uint32(len(names))}
+	attr := sys.LinkKprobeMultiAttr{AttachType: sys.AttachKprobeMulti}
 	if ret {
 		attr.MultiFlags = kprobeMultiReturn
+	}
+	return kprobeMulti(prog, functions, attr, "kprobe_multi")
+}
+
+// KprobeSession attaches a program loaded with KprobeSessionType to both the entries and the returns of functions of the
+// kernel: all or none.
+func KprobeSession(prog *ebpf.Program, functions []string) (Link, error) {
+	return kprobeMulti(prog, functions, sys.LinkKprobeMultiAttr{AttachType: sys.AttachKprobeSession}, "kprobe_session")
+}
+
+func kprobeMulti(prog *ebpf.Program, functions []string, attr sys.LinkKprobeMultiAttr, how string) (Link, error) {
+	target := fmt.Sprintf("%s (%d functions)", how, len(functions))
+	if len(functions) == 1 {
+		target = how + " " + functions[0]
+	}
+	names, addresses := make([]unsafe.Pointer, len(functions)), make([]uint64, len(functions))
+	byAddress := true
+	for i, f := range functions {
+		names[i] = sys.Ptr(append([]byte(f), 0))
+		at, err := strconv.ParseUint(f, 0, 64)
+		addresses[i], byAddress = at, byAddress && err == nil
+	}
+	attr.ProgFD, attr.Count = uint32(prog.FD()), uint32(len(functions))
+	if byAddress {
+		attr.Addrs = sys.Ptr(addresses)
+	} else {
+		attr.Syms = sys.Ptr(names)
 	}
 	fd, err := sys.BPF(sys.LinkCreate, &attr)
 	runtime.KeepAlive(prog)
@@ -39,12 +66,12 @@ func KprobeMulti(prog *ebpf.Program, functions []string, ret bool) (Link, error)
 	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOENT):
 		err = fmt.Errorf("%w: the kernel lacks one of the functions, or cannot trace it: %w", ErrNotFound, err)
 	case errors.Is(err, unix.EOPNOTSUPP):
-		err = &bpf.FeatureError{Feature: "kprobe_multi links", Err: err}
+		err = &bpf.FeatureError{Feature: how + " links", Err: err}
 	}
 	if err != nil {
 		return nil, failed(target, err)
 	}
-	return &links{fds: []int{fd}, how: "kprobe_multi"}, nil
+	return &links{fds: []int{fd}, how: how}, nil
 }
 
 // Kprobe attaches a program of type Kprobe, loaded without attach type, to a function of the kernel: to an instruction of

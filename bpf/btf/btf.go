@@ -7,6 +7,9 @@
 // some walk has come. Structs become types.Type with a Layout that is read when it is first asked for; what a pointer
 // points to is named at once, its fields are not.
 //
+// The types of a module are an Index of their own, whose ids and offsets of strings go on where those of the kernel end,
+// and which refers to the kernel's.
+//
 // Invariants. Nothing read from the blob is trusted: every offset is checked, every recursion has a depth or a budget,
 // and a damaged blob gives ErrMalformed or less types, never a panic. An Index is safe for concurrent use.
 // Typedefs, const, volatile, restrict and type tags never appear in results.
@@ -60,8 +63,11 @@ var (
 	ErrNoBTF = errors.New("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)")
 )
 
-// vmlinux is where the kernel shows its own types.
-const vmlinux = "/sys/kernel/btf/vmlinux"
+// The kernel shows types in files of a directory: its own in vmlinux, those of each module in one of its name (5.11).
+const (
+	directory = "/sys/kernel/btf/"
+	vmlinux   = "vmlinux"
+)
 
 // markEvery is the distance of marks in ids: 126 000 types take 32 kB, and a lookup walks over 8 types on average.
 const markEvery = 16
@@ -70,9 +76,12 @@ const markEvery = 16
 type Index struct {
 	types, strs []byte
 	unmap       []byte // what Close unmaps
+	base        *Index // of a module: the kernel's
+	first       uint32 // id of the first type
+	baseStrs    uint32 // offset of the first string
 
 	mu    sync.Mutex
-	marks []uint32 // marks[i] is the offset of type 1+i*markEvery
+	marks []uint32 // marks[i] is the offset of type first+i*markEvery
 	next  int      // offset of the first type that no walk has passed; len(types) when all are known
 	last  uint32   // id of that type
 }
@@ -80,31 +89,60 @@ type Index struct {
 // Open maps the running kernel's types. Kernels before 6.16 cannot map the file: they have it read into memory
 // outside of the Go heap.
 func Open() (*Index, error) {
-	fd, err := unix.Open(vmlinux, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	ix, err := openFile(directory+vmlinux, nil)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("open %s: %w", vmlinux, ErrNoBTF)
+		return nil, fmt.Errorf("open %s: %w", directory+vmlinux, ErrNoBTF)
 	}
+	return ix, err
+}
+
+// OpenModule maps the types of a module of the running kernel, whose own are base, which must be closed later.
+func OpenModule(base *Index, module string) (*Index, error) {
+	ix, err := openFile(directory+module, base)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("open types of module %s: %w", module, ErrNotFound)
+	}
+	return ix, err
+}
+
+// Modules are the names of the loaded modules that have types, in order.
+func Modules() ([]string, error) {
+	entries, err := os.ReadDir(directory)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: vmlinux, Err: err}
+		return nil, fmt.Errorf("list modules: %w", err)
+	}
+	var out []string
+	for _, e := range entries {
+		if e.Name() != vmlinux {
+			out = append(out, e.Name())
+		}
+	}
+	return out, nil
+}
+
+func openFile(path string, base *Index) (*Index, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: vmlinux, Err: err}
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Size <= 0 || st.Size > 1<<30 {
-		return nil, fmt.Errorf("open %s: size %d: %w", vmlinux, st.Size, ErrMalformed)
+		return nil, fmt.Errorf("open %s: size %d: %w", path, st.Size, ErrMalformed)
 	}
 	raw, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
 		if raw, err = readMapped(fd, int(st.Size)); err != nil {
-			return nil, fmt.Errorf("read %s: %w", vmlinux, err)
+			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
 	}
-	ix, err := Parse(raw)
+	ix, err := ParseSplit(raw, base)
 	if err != nil {
 		unix.Munmap(raw)
-		return nil, fmt.Errorf("open %s: %w", vmlinux, err)
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	ix.unmap = raw
 	return ix, nil
@@ -133,7 +171,10 @@ func readMapped(fd, size int) ([]byte, error) {
 }
 
 // Parse makes an index over a blob, which it keeps and never writes.
-func Parse(raw []byte) (*Index, error) {
+func Parse(raw []byte) (*Index, error) { return ParseSplit(raw, nil) }
+
+// ParseSplit is Parse for the types of a module, whose ids go on after those of base; nil for the kernel's own.
+func ParseSplit(raw []byte, base *Index) (*Index, error) {
 	le := binary.LittleEndian
 	if len(raw) < 24 || le.Uint16(raw) != 0xeb9f || raw[2] != 1 {
 		return nil, fmt.Errorf("parse header: %w", ErrMalformed)
@@ -149,10 +190,24 @@ func Parse(raw []byte) (*Index, error) {
 	}
 	t, ok1 := section(8)
 	s, ok2 := section(16)
-	if !ok1 || !ok2 || len(s) == 0 || s[0] != 0 || s[len(s)-1] != 0 {
+	if !ok1 || !ok2 || base == nil && (len(s) == 0 || s[0] != 0) || len(s) > 0 && s[len(s)-1] != 0 {
 		return nil, fmt.Errorf("parse header: %w", ErrMalformed)
 	}
-	return &Index{types: t, strs: s, last: 1}, nil
+	ix := &Index{types: t, strs: s, base: base, first: 1}
+	if base != nil {
+		ix.first, ix.baseStrs = base.end(), base.baseStrs+uint32(len(base.strs))
+	}
+	ix.last = ix.first
+	return ix, nil
+}
+
+// end is the id that the type after the last would have.
+func (ix *Index) end() uint32 {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	for ix.advance() {
+	}
+	return ix.last
 }
 
 // Close unmaps the blob. Types made by the index must not be asked for fields afterwards.
@@ -217,7 +272,10 @@ func (ix *Index) record(id uint32) (record, bool) {
 	if id == 0 {
 		return record{}, false
 	}
-	slot := int((id - 1) / markEvery)
+	if id < ix.first {
+		return ix.base.record(id)
+	}
+	slot := int((id - ix.first) / markEvery)
 	ix.mu.Lock()
 	for slot >= len(ix.marks) || id >= ix.last {
 		if !ix.advance() {
@@ -230,7 +288,7 @@ func (ix *Index) record(id uint32) (record, bool) {
 	}
 	off := int(ix.marks[slot])
 	ix.mu.Unlock()
-	for at := uint32(slot)*markEvery + 1; at < id; at++ {
+	for at := uint32(slot)*markEvery + ix.first; at < id; at++ {
 		off += length(binary.LittleEndian.Uint32(ix.types[off+4:]))
 	}
 	return ix.at(id, off)
@@ -245,7 +303,7 @@ func (ix *Index) advance() bool {
 	if ix.next+n > len(ix.types) {
 		return false
 	}
-	if (ix.last-1)%markEvery == 0 {
+	if (ix.last-ix.first)%markEvery == 0 {
 		ix.marks = append(ix.marks, uint32(ix.next))
 	}
 	ix.next += n
@@ -255,6 +313,10 @@ func (ix *Index) advance() bool {
 
 // name reads a string; "" for an offset out of range.
 func (ix *Index) name(off uint32) string {
+	if off < ix.baseStrs {
+		return ix.base.name(off)
+	}
+	off -= ix.baseStrs
 	if int64(off) >= int64(len(ix.strs)) {
 		return ""
 	}
@@ -270,8 +332,16 @@ func (ix *Index) nameOffset(name string) (uint32, bool) {
 	if name == "" || bytes.IndexByte([]byte(name), 0) >= 0 {
 		return 0, false
 	}
-	i := bytes.Index(ix.strs, []byte("\x00"+name+"\x00"))
-	return uint32(i + 1), i >= 0
+	if i := bytes.Index(ix.strs, []byte("\x00"+name+"\x00")); i >= 0 {
+		return ix.baseStrs + uint32(i+1), true
+	}
+	if ix.base == nil {
+		return 0, false
+	}
+	if bytes.HasPrefix(ix.strs, []byte(name+"\x00")) { // nothing is before the first string of a module
+		return ix.baseStrs, true
+	}
+	return ix.base.nameOffset(name) // strings that the kernel has are not there once more
 }
 
 // Find returns the id of the first type of a kind with a name.
@@ -296,7 +366,7 @@ func (ix *Index) find(kinds uint32, names ...string) (record, bool) {
 	}
 	first, second := offs[0], offs[len(offs)-1]
 	t, le := ix.types, binary.LittleEndian
-	for id, off := uint32(1), 0; off+12 <= len(t); id++ {
+	for id, off := ix.first, 0; off+12 <= len(t); id++ {
 		info := le.Uint32(t[off+4:])
 		if n := le.Uint32(t[off:]); (n == first || n == second) && kinds>>(info>>24&0x1f)&1 != 0 {
 			return ix.at(id, off)
@@ -309,7 +379,7 @@ func (ix *Index) find(kinds uint32, names ...string) (record, bool) {
 // Each calls f with the id and name of every type of a kind that has a name, until f returns false.
 func (ix *Index) Each(kind Kind, f func(id uint32, name string) bool) {
 	t, le := ix.types, binary.LittleEndian
-	for id, off := uint32(1), 0; off+12 <= len(t); id++ {
+	for id, off := ix.first, 0; off+12 <= len(t); id++ {
 		info := le.Uint32(t[off+4:])
 		if Kind(info>>24&0x1f) == kind {
 			if name := ix.name(le.Uint32(t[off:])); name != "" && !f(id, name) {

@@ -220,10 +220,65 @@ func TestBitFields(t *testing.T) {
 	}
 }
 
+// split is a blob of a module over that of TestSplit: struct t { struct s in; int z; }, a tracepoint and a function, whose
+// strings have no empty one before the first.
+func split() []byte {
+	const strs = 15 // bytes of the kernel's
+	return blob("t\x00in\x00btf_trace_ev\x00__bpf_trace_ev\x00",
+		strs, kind(KindStruct, 2, 0), 12, strs+2, 2, 0, 3, 1, 64, // id 3; z is a string of the kernel's
+		0, kind(KindFuncProto, 2, 0), 0, 0, 0, 0, 5, // id 4: (void *, struct t *)
+		0, kind(KindPtr, 0, 0), 3, // id 5
+		strs+5, kind(KindTypedef, 0, 0), 7, // id 6
+		0, kind(KindPtr, 0, 0), 4) // id 7
+}
+
+func TestSplit(t *testing.T) {
+	base, err := Parse(blob("\x00s\x00z\x00int\x00other\x00"[:15],
+		5, kind(KindInt, 0, 0), 4, 1<<24|32, // id 1
+		1, kind(KindStruct, 1, 0), 8, 3, 1, 32)) // id 2: struct s { int z; }, at 4
+	if err != nil {
+		t.Fatal(err)
+	}
+	ix, err := ParseSplit(split(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ix.Named("struct", "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := s.Layout.Fields()
+	if len(fields) != 2 || fields[0].Name != "in" || fields[0].Type.Name != "s" || fields[1].Name != "z" || fields[1].Offset != 8 || !fields[1].Type.Equal(types.Int32) {
+		t.Errorf("got %+v", fields)
+	}
+	if in := fields[0].Type.Layout.Fields(); len(in) != 1 || in[0].Name != "z" || in[0].Offset != 4 {
+		t.Errorf("got %+v", in)
+	}
+	id, args, err := ix.RawTracepointTarget("ev")
+	if err != nil || id != 6 || len(args) != 1 || args[0].Type.Kind != types.Pointer || args[0].Type.Elem.Name != "t" {
+		t.Errorf("got %d %+v, %v", id, args, err)
+	}
+	if _, err := ix.Named("struct", "s"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a struct of the kernel: %v", err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(loops())
 	f.Add(blob("\x00s\x00", 1, kind(KindStruct, 1, 0), 8, 0, 1, 0))
+	f.Add(split())
+	base, err := Parse(loops())
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		if ix, err := ParseSplit(raw, base); err == nil {
+			for id := range uint32(20) {
+				walk(ix.Type(id), 0)
+			}
+			ix.RawTracepointArgs("ev")
+			ix.Func("s")
+		}
 		ix, err := Parse(raw)
 		if err != nil {
 			return

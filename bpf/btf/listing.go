@@ -10,7 +10,7 @@ import (
 
 // EachRawTracepoint calls f with every raw tracepoint, in order of their names, until f returns false. One pass over the
 // types serves them all; args reads the arguments, nil when they cannot be read.
-func (ix *Index) EachRawTracepoint(f func(event string, args func() types.Fields) bool) {
+func (ix *Index) EachRawTracepoint(f func(event string, id uint32, args func() types.Fields) bool) {
 	defs, funcs := map[string]uint32{}, map[string]uint32{}
 	ix.Each(KindTypedef, func(id uint32, name string) bool {
 		if event, ok := strings.CutPrefix(name, tracepointPrefix); ok {
@@ -36,7 +36,7 @@ func (ix *Index) EachRawTracepoint(f func(event string, args func() types.Fields
 			}
 			return fields
 		}
-		if !f(event, args) {
+		if !f(event, defs[event], args) {
 			return
 		}
 	}

@@ -74,7 +74,7 @@ func (ix *Index) Constant(name string) (int64, error) {
 // Enumerator returns the value of an enumerator and its enum.
 func (ix *Index) Enumerator(name string) (int64, *types.Type, error) {
 	off, ok := ix.nameOffset(name)
-	for pos, id := 0, uint32(1); ok; id++ {
+	for pos, id := 0, ix.first; ok; id++ {
 		r, more := ix.at(id, pos)
 		if !more {
 			break

@@ -280,8 +280,8 @@ func (ix *Index) tracepoint(event string) (def, f record) {
 			prefix string
 			off    *uint32
 		}{{tracepointPrefix, &typedef}, {iterPrefix, &iter}, {gluePrefix, &glue}} {
-			if from := end - len(c.prefix); from > 0 && ix.strs[from-1] == 0 && string(ix.strs[from:end]) == c.prefix {
-				*c.off = uint32(from)
+			if from := end - len(c.prefix); (from > 0 && ix.strs[from-1] == 0 || from == 0 && ix.base != nil) && string(ix.strs[from:end]) == c.prefix {
+				*c.off = ix.baseStrs + uint32(from)
 			}
 		}
 		at = end
@@ -294,7 +294,7 @@ func (ix *Index) tracepoint(event string) (def, f record) {
 		want = glue
 	}
 	t, le := ix.types, binary.LittleEndian
-	for id, off := uint32(1), 0; off+12 <= len(t) && (def.id == 0 || f.id == 0 && want != 0); id++ {
+	for id, off := ix.first, 0; off+12 <= len(t) && (def.id == 0 || f.id == 0 && want != 0); id++ {
 		name, info := le.Uint32(t[off:]), le.Uint32(t[off+4:])
 		switch {
 		case name == typedef && Kind(info>>24&0x1f) == KindTypedef && def.id == 0:

@@ -4,7 +4,7 @@
 //	go run ./bpf/vmtest -table FILE
 //
 // Every vmlinuz-* in the directory is booted without KVM, with an initial file system that holds a small first process,
-// the compiled test binary and the package's testdata: 2 to 3 seconds a package. run.sh fetches what is missing and calls
+// the compiled test binary, the package's testdata and what modules/RELEASE has: 2 to 3 seconds a package. run.sh fetches what is missing and calls
 // this. The exit status is 1 when any test failed on any kernel, or when other tests were skipped than skips says. With -table
 // nothing is booted: the table of what works where is written.
 package main
@@ -27,7 +27,7 @@ import (
 
 // defaultPackages are those whose tests depend on the kernel; after '#', which of their tests.
 var defaultPackages = []string{"./bpf", "./bpf/btf", "./bpf/tracefs", "./bpf/attach", "./compiler/backend", "./compiler/native",
-	"./compiler", "./stdlib#TestExamples", "./scripts#TestSee", "./runtime/engine#TestKernelFunctions|TestIterators|TestPrograms|TestRefused"}
+	"./compiler", "./stdlib#TestExamples", "./scripts#TestSee", "./runtime/engine#TestKernelFunctions|TestIterators|TestPrograms|TestRefused|TestModule"}
 
 // shortPackages are what shows in a minute or two whether the kernels are as the table says and probes can be attached.
 var shortPackages = []string{"./bpf#TestCapabilities", "./bpf/attach"}
@@ -103,7 +103,11 @@ func matrix(o options, packages []string) (failed int, err error) {
 		}
 		for _, k := range kernels {
 			began := time.Now()
-			status, out, err := boot(k, image, o)
+			own, err := addModules(image, filepath.Join(o.kernels, "modules", strings.TrimPrefix(filepath.Base(k), "vmlinuz-")))
+			if err != nil {
+				return failed, err
+			}
+			status, out, err := boot(k, own, o)
 			if err != nil {
 				return failed, err
 			}
@@ -187,6 +191,31 @@ func pack(dir, guest, pkg string, o options) (string, error) {
 	}
 	w.add("TRAILER!!!", 0, nil)
 	return image, w.err
+}
+
+// addModules makes the initial file system of one kernel: that of the package, and the kernel's modules as a second archive.
+func addModules(image, dir string) (string, error) {
+	data, err := os.ReadFile(image)
+	if err != nil {
+		return "", err
+	}
+	b := bytes.NewBuffer(data)
+	w := &cpio{w: b}
+	files, err := filepath.Glob(filepath.Join(dir, "*.ko"))
+	if err != nil {
+		return "", err
+	}
+	w.add("tests/modules", fs.ModeDir|0o755, nil)
+	for _, name := range files {
+		module, err := os.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		w.add("tests/modules/"+filepath.Base(name), 0o644, module)
+	}
+	w.add("TRAILER!!!", 0, nil)
+	own := image + ".own"
+	return own, errors.Join(w.err, os.WriteFile(own, b.Bytes(), 0o644))
 }
 
 // cpio writes the "newc" archive that the kernel unpacks (Documentation/driver-api/early-userspace/buffer-format.rst).

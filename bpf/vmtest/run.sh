@@ -9,21 +9,26 @@ if ! command -v qemu-system-x86_64 >/dev/null; then
   apt-get -qq update
   DEBIAN_FRONTEND=noninteractive apt-get -y -qq install --no-install-recommends qemu-system-x86 seabios
 fi
-# unpack PATTERN [apt options]: the newest package that matches, its vmlinuz into the directory
+# unpack PATTERN [apt options]: the newest package that matches, its vmlinuz and a module into the directory
 unpack() {
-  local pattern=$1 package tmp
+  local pattern=$1 package release tmp
   shift
   package=$(apt-cache "$@" search --names-only "$pattern" | awk '{print $1}' | sort -V | tail -1)
   [ -n "$package" ] || { echo "no package matches $pattern: skipped"; return 0; }
-  [ ! -e "$dir/vmlinuz-${package#linux-image-}" ] || return 0
+  release=${package#linux-image-}
+  [ ! -e "$dir/vmlinuz-$release" ] || [ ! -e "$dir/modules/$release/sunrpc.ko" ] || return 0
   tmp=$(mktemp -d)
   (cd "$tmp" && apt-get "$@" -q download "$package" >/dev/null)
-  dpkg-deb --fsys-tarfile "$tmp/$package"_*.deb | tar -x -C "$dir" --strip-components=2 --wildcards './boot/vmlinuz-*'
+  dpkg-deb --fsys-tarfile "$tmp/$package"_*.deb | tar -x -C "$tmp" --wildcards './boot/vmlinuz-*' '*/net/sunrpc/sunrpc.ko*'
+  mv "$tmp"/boot/vmlinuz-* "$dir"
+  mkdir -p "$dir/modules/$release"
+  find "$tmp/lib" -name 'sunrpc.ko*' -exec mv -t "$dir/modules/$release" {} +
+  [ ! -e "$dir/modules/$release/sunrpc.ko.xz" ] || xz -d "$dir/modules/$release/sunrpc.ko.xz"
   rm -rf "$tmp"
 }
 unpack '^linux-image-6\.1\.0-[0-9]+-cloud-amd64$'
 unpack '^linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64$'
-if ! ls "$dir"/vmlinuz-5.10* >/dev/null 2>&1; then # from the release before, with lists of its own
+if ! ls "$dir"/modules/5.10*/sunrpc.ko >/dev/null 2>&1; then # from the release before, with lists of its own
   lists=$PWD/$dir/apt
   mkdir -p "$lists/lists/partial" "$lists/cache/archives/partial"
   uri=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -1)

@@ -31,6 +31,7 @@ func skips() []skip {
 		{"./bpf/attach", "TestUprobe/multi_of_a_process", since(6, 6), "uprobe_multi links"},
 		{"./bpf/attach", "TestUprobe/perf", since(5, 15), "attach cookies, by which the test tells places apart"},
 		{"./bpf/attach", "TestUprobe/perf_of_a_process", since(5, 15), "attach cookies, by which the test tells places apart"},
+		{"./bpf/attach", "TestKprobeSession", since(6, 10), "kprobe_session links"},
 		{"./bpf/attach", "TestGoFunction", bpf.Release{}, noGo},
 		{"./bpf/attach", "TestReturns", bpf.Release{}, noCC},
 		{"./compiler/backend", "TestScratch", since(5, 12), "compare-and-exchange"},

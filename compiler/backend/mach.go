@@ -192,6 +192,9 @@ func formatOp(ins *asm.Instruction, dst, src string) string {
 		case asm.Exit:
 			return "exit"
 		case asm.Call:
+			if ins.Src == asm.PseudoKfuncCall {
+				return fmt.Sprintf("call function %d of the kernel", ins.Constant)
+			}
 			return "call " + asm.BuiltinFunc(ins.Constant).String()
 		case asm.Ja:
 			return "ja"

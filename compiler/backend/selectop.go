@@ -415,6 +415,17 @@ func (s *selector) helper(number int64, nargs int) {
 	s.cache = map[cacheKey]reg{}
 }
 
+// returning calls the kernel's function, which takes the context since 7.0 and ignores it before. Its result is a bool, of
+// which only the lowest byte is set.
+func (s *selector) returning(v *ir.Value) {
+	s.move(1, s.ctx)
+	s.emit(inst{kind: call, ins: asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall,
+		Constant: s.feat.Returning()}, dst: noReg, src: noReg, nargs: 1})
+	s.cache = map[cacheKey]reg{}
+	s.move(s.reg(v), 0)
+	s.and(s.reg(v), 1)
+}
+
 // call sets r1 to r5, calls and fetches the result from r0.
 func (s *selector) call(v *ir.Value) {
 	switch v.Op {
@@ -478,6 +489,10 @@ func (s *selector) call(v *ir.Value) {
 		s.helper(fnRingbufDiscard, 2)
 	case ir.OpHelper:
 		n := reg(1)
+		if v.Helper == ir.HelperReturning {
+			s.returning(v)
+			return
+		}
 		if v.Helper == ir.HelperCookie || v.Helper == ir.HelperFuncIP || v.Helper == ir.HelperOverride {
 			s.move(1, s.ctx)
 			n++

@@ -206,6 +206,7 @@ const (
 	HelperOverride            // x: what the probed function returns instead of being run; the context is passed by the back end
 	HelperPath                // b (struct path), p: PathBytes bytes, the path first; its length with the NUL or -errno
 	HelperSocketCookie        // b (struct sock): the number that the kernel gives the socket
+	HelperReturning           // whether a program at the entry and the return of functions runs for the return: a function of the kernel (6.10)
 	HelperWriteUser           // x (address), p, x (how many bytes): writes memory of the process; 0 or -errno
 	numHelpers
 )
@@ -249,6 +250,7 @@ var helperTable = [numHelpers]helperInfo{
 	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar},
 	HelperPath:         {name: "d_path", args: "bp", effect: Call, class: Scalar, bytes: PathBytes},
 	HelperSocketCookie: {name: "get_socket_ptr_cookie", args: "b", effect: Call, class: Scalar},
+	HelperReturning:    {name: "session_is_return", effect: Read, class: Scalar, once: true},
 	HelperWriteUser:    {name: "probe_write_user", args: "xpx", effect: Call, class: Scalar},
 }
 

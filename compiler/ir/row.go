@@ -111,6 +111,10 @@ type Kernel struct {
 	TAI        int64     // ns from the boot clock to TAI
 	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
 	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+
+	// Doubtful tells whether the kernel takes an argument of a raw tracepoint, by its number, for one that may be null, so
+	// that it lets no program follow it; nil: none.
+	Doubtful func(h *types.Hook, arg int) bool
 }
 
 // PidTgid is tgid << 32 | tid of the current task, as the pid namespace numbers them.

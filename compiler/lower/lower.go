@@ -176,6 +176,7 @@ type group struct {
 	hooks   []types.Hook
 	burning *check.SLO // attached only while it burns
 	entries []*entry
+	returns []*entry // that run when the functions return: see pair
 	fn      *ir.Builder
 }
 
@@ -233,6 +234,49 @@ func (l *lowerer) place() []*group {
 		}
 		shared[sign] = g
 		out = append(out, g)
+	}
+	return pair(out)
+}
+
+// pair makes one group of that on the entries of functions and that on the returns of the same, where the kernel may run
+// one program for both.
+func pair(groups []*group) []*group {
+	entryOf := map[types.HookKind]types.HookKind{types.HookKretprobe: types.HookKprobe, types.HookUretprobe: types.HookUprobe}
+	places := func(g *group) (text string, ret bool) {
+		for _, h := range g.hooks {
+			if !h.Session {
+				return "", false
+			}
+			if entry, ok := entryOf[h.Kind]; ok {
+				h.Kind, ret = entry, true
+			}
+			text += hookKey(&h) + "\n"
+		}
+		if g.burning != nil {
+			text += g.burning.Name
+		}
+		return text, ret
+	}
+	var out []*group
+	first := map[string]*group{}
+	for _, g := range groups {
+		at, ret := places(g)
+		o := first[at]
+		switch {
+		case at == "" || o == nil:
+			first[at] = g
+			out = append(out, g)
+			continue
+		case ret:
+			o.returns = g.entries
+		default:
+			o.hooks, o.entries, o.returns = g.hooks, g.entries, o.entries
+		}
+	}
+	for _, g := range out {
+		for i := range g.hooks {
+			g.hooks[i].Session = g.returns != nil
+		}
 	}
 	return out
 }
@@ -329,7 +373,7 @@ func (l *lowerer) noteAggregations(g *group) {
 			l.usedBy[m] = append(l.usedBy[m], g.fn.Func)
 		}
 	}
-	for _, e := range g.entries {
+	for _, e := range slices.Concat(g.entries, g.returns) {
 		for _, m := range e.clause.Info.Maps {
 			note(l.maps[m])
 		}
@@ -383,6 +427,9 @@ func hookName(h *types.Hook) string {
 	return h.Event[strings.IndexByte(h.Event, ':')+1:]
 }
 
+// WithReturn follows the text of a hook on the entry of functions, of a program that runs at their returns too.
+const WithReturn = " with its return"
+
 func hookText(hooks []types.Hook) string {
 	h := &hooks[0]
 	text := hookName(h)
@@ -421,6 +468,9 @@ func hookText(hooks []types.Hook) string {
 	if len(hooks) > 1 {
 		text += fmt.Sprintf(" and %d more", len(hooks)-1)
 	}
+	if h.Session {
+		text += WithReturn
+	}
 	return text
 }
 
@@ -433,11 +483,30 @@ func (l *lowerer) group(g *group) {
 		f.returned = f.Slot("returned", 8)
 		f.Store(f.Addr(f.returned), 0, 8, f.Const(0))
 	}
-	for _, e := range g.entries {
-		f.entry(e)
+	if g.returns == nil {
+		f.entries(g.entries)
+	} else {
+		returning, entering, done := f.Block(), f.Block(), f.Block()
+		f.If(f.Help(ir.HelperReturning), returning, entering)
+		for _, path := range []struct {
+			block   *ir.Block
+			entries []*entry
+		}{{entering, g.entries}, {returning, g.returns}} {
+			f.SetBlock(path.block)
+			f.entries(path.entries)
+			f.Jump(done)
+		}
+		f.SetBlock(done)
 	}
 	f.shareScans()
 	f.Builder.Ret(f.result())
+}
+
+// entries lowers clauses, one after the other.
+func (f *fn) entries(all []*entry) {
+	for _, e := range all {
+		f.entry(e)
+	}
 }
 
 // result is what the function returns: for a test what the script returns, which is kept in a slot, and nothing otherwise.
@@ -607,9 +676,14 @@ func (f *fn) readEither(addr *ir.Value, width int, signed bool) *ir.Value {
 	return f.Load(p, 0, width, signed)
 }
 
-// wordPointer is context word i as a pointer where the kernel trusts it.
+// wordPointer is context word i as a pointer where the kernel trusts it. Where it may be null the word is copied, which
+// makes a number of it: what is read there is then copied too, and 0 where there is nothing.
 func (f *fn) wordPointer(i int) *ir.Value {
 	if f.Func.Type == ir.TPBTF {
+		h, k := &f.group.hooks[0], &f.l.opt.Kernel
+		if h.Kind == types.HookRaw && k.Doubtful != nil && k.Doubtful(h, i) {
+			return f.readKernel(f.Offset(f.Ctx(), int64(8*i)), 8, false)
+		}
 		return f.LoadBTF(f.Ctx(), 8*i)
 	}
 	return f.Word(i)

@@ -25,6 +25,7 @@ type place struct {
 	off    int
 	space  space
 	packed bool
+	shared bool // with another field, as in a union: the kernel's verifier sees only one of them
 }
 
 // at is a place further on.
@@ -101,7 +102,18 @@ func (f *fn) fieldPlace(e *syntax.Field) (place, types.Field) {
 	if !ok {
 		bug("field %s of %s", e.Name.Text, st)
 	}
+	base.shared = base.shared || base.space == inBTF && shared(st, fld)
 	return base.at(fld.Offset, true), fld
+}
+
+// shared tells whether a field has its place with another one of the struct.
+func shared(st *types.Type, fld types.Field) bool {
+	for _, o := range st.Layout.Fields() {
+		if o.Name != fld.Name && o.BitSize == 0 && o.Offset < fld.Offset+max(fld.Type.Size, 1) && fld.Offset < o.Offset+o.Type.Size {
+			return true
+		}
+	}
+	return false
 }
 
 // recordField is a field of a tracepoint's record that is not a scalar.
@@ -232,6 +244,9 @@ func (f *fn) loadWord(pl place, size int, signed bool, t *types.Type) *ir.Value 
 		}
 		return f.Load(pl.p, pl.off, size, signed)
 	case inBTF:
+		if pl.shared {
+			return f.readAt(f.address(pl), size, signed, true)
+		}
 		if t != nil && t.Kind == types.Pointer && !t.User && t.Elem.Kind == types.Struct {
 			return f.LoadBTF(pl.p, pl.off)
 		}

@@ -196,23 +196,14 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 			continue
 		}
 		targets, err := c.opt.Resolver.Resolve(row, a)
-		var re *types.ResolveError
-		switch {
-		case errors.As(err, &re):
-			var n syntax.Node = a
-			if re.Part >= 0 {
-				n = part(a, re.Part)
+		if all, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, err := range all.Unwrap() {
+				c.unresolved(a, err)
 			}
-			switch policy := c.prog.Config.Missing; {
-			case re.Missing && policy == types.MissingIgnore:
-			case re.Missing && policy == types.MissingWarn:
-				c.warnf(n, "%s", re.Message).Hint = re.Hint
-			default:
-				c.errorf(n, "%s", re.Message).Hint = re.Hint
-			}
-			continue
-		case err != nil:
-			c.errorf(a, "%s", err)
+		} else if err != nil {
+			c.unresolved(a, err)
+		}
+		if err != nil && (len(targets) == 0 || c.prog.Config.Missing == types.MissingError) {
 			continue
 		}
 		known++
@@ -233,6 +224,26 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	c.prog.Clauses = append(c.prog.Clauses, clauses...)
 	if sli != nil && known == 0 {
 		sli.lacks = true
+	}
+}
+
+// unresolved tells why there is nothing at an attach point, as the script wants it told of what is missing.
+func (c *checker) unresolved(a *syntax.AttachPoint, err error) {
+	var re *types.ResolveError
+	if !errors.As(err, &re) {
+		c.errorf(a, "%s", err)
+		return
+	}
+	var n syntax.Node = a
+	if re.Part >= 0 {
+		n = part(a, re.Part)
+	}
+	switch policy := c.prog.Config.Missing; {
+	case re.Missing && policy == types.MissingIgnore:
+	case re.Missing && policy == types.MissingWarn:
+		c.warnf(n, "%s", re.Message).Hint = re.Hint
+	default:
+		c.errorf(n, "%s", re.Message).Hint = re.Hint
 	}
 }
 

@@ -222,7 +222,8 @@ type Probe struct {
 
 // Resolver finds what an attach point stands for on this machine.
 type Resolver interface {
-	// Resolve expands an attach point; the error is a *ResolveError or concerns the whole attach point.
+	// Resolve expands an attach point; the error is a *ResolveError or concerns the whole attach point. Of {a,b} some may
+	// be missing: the error then joins one for each, and the targets are the others.
 	Resolve(p *Probe, a *syntax.AttachPoint) ([]*Target, error)
 }
 
@@ -265,7 +266,7 @@ const (
 // Hook is one place a program is attached to; programs with equal keys are merged.
 type Hook struct {
 	Kind   HookKind
-	Event  string        // raw tracepoint, or "subsystem:event"
+	Event  string        // raw tracepoint or function of the kernel, after its module and ':' where it is in one; or "subsystem:event"
 	State  string        // of an alert
 	ID     uint64        // of a tracepoint in tracefs, or of a type
 	Prog   uint32        // id of the BPF program that Event is a function of, 0 for the kernel
@@ -273,8 +274,13 @@ type Hook struct {
 	Path   string        // of the binary, or the pattern of cgroups
 	Points []Point
 	Offset uint64 // into a function of the kernel
-	Asked  string // the probe that the script has, where another kind serves it: "kprobe:f"
-	Perf   PerfEvent
+
+	Address uint64 // of a function of a module, 0 where it is not known
+	Asked   string // the probe that the script has, where another kind serves it: "kprobe:f"
+	// Session says of an entry or a return that one program may serve both, where a script has both; once programs are
+	// lowered, that it does, and the hook is the entry.
+	Session bool
+	Perf    PerfEvent
 }
 
 // PerfEvent is an event of the kernel's or the processor's counters, or a watched address.

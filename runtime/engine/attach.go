@@ -13,6 +13,7 @@ import (
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/attach"
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/compiler/lower"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -23,9 +24,11 @@ func (e *Engine) many(f *ir.Func) bool {
 	if f.Type != ir.Uprobe {
 		return false
 	}
-	switch f.Hooks[0].Kind {
-	case types.HookUprobe, types.HookUretprobe:
-		return e.opt.Uprobe == MultiWay || e.opt.Uprobe == BestWay && e.opt.Features.UprobeMulti() == nil
+	switch h := &f.Hooks[0]; {
+	case h.Session:
+		return e.opt.Switch == nil
+	case h.Kind == types.HookUprobe, h.Kind == types.HookUretprobe:
+		return e.opt.Uprobe >= MultiWay || e.opt.Uprobe == BestWay && e.opt.Features.UprobeMulti() == nil
 	}
 	for i := range f.Hooks {
 		if f.Hooks[i].Offset > 0 {
@@ -33,14 +36,14 @@ func (e *Engine) many(f *ir.Func) bool {
 		}
 	}
 	if e.opt.Switch != nil || e.opt.Kprobe != BestWay {
-		return e.opt.Switch == nil && e.opt.Kprobe == MultiWay
+		return e.opt.Switch == nil && e.opt.Kprobe >= MultiWay
 	}
 	return len(f.Hooks) > 1 && e.opt.Features.KprobeMulti() == nil
 }
 
 // wanted tells what the kernel lacks for a way that was asked for.
 func wanted(way Way, has func() error) error {
-	if way == MultiWay {
+	if way >= MultiWay {
 		return has()
 	}
 	return nil
@@ -105,9 +108,9 @@ func (e *Engine) attachProgram(ctx context.Context, p *program, progress func(n 
 }
 
 // attachMany attaches a program to all of its kernel functions at once, where it is loaded for that. Where the kernel
-// refuses one of them the program is loaded again, to be attached one by one.
+// refuses one of them they are attached one by one, for which the program is loaded again if need be.
 func (e *Engine) attachMany(p *program) (bool, error) {
-	kind := p.fn.Hooks[0].Kind
+	kind, session := p.fn.Hooks[0].Kind, p.fn.Hooks[0].Session
 	if p.single || kind != types.HookKprobe && kind != types.HookKretprobe {
 		return false, nil
 	}
@@ -115,16 +118,30 @@ func (e *Engine) attachMany(p *program) (bool, error) {
 	for i := range p.fn.Hooks {
 		names[i] = p.fn.Hooks[i].Event
 	}
+	if !slices.ContainsFunc(p.fn.Hooks, func(h types.Hook) bool { return h.Address == 0 }) { // of modules: the kernel takes names of its own only
+		for i := range names {
+			names[i] = fmt.Sprintf("0x%x", p.fn.Hooks[i].Address)
+		}
+	}
 	began := time.Now()
-	link, err := attach.KprobeMulti(p.prog, names, kind == types.HookKretprobe)
+	var link attach.Link
+	var err error
+	if session {
+		link, err = attach.KprobeSession(p.prog, names)
+	} else {
+		link, err = attach.KprobeMulti(p.prog, names, kind == types.HookKretprobe)
+	}
 	if err == nil {
 		e.attached(p, link, &p.fn.Hooks[0], len(names), began)
 		return true, nil
 	}
-	if e.opt.Kprobe == MultiWay {
+	if e.opt.Kprobe >= MultiWay {
 		return false, err
 	}
 	e.tell("%s: one by one, because %s", p.fn.Hook, err)
+	if session {
+		return false, nil
+	}
 	p.single = true
 	return false, e.reload(p)
 }
@@ -219,7 +236,7 @@ func (e *Engine) Unwatch(address uint64) error {
 	for _, p := range e.all {
 		err = errors.Join(err, p.takeOff(func(h *types.Hook) bool {
 			return h.Kind == types.HookPerf && h.Perf.Mode != 0 && h.Perf.Address == address
-		}))
+		}), p.free())
 	}
 	return err
 }
@@ -241,7 +258,7 @@ func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places in
 	if e.opt.Verbose == nil {
 		return
 	}
-	what := p.fn.Hook
+	what := strings.TrimSuffix(p.fn.Hook, lower.WithReturn)
 	switch {
 	case h.Path != "":
 		what, _, _ = strings.Cut(what, ":")
@@ -253,6 +270,9 @@ func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places in
 		what = h.Event
 	}
 	what = asked(what, h)
+	if h.Session {
+		what += lower.WithReturn
+	}
 	if places > 1 {
 		what += fmt.Sprintf(" (%d places)", places)
 	}
@@ -275,7 +295,8 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		if typ == ir.TPBTF {
 			return attach.Tracing(prog, typ.String())
 		}
-		return attach.RawTracepoint(prog, h.Event)
+		_, name := inModule(h.Event)
+		return attach.RawTracepoint(prog, name)
 	case types.HookTracepoint:
 		link, err := attach.Tracepoint(prog, h.ID)
 		if err != nil {
@@ -290,6 +311,9 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		}
 		return attach.Counter(prog, uint32(h.Perf.Type), h.Perf.Config, attach.Sampling{Period: h.Perf.Count}, pid)
 	case types.HookKprobe, types.HookKretprobe:
+		if h.Session {
+			return attach.KprobeSession(prog, []string{h.Event})
+		}
 		return attach.Kprobe(prog, h.Event, h.Offset, h.Kind == types.HookKretprobe)
 	case types.HookFentry:
 		return attach.Tracing(prog, "fentry")
@@ -304,6 +328,9 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		points := make([]attach.Point, len(h.Points))
 		for i, pt := range h.Points {
 			points[i] = attach.Point{Offset: pt.Offset, RefCtr: pt.RefCtr}
+		}
+		if h.Session {
+			return attach.UprobeSession(prog, h.Path, points, pid)
 		}
 		return attach.Uprobe(prog, h.Path, points, pid, h.Kind == types.HookUretprobe)
 	}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,9 +54,10 @@ type Way uint8
 
 // The ways.
 const (
-	BestWay   Way = iota // where it is of use and the kernel has them
-	SingleWay            // never
-	MultiWay             // always
+	BestWay    Way = iota // where it is of use and the kernel has them
+	SingleWay             // never
+	MultiWay              // always
+	SessionWay            // always, and one program for the entry and the return of a function
 )
 
 // Engine is a loaded script. Its methods are for one goroutine, but for reading maps, which may go on beside Run.
@@ -98,8 +100,9 @@ type program struct {
 	prog  *ebpf.Program // nil where the kernel refuses its place and the script goes on without
 	links []attach.Link
 	hooks []*types.Hook // of the links
-	held  bool         // by Hold
-	past  ProgramStats // of dispatchers that it was at, once it is not any more
+	over  []attach.Link // stopped, and to be closed
+	held  bool          // by Hold
+	past  ProgramStats  // of links and dispatchers that it was at, once it is not any more
 }
 
 // Load creates the maps and loads the programs. A refusal of the kernel's verifier is a source.Diagnostics.
@@ -250,6 +253,7 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 		switch h := &f.Hooks[0]; h.Kind {
 		case types.HookFentry, types.HookFexit:
 			spec.AttachType, spec.AttachBTFID, spec.AttachProg = ebpf.AttachTraceFEntry, uint32(h.ID), h.Prog
+			spec.AttachMod, _ = inModule(h.Event)
 			if h.Kind == types.HookFexit {
 				spec.AttachType = ebpf.AttachTraceFExit
 			}
@@ -258,7 +262,12 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 			spec.AttachType, spec.AttachBTFID = attach.TraceIterType, uint32(h.ID)
 			return spec, nil
 		}
-		id, err := e.opt.BTF(f.Hooks[0].Event)
+		var event string
+		if spec.AttachMod, event = inModule(f.Hooks[0].Event); spec.AttachMod != "" {
+			spec.AttachBTFID = uint32(f.Hooks[0].ID)
+			return spec, nil
+		}
+		id, err := e.opt.BTF(event)
 		if err != nil {
 			return spec, err
 		}
@@ -267,9 +276,15 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.TracePoint
 	case ir.Uprobe:
 		spec.Type = ebpf.Kprobe
-		switch {
+		switch h := &f.Hooks[0]; {
+		case h.Session && h.Kind == types.HookUprobe:
+			spec.AttachType = attach.UprobeSessionType
+			return spec, e.opt.Features.UprobeSession()
+		case h.Session:
+			spec.AttachType = attach.KprobeSessionType
+			return spec, e.opt.Features.KprobeSession()
 		case p.single:
-		case f.Hooks[0].Kind == types.HookUprobe, f.Hooks[0].Kind == types.HookUretprobe:
+		case h.Kind == types.HookUprobe, h.Kind == types.HookUretprobe:
 			spec.AttachType = attach.UprobeMultiType
 			return spec, wanted(e.opt.Uprobe, e.opt.Features.UprobeMulti)
 		default:
@@ -280,6 +295,14 @@ func (e *Engine) spec(p *program) (bpf.ProgSpec, error) {
 		spec.Type = ebpf.PerfEvent
 	}
 	return spec, nil
+}
+
+// inModule parts what a hook is on into the module of the kernel, "" for none, and its name.
+func inModule(event string) (module, name string) {
+	if module, name, ok := strings.Cut(event, ":"); ok {
+		return module, name
+	}
+	return "", event
 }
 
 // explainLoad points a refusal at the place in the script. It is nil where the script goes on without the program.
@@ -356,15 +379,43 @@ func (e *Engine) detachLocked() error {
 		wg.Add(1)
 		go func() { // the kernel waits for each perf event; at least let them wait together
 			defer wg.Done()
-			errs[i] = p.detach()
+			errs[i] = p.stop()
 		}()
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// detach takes a program off all of its hooks.
-func (p *program) detach() error { return p.takeOff(func(*types.Hook) bool { return true }) }
+// detach takes a program off all of its hooks, and frees them.
+func (p *program) detach() error { return errors.Join(p.stop(), p.free()) }
+
+// free closes the links that were stopped.
+func (p *program) free() (err error) {
+	for _, l := range p.over {
+		err = errors.Join(err, l.Close())
+	}
+	p.over = nil
+	return err
+}
+
+// free closes what Detach has left to be closed, which is perf events: the kernel takes its time for each.
+func (e *Engine) free() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n, began := 0, time.Now()
+	var errs []error
+	for _, p := range e.all {
+		n += len(p.over)
+		errs = append(errs, p.free())
+	}
+	if took := time.Since(began); took > time.Second {
+		e.tell("freed %d links in %s", n, short(took))
+	}
+	return errors.Join(errs...)
+}
+
+// stop takes a program off all of its hooks.
+func (p *program) stop() error { return p.takeOff(func(*types.Hook) bool { return true }) }
 
 // takeOff takes a program off some of its hooks.
 func (p *program) takeOff(which func(*types.Hook) bool) error {
@@ -383,16 +434,33 @@ func (p *program) takeOff(which func(*types.Hook) bool) error {
 	}
 	p.links, p.hooks = links, hooks
 	p.mu.Unlock()
-	var err error
-	for _, l := range gone {
-		err = errors.Join(err, l.Close())
+	errs := make([]error, len(gone))
+	var wg sync.WaitGroup
+	for part := range min(len(gone), stoppers) { // each waits for the kernel, but they need not wait for each other
+		wg.Go(func() {
+			for i := part; i < len(gone); i += stoppers {
+				errs[i] = gone[i].Stop()
+			}
+		})
 	}
-	return err
+	wg.Wait()
+	for _, l := range gone {
+		p.over = append(p.over, l)
+		if _, ok := l.(*plug); !ok {
+			p.mu.Lock()
+			p.past.Lost += l.Missed()
+			p.mu.Unlock()
+		}
+	}
+	return errors.Join(errs...)
 }
+
+// stoppers is how many links of a program are stopped at a time.
+const stoppers = 64
 
 // Close detaches and frees everything.
 func (e *Engine) Close() error {
-	errs := []error{e.Detach()}
+	errs := []error{e.Detach(), e.free()}
 	e.closing.Lock()
 	defer e.closing.Unlock()
 	if e.signals != nil {

@@ -70,6 +70,11 @@ func TestKernelFunctions(t *testing.T) {
 		"fentry":               {`fentry:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[args.mode] = count(); }`, "1"},
 		"fexit":                {`fexit:hrtimer_nanosleep /tid == $1 && args.clockid == 1/ { @n[retval] = count(); }`, "0"},
 
+		// By one program for the entry and the return, where the kernel can.
+		"session":         {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @at[tid] = 1; } kretprobe:hrtimer_nanosleep /@at[tid]/ { @n[0] = count(); delete(@at, tid); }`, "0"},
+		"sessions":        {`kprobe:hrtimer_nanoslee[p], kprobe:mount_capable /tid == $1/ { @at[tid] = 1; } kretprobe:hrtimer_nanosleep, kretprobe:mount_capable /@at[tid]/ { @n[0] = count(); delete(@at, tid); }`, "0"},
+		"func in session": {`kprobe:hrtimer_nanosleep /tid == $1/ { @in[tid] = 1; } kretprobe:hrtimer_nanosleep /@in[tid]/ { @n[func] = count(); delete(@in, tid); }`, "hrtimer_nanosleep"},
+
 		"ustack in kprobe": {`kprobe:hrtimer_nanosleep /tid == $1 && arg2 == 1/ { @s[ustack(3)] = count(); @n[arg1] = count(); }`, "1"},
 
 		"func in kprobe":    {`kprobe:hrtimer_nanosleep /tid == $1/ { @n[func] = count(); }`, "hrtimer_nanosleep"},
@@ -89,8 +94,12 @@ func TestKernelFunctions(t *testing.T) {
 			}
 			machine := &stdlib.Machine{Registry: reg, Fentry: byFentry, Kprobe: strings.HasSuffix(name, "by kprobe")}
 			defer machine.Close()
+			session := strings.Contains(name, "session") && feat.KprobeSession() == nil
+			if session {
+				machine.Session = func(types.HookKind) bool { return true }
+			}
 			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
-				Config: config, Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU(),
+				Config: config, Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP, Returning: machine.Returning}, CPUs: runtime.NumCPU(),
 				Params: []string{strconv.Itoa(unix.Gettid()), napAddress}})
 			if text := fmt.Sprint(diags); feat.FuncIP(false) != nil && strings.Contains(text, "bpf_get_func_ip is there since Linux 5.15") {
 				return
@@ -98,11 +107,14 @@ func TestKernelFunctions(t *testing.T) {
 			if diags.HasErrors() {
 				t.Fatal(diags)
 			}
-			served := false
+			served, sessions := false, 0
 			e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) {
 				t.Log(line)
 				if strings.HasSuffix(name, "by kprobe") && strings.HasPrefix(line, "attached f") && !strings.Contains(line, "hrtimer_nanosleep, served by k") && feat.Kprobe() == nil {
 					t.Errorf("not by a kprobe: %s", line)
+				}
+				if session && strings.HasPrefix(line, "attached") {
+					sessions += strings.Count(line, "with its return") * strings.Count(line, "by kprobe_session in ")
 				}
 				served = served || strings.Contains(line, "attached kprobe:hrtimer_nanosleep, served by fentry:hrtimer_nanosleep by fentry in ")
 			}})
@@ -136,6 +148,9 @@ func TestKernelFunctions(t *testing.T) {
 			cancel()
 			if err := <-ended; err != nil {
 				t.Fatal(err)
+			}
+			if session && sessions != 1 {
+				t.Errorf("%d links for entry and return, want 1", sessions)
 			}
 			if byFentry && !served {
 				t.Error("it does not say that fentry serves the kprobe")

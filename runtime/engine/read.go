@@ -146,6 +146,7 @@ type ProgramStats struct {
 	Runs    uint64
 	Time    time.Duration
 	Missed  uint64 // runs that the kernel skipped, because the program was already running on the CPU
+	Lost    uint64 // calls and returns of functions that the kernel could not follow
 	Enabled bool
 }
 
@@ -185,7 +186,9 @@ func (p *program) stats() (ProgramStats, error) {
 	}
 	err := read(p.prog) // it has none of its own at a dispatcher
 	out.Runs, out.Time, out.Missed = out.Runs+p.past.Runs, out.Time+p.past.Time, out.Missed+p.past.Missed
+	out.Lost = p.past.Lost
 	for _, l := range p.links {
+		out.Lost += l.Missed()
 		if at, ok := l.(*plug); ok && err == nil {
 			err = read(at.port.dispatcher.Program)
 		}

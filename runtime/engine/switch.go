@@ -92,6 +92,7 @@ type plug struct {
 	side    int
 	program *program
 	noted   ebpf.ProgramStats // what is in the program's past already
+	lost    uint64            // the same of what its port's link missed
 }
 
 // note adds the statistics of the dispatcher, as far as they are new, to those of the program. Its mutex is locked.
@@ -105,6 +106,8 @@ func (p *plug) note() {
 	past.Time += s.Runtime - p.noted.Runtime
 	past.Missed += s.RecursionMisses - p.noted.RecursionMisses
 	p.noted = *s
+	past.Lost += p.Missed()
+	p.lost += p.Missed()
 }
 
 // plug puts a program on its side of a hook.
@@ -147,6 +150,12 @@ func (s *Switch) plug(e *Engine, p *program, h *types.Hook) (attach.Link, error)
 
 // Mechanism implements attach.Link.
 func (p *plug) Mechanism() string { return p.port.link.Mechanism() + " and a dispatcher" }
+
+// Missed implements attach.Link: what is not in the program's past.
+func (p *plug) Missed() uint64 { return p.port.link.Missed() - p.lost }
+
+// Stop implements attach.Link: the dispatcher has no program on this side any more.
+func (p *plug) Stop() error { return p.port.dispatcher.Clear(p.side) }
 
 // Close implements attach.Link.
 func (p *plug) Close() error {

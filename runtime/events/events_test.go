@@ -25,7 +25,7 @@ func (r *recorder) Clear(m *ir.Map)                  { fmt.Fprintf(r, "clear %s;
 func (r *recorder) Zero(m *ir.Map)                   { fmt.Fprintf(r, "zero %s;", m.Name) }
 func (r *recorder) Exit(status int)                  { fmt.Fprintf(r, "exit %d;", status) }
 func (r *recorder) Note(pid int)                     { fmt.Fprintf(r, "note %d;", pid) }
-func (r *recorder) Unwatch(address uint64)          { fmt.Fprintf(r, "unwatch %d;", address) }
+func (r *recorder) Unwatch(address uint64)           { fmt.Fprintf(r, "unwatch %d;", address) }
 func (r *recorder) Cat(path string)                  { fmt.Fprintf(r, "cat %s;", path) }
 func (r *recorder) System(command string)            { fmt.Fprintf(r, "system %s;", command) }
 func (r *recorder) Message(e *ir.Event, text string) { fmt.Fprintf(r, "%s %s;", e.Kind, text) }

@@ -54,6 +54,8 @@ func Explain(l Loss) string {
 		return n + " negative values were recorded as 0"
 	case "missed":
 		return n + " runs skipped by the kernel, because the program was already running on the CPU"
+	case "unfollowed":
+		return n + " calls or returns missed by the kernel: more calls were under way than it can follow, or they were made by a probe"
 	case "damaged":
 		return n + " damaged records in the ring buffer"
 	}

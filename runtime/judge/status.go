@@ -145,7 +145,7 @@ func Unknown(obj *compiler.Object, eng Engine, l *lower.SLILayout) (missing, dou
 	}
 	programs, err := eng.Programs()
 	for _, p := range programs {
-		missing += p.Missed
+		missing += p.Missed + p.Lost
 	}
 	return missing, doubtful, spans.Open, err
 }

@@ -1,7 +1,8 @@
 // Package symbols answers what probes on executables and libraries need: where a function starts in the file, where
 // it may be probed, where it returns, where its arguments are, and which file a name means.
 //
-// Algorithm. Functions are sought in .symtab, here or in the file that it was stripped to, then .dynsym, then, in stripped Go programs, in the function table that
+// Algorithm. Functions are sought in .symtab, here or in the file that it was stripped to, or in what was left of it in
+// .gnu_debugdata, then .dynsym, then, in stripped Go programs, in the function table that
 // every Go program carries (.gopclntab, Go 1.16 to 1.26). The tables are read when first needed and searched in
 // place; no list of all symbols is built. Code is decoded with x86asm, and by its length only where x86asm does not
 // know an instruction (AVX).
@@ -209,8 +210,12 @@ func (b *Binary) load() {
 	}
 	b.loaded = true
 	b.addTable(b.file, elf.SHT_SYMTAB)
+	stripped := func(file *elf.File) { b.addTable(file, elf.SHT_SYMTAB) }
 	if b.tables == nil {
-		b.withDebug(func(file *elf.File) { b.addTable(file, elf.SHT_SYMTAB) })
+		b.withDebug(stripped)
+	}
+	if b.tables == nil {
+		b.withMini(stripped)
 	}
 	b.addTable(b.file, elf.SHT_DYNSYM)
 }

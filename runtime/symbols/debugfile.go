@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ulikunitz/xz"
 )
 
 // debugDir is where distributions put what they strip from programs and libraries.
@@ -118,16 +120,52 @@ func (b *Binary) BuildID() []byte {
 
 // withDebug hands over the file with what was stripped from this one, where there is one that has the same code.
 func (b *Binary) withDebug(use func(*elf.File)) {
-	f := b.openDebug()
-	if f == nil {
+	if f := b.openDebug(); f != nil {
+		b.withStripped(f, use)
+		f.Close()
+	}
+}
+
+// The section with symbols that distributions leave in what they strip (Fedora's MiniDebugInfo): an ELF file in the xz format
+// with the functions that are not among the dynamic symbols, and how large it may be.
+const (
+	miniSection = ".gnu_debugdata"
+	maxMini     = 256 << 20
+)
+
+// withMini hands over the file in that section. A section that is damaged has none.
+func (b *Binary) withMini(use func(*elf.File)) {
+	s := b.file.Section(miniSection)
+	if s == nil {
 		return
 	}
-	defer f.Close()
-	file, err := elf.NewFile(f)
-	if err != nil || file.Machine != b.file.Machine || file.Class != b.file.Class || file.Type != b.file.Type || !slices.Equal(codeOf(file), codeOf(b.file)) {
+	raw, err := data(s)
+	if err != nil {
 		return
 	}
-	use(file)
+	if mini, err := unpackMini(raw); err == nil {
+		b.withStripped(bytes.NewReader(mini), use)
+	}
+}
+
+func unpackMini(raw []byte) ([]byte, error) {
+	r, err := xz.ReaderConfig{SingleStream: true}.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	mini, err := io.ReadAll(io.LimitReader(r, maxMini+1))
+	if len(mini) > maxMini {
+		return nil, ErrFormat
+	}
+	return mini, err
+}
+
+// withStripped hands over a file with what was stripped from this one. One of another program is not taken.
+func (b *Binary) withStripped(r io.ReaderAt, use func(*elf.File)) {
+	file, err := elf.NewFile(r)
+	if err == nil && file.Machine == b.file.Machine && file.Class == b.file.Class && file.Type == b.file.Type && slices.Equal(codeOf(file), codeOf(b.file)) {
+		use(file)
+	}
 }
 
 // codeOf is where the code of a file is linked to, and how much there is.

@@ -1,6 +1,7 @@
 package symbols
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -130,6 +131,16 @@ func (t *funcTable) each(f func(name []byte, addr, size uint64) bool) {
 			return
 		}
 	}
+}
+
+// Inlined tells whether a function of a Go program exists only inside of its callers: the function table has its name, for
+// the lines of stacks, and no code. Lookup has not found it.
+func (b *Binary) Inlined(name string) bool {
+	if !b.IsGo() || name == "" {
+		return false
+	}
+	t, err := b.goFuncs()
+	return err == nil && bytes.Contains(t.names, append(append([]byte{0}, name...), 0))
 }
 
 // word reads a pointer as it is after loading at address 0: from the file or, where that is 0, from its relocation.

@@ -25,6 +25,7 @@ const (
 	MapNextKey        Cmd = 4
 	ProgLoad          Cmd = 5
 	ProgTestRun       Cmd = 10
+	ObjInfoByFD       Cmd = 15
 	RawTracepointOpen Cmd = 17
 	BTFLoad           Cmd = 18
 	MapLookupBatch    Cmd = 24
@@ -40,6 +41,7 @@ const (
 	AttachPerfEvent     = 41
 	AttachKprobeMulti   = 42
 	AttachUprobeMulti   = 48
+	AttachKprobeSession = 56
 	AttachUprobeSession = 57
 )
 
@@ -122,6 +124,24 @@ type LinkKprobeMultiAttr struct {
 	ProgFD, TargetFD, AttachType, Flags uint32
 	MultiFlags, Count                   uint32
 	Syms, Addrs, Cookies                unsafe.Pointer
+}
+
+// ObjInfoAttr asks for what is known of an object.
+type ObjInfoAttr struct {
+	FD, InfoLen uint32
+	Info        unsafe.Pointer
+}
+
+// The types of links in use.
+const (
+	LinkPerfEvent   = 7
+	LinkKprobeMulti = 8
+)
+
+// LinkInfo is what is known of a link; which words mean what depends on its type.
+type LinkInfo struct {
+	Type, ID, ProgID, _ uint32
+	Words               [6]uint64
 }
 
 // LinkUprobeMultiAttr attaches a program to many places of a file.

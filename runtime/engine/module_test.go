@@ -1,0 +1,201 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/backend"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/agg"
+	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/stdlib"
+)
+
+// sunrpc is a module that comes with the kernels of the matrix: it needs no other, has tracepoints, and lets entries of
+// a cache be written to a file.
+const sunrpc = "modules/sunrpc.ko"
+
+// loadModule loads it, for the time of a test.
+func loadModule(t *testing.T) {
+	t.Helper()
+	f, err := os.Open(sunrpc)
+	if err != nil {
+		t.Skipf("no module that could be loaded: %v", err)
+	}
+	defer f.Close()
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil {
+		t.Fatalf("load %s: %v", sunrpc, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.DeleteModule("sunrpc", 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			t.Errorf("unload module: %v", err)
+		}
+	})
+}
+
+// entries writes entries, for each of which the module calls ip_map_parse and reaches cache_entry_update once.
+func entries(t *testing.T, n int) {
+	t.Helper()
+	f, err := os.OpenFile("/proc/net/rpc/auth.unix.ip/channel", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := range n {
+		if _, err := fmt.Fprintf(f, "nfsd 127.0.%d.%d 9999999999 test\n", i/250, 1+i%250); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// observe runs a script while work is done, and returns what it counted in @n by the text of its keys. What neither this host
+// nor a kernel without the feature can load is skipped.
+func observe(t *testing.T, script string, work func()) map[string]uint64 {
+	t.Helper()
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.RingBuf())
+	reg := stdlib.New()
+	machine := &stdlib.Machine{Registry: reg}
+	defer machine.Close()
+	obj, diags := compiler.Compile(source.NewFile("f.slo", script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
+		Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), CPUs: runtime.NumCPU(),
+		Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP, Returning: machine.Returning}})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) { t.Log(line) }, BTF: func(event string) (uint32, error) {
+		ix, err := machine.BTF()
+		if err != nil {
+			return 0, err
+		}
+		return ix.RawTracepoint(event)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	err = e.Run(ctx, engine.Hooks{Events: &records{}, Exited: func() bool { return false }, Attached: func() { work(); cancel() }, Stay: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]uint64{}
+	for _, m := range obj.IR.Maps {
+		if m.Name != "@n" {
+			continue
+		}
+		s, err := agg.Read(m, func(f func(key, value []byte) error) error { return e.Read(m, f) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range s.Rows {
+			key, _, _ := bytes.Cut(row.Key, []byte{0})
+			out[string(key)] += row.Words[0]
+		}
+	}
+	return out
+}
+
+// TestModules probes functions and tracepoints of a module, with its types.
+func TestModules(t *testing.T) {
+	loadModule(t)
+	modules, err := btf.Modules()
+	typed := err == nil && len(modules) > 0
+	const n = 50
+	for _, c := range []struct {
+		script, key string
+		typed       bool // needs the module's types
+		calls       uint64
+	}{
+		{`tracepoint:sunrpc:cache_entry_update { @n[str(args.name, 32)] = count(); }`, "auth.unix.ip", false, n},
+		{`kprobe:sunrpc:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:sunrpc:ip_map_pars? { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:sunrpc:ip_map_pars*, kprobe:sunrpc:ip_map_alloc { @n["f"] = count(); }`, "f", false, 2 * n},
+		{`kprobe:sun*:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`kretprobe:sunrpc:ip_map_parse /retval == 0/ { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:sunrpc:ip_map_parse { @n[str(((struct cache_detail *)arg0)->name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`rawtracepoint:sunrpc:cache_entry_update { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`rawtracepoint:cache_entry_update { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`rawtracepoint:sunrpc:cache_entry_updat* { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`fentry:sunrpc:ip_map_parse { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`fentry:ip_map_parse { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`fexit:sunrpc:ip_map_pars* /retval == 0/ { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+	} {
+		t.Run(c.script, func(t *testing.T) {
+			if c.typed && !typed {
+				if text := compileError(c.script); !strings.Contains(text, "since Linux 5.11") && !strings.Contains(text, "cache") && !strings.Contains(text, "ip_map_parse") {
+					t.Errorf("without types of modules: %s", text)
+				}
+				return
+			}
+			got := observe(t, c.script, func() { entries(t, n) })
+			if got[c.key] != c.calls || len(got) != 1 {
+				t.Errorf("counted %v, want %d of %q", got, c.calls, c.key)
+			}
+		})
+	}
+	for script, want := range map[string]string{
+		"kprobe:sunrpx:ip_map_parse { }":                      "no module 'sunrpx' of the kernel is loaded",
+		"kprobe:sunrpc:ip_map_pars { }":                       "the module 'sunrpc' has no function 'ip_map_pars'",
+		"fentry:sunrpc:ip_map_pars { }":                       "the module 'sunrpc' has no function 'ip_map_pars'",
+		"rawtracepoint:sunrpx:cache_entry_update { }":         "no module 'sunrpx' of the kernel is loaded",
+		"tracepoint:sunrpc:cache_entry_updat { }":             "tracepoint not found: sunrpc:cache_entry_updat",
+		"kprobe:sunrpc:no_such_* { @ = count(); }":            "no function of the kernel matches 'no_such_*'",
+		"rawtracepoint:vmlinux:cache_entry_update { @ = 1; }": "raw tracepoint not found: cache_entry_update",
+	} {
+		if text := compileError(script); !strings.Contains(text, want) || text == "" {
+			t.Errorf("%s: %s, want %q", script, text, want)
+		}
+	}
+}
+
+// compileError is what is wrong with a script, "" for nothing.
+func compileError(script string) string {
+	reg := stdlib.New()
+	machine := &stdlib.Machine{Registry: reg}
+	defer machine.Close()
+	_, diags := compiler.Compile(source.NewFile("f.slo", script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
+		Config: types.DefaultConfig(), CPUs: 1})
+	if !diags.HasErrors() {
+		return ""
+	}
+	return fmt.Sprint(diags)
+}
+
+// TestModuleUnloaded unloads a module while its functions are probed: the kernel lets it go or does not, and the script goes on
+// and ends as usual.
+func TestModuleUnloaded(t *testing.T) {
+	for _, script := range []string{
+		`kprobe:sunrpc:ip_map_parse { @n["f"] = count(); } tracepoint:raw_syscalls:sys_enter { @n["all"] = count(); }`,
+		`tracepoint:sunrpc:cache_entry_update { @n["f"] = count(); } tracepoint:raw_syscalls:sys_enter { @n["all"] = count(); }`,
+	} {
+		t.Run(script[:strings.IndexByte(script, ' ')], func(t *testing.T) {
+			loadModule(t)
+			var gone error
+			got := observe(t, script, func() {
+				entries(t, 10)
+				gone = unix.DeleteModule("sunrpc", 0)
+				unix.Getppid()
+			})
+			if got["f"] != 10 || got["all"] == 0 {
+				t.Errorf("counted %v, want 10 of f, and system calls", got)
+			}
+			t.Logf("unload while attached: %v", gone)
+		})
+	}
+}
