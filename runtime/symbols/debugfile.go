@@ -114,16 +114,25 @@ func (b *Binary) BuildID() []byte {
 	return nil
 }
 
-// loadDebug reads the symbol table that was stripped from this file. One of a file with other segments is not taken.
-func (b *Binary) loadDebug(dir string) {
+// openStripped opens the file with what was stripped from this one, nil where there is none. One of a file with other
+// segments is not taken.
+func (b *Binary) openStripped(dir string) (*elf.File, *os.File) {
 	f := b.openDebug(dir)
 	if f == nil {
-		return
+		return nil, nil
 	}
-	defer f.Close()
 	file, err := elf.NewFile(f)
 	if err != nil || file.Machine != b.file.Machine || file.Class != b.file.Class || file.Type != b.file.Type {
-		return
+		f.Close()
+		return nil, nil
 	}
-	b.addTable(file, elf.SHT_SYMTAB)
+	return file, f
+}
+
+// loadDebug reads the symbol table that was stripped from this file.
+func (b *Binary) loadDebug(dir string) {
+	if file, f := b.openStripped(dir); file != nil {
+		defer f.Close()
+		b.addTable(file, elf.SHT_SYMTAB)
+	}
 }

@@ -37,7 +37,14 @@ const (
 // Line finds where the code of a line begins, by the debug information: the first instruction in each function that has
 // code of it, in order of the addresses. file is a path or its last parts; column is 0 for any.
 func (b *Binary) Line(file string, line, column int) ([]Func, error) {
-	d, err := b.file.DWARF()
+	with := b.file
+	if !b.hasDebug() {
+		if apart, f := b.openStripped(debugDir); apart != nil {
+			defer f.Close()
+			with = apart
+		}
+	}
+	d, err := with.DWARF()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w: %w", b.Path, ErrNoDebug, err)
 	}
