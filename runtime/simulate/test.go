@@ -239,7 +239,7 @@ func (r *runner) fire(c *syntax.Call) error {
 			switch n.Text {
 			case check.AtName:
 				at := time.Duration(v.Number)
-				if v.Text != nil || at < r.m.now {
+				if v.Text != nil || v.Fields != nil || at < r.m.now {
 					return r.stop(record.Elems[i], "got %s, and the clock is at %s already", syntax.ExprString(record.Elems[i]), r.m.now)
 				}
 				if err := r.advance(c, at); err != nil {
@@ -282,6 +282,17 @@ func (r *runner) fire(c *syntax.Call) error {
 func (r *runner) given(x syntax.Expr) (types.Given, error) {
 	if n, ok := x.(*syntax.Int); ok {
 		return types.Given{Number: n.Value}, nil
+	}
+	if record, ok := x.(*syntax.Record); ok {
+		fields := map[string]types.Given{}
+		for i, n := range record.Names {
+			v, err := r.given(record.Elems[i])
+			if err != nil {
+				return v, err
+			}
+			fields[n.Text] = v
+		}
+		return types.Given{Fields: fields}, nil
 	}
 	v, err := r.query.Eval(x)
 	switch {
