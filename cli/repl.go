@@ -194,6 +194,9 @@ func (m *replMachine) Fields(a *syntax.AttachPoint) ([]types.Field, error) {
 	own := &stdlib.Machine{Registry: m.Registry}
 	defer own.Close()
 	targets, err := own.Resolve(row, a)
+	if err == nil && len(targets) > 0 {
+		err = targets[0].ReadDebug()
+	}
 	if err != nil || len(targets) == 0 || targets[0].Args == nil {
 		return nil, err
 	}

@@ -151,7 +151,7 @@ func listFunctions(m *Machine, p *types.Probe, rest string) listing {
 			return
 		}
 		for _, t := range targets {
-			if !yield(Listed{Name: t.Name, chosen: true}, nil) {
+			if !yield(Listed{Name: t.Name, chosen: true, Args: t.Debug.(*debug).declarations}, nil) {
 				return
 			}
 		}

@@ -215,6 +215,7 @@ func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error
 			args = args[:i] // what follows is not where it seems
 			break
 		}
+		t.Places = append(t.Places, []types.Piece{{Operand: types.Operand{Kind: types.RegisterOperand, Size: 8, Base: cArgWords[i], Index: -1}}})
 	}
 	t.Args = &types.Type{Kind: types.Struct, Name: f.name, Layout: args}
 	return nil

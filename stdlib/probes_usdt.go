@@ -24,6 +24,7 @@ func usdtProbes() []Probe {
 // place of a static probe in a file.
 type usdtPlace struct {
 	file string
+	bin  *symbols.Binary
 	symbols.USDT
 }
 
@@ -73,7 +74,8 @@ next:
 			}
 		}
 		out = append(out, &types.Target{Probe: p, Name: u.name(), Form: types.PlacedArgs, Operands: u.Args, Goid: -1, Syscall: -1,
-			Hook: types.Hook{Kind: types.HookUprobe, Path: u.file, Points: []types.Point{point}}})
+			Debug: &debug{bin: u.bin, shown: u.file, no: "a usdt probe has arg0, arg1 and so on"},
+			Hook:  types.Hook{Kind: types.HookUprobe, Path: u.file, Points: []types.Point{point}}})
 	}
 	return out, nil
 }
@@ -113,7 +115,7 @@ func (m *Machine) staticProbes(binary string) ([]usdtPlace, error) {
 			return nil, wrong(1, "", "%s", err)
 		}
 		for _, u := range places {
-			out = append(out, usdtPlace{file, u})
+			out = append(out, usdtPlace{file, bin, u})
 		}
 	}
 	return out, nil

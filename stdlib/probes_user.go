@@ -13,7 +13,7 @@ import (
 func userProbes() []Probe {
 	return []Probe{
 		{
-			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called. In Go programs after the stack check, so that a call counts once.",
+			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once.",
 				Examples: []string{"uprobe:libc:malloc { @[comm] = count(); }"}},
 				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset", `uprobe:binary:cpp:"function"`, "uprobe:binary@file:line"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
@@ -103,7 +103,7 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 	var out []*types.Target
 	var last error
 	for _, f := range funcs {
-		t, err := userTarget(bin, p, f, offset, at)
+		t, err := userTarget(bin, p, f, offset, at, shown)
 		if err != nil {
 			last = err
 			continue
@@ -176,6 +176,12 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 	if bin.Inlined(name) {
 		return nil, 0, missing(2, "probe a caller, mark it //go:noinline, or build with -gcflags=-l", "every call of '%s' in %s is inlined: it has no code of its own", name, shown)
 	}
+	if copies, err := bin.Match(name + ".*"); err == nil && len(copies) > 0 && !bin.IsGo() {
+		return nil, 0, missing(2, fmt.Sprintf("the compiler made copies of it for some callers: %s:%s.*", shown, name), "no function '%s' in %s", name, shown)
+	}
+	if info, err := bin.Debug(); err == nil && info.Inlined(name) {
+		return nil, 0, missing(2, "probe a line of it, as uprobe:binary@file:line", "the function '%s' of %s is only there as copies in those that call it: the compiler inlined it", name, shown)
+	}
 	hint := ""
 	if near := bin.Similar(name); len(near) > 0 {
 		hint = "did you mean '" + strings.Join(near[:min(len(near), 3)], "', '") + "'?"
@@ -218,12 +224,17 @@ func sourceLine(bin *symbols.Binary, shown, text string) ([]symbols.Func, error)
 	return funcs, nil
 }
 
-func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint64, at place) (*types.Target, error) {
+func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint64, at place, shown string) (*types.Target, error) {
 	t := &types.Target{Probe: p, Form: types.CArgs, Goid: -1, Syscall: -1, Return: at != entry}
 	t.Hook = types.Hook{Kind: types.HookUprobe, Path: bin.Path}
 	if at == cReturn {
 		t.Hook.Kind = types.HookUretprobe
 	}
+	d := &debug{bin: bin, fn: f, at: at, shown: shown}
+	if f.Addr == 0 || offset > 0 {
+		d.no = "args exist where a function begins, not in the middle of it"
+	}
+	t.Debug = d
 	if bin.IsGo() {
 		t.Form = types.GoArgs
 		if g, err := bin.GoidOffset(); err == nil {

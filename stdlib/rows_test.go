@@ -318,6 +318,7 @@ var elsewhere = map[string][]string{
 	"compiler/explain.go":              {"good"},
 	// What an event of a test may be given, and who its process is.
 	"stdlib/stand.go":          {"arg", "args", "goid", "retval"},
+	"stdlib/standprogram.go":   {"len", "str"}, // the fields of a string of Go
 	"runtime/simulate/test.go": {"cgroup", "comm", "cpu", "gid", "pid", "tid", "uid"},
 	// Functions over counted data and objectives, and commands of the shell.
 	"runtime/query/data.go":      {"avg", "count", "event", "len", "max", "min", "sum"},

@@ -15,11 +15,14 @@ import (
 
 // Stand stands in for the machine while a script is tested: it resolves attach points without a kernel, tracefs or
 // binaries. An event has the fields that the tests give it and those that the script reads; numbers are int64, texts are
-// arrays of char in the records of tracepoints, pointers in system calls and elsewhere. It implements types.Resolver.
+// arrays of char in the records of tracepoints, pointers in system calls and elsewhere; the arguments of functions of programs
+// are in standprogram.go. It implements types.Resolver.
 type Stand struct {
 	Registry *Registry
 
 	read  []string                  // all names X of args.X in the script
+	args  *shape                    // all that the script reads through args, nil when it does not
+	ret   *shape                    // the same of retval, and of args.retval
 	goid  bool                      // it reads goid
 	texts map[string]map[string]int // by full name of every probe that is fired: the capacity of its texts, by field
 }
@@ -38,32 +41,39 @@ const pad = 12
 
 // NewStand reads off a script what its events look like.
 func NewStand(r *Registry, tree *syntax.File) *Stand {
-	s := &Stand{Registry: r, texts: map[string]map[string]int{}}
+	s := &Stand{Registry: r, texts: map[string]map[string]int{}, ret: &shape{}}
 	read := map[string]bool{}
+	var given []*syntax.Record
 	syntax.WalkFile(tree, func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.Field:
 			if x, ok := n.X.(*syntax.Name); ok && x.Text == givenArgs {
 				read[n.Name.Text] = true
 			}
+			s.reads(n)
 		case *syntax.Name:
 			s.goid = s.goid || n.Text == givenGoid
+			s.reads(n)
 		case *syntax.Call:
 			if n.Name.Text == "fire" && len(n.Args) > 0 {
-				s.fired(n)
+				given = append(given, s.fired(n)...)
 			}
 		}
 		return true
 	})
 	s.read = slices.Sorted(maps.Keys(read))
+	for _, r := range given {
+		s.args.given(r)
+		(&shape{fields: map[string]*shape{givenResult: s.ret}}).given(r)
+	}
 	return s
 }
 
-// fired notes an event of a test.
-func (s *Stand) fired(c *syntax.Call) {
+// fired notes an event of a test, and returns what is given to it.
+func (s *Stand) fired(c *syntax.Call) (given []*syntax.Record) {
 	probe, ok := c.Args[0].(*syntax.String)
 	if !ok {
-		return
+		return nil
 	}
 	name := s.Canonical(probe.Value)
 	if s.texts[name] == nil {
@@ -74,12 +84,14 @@ func (s *Stand) fired(c *syntax.Call) {
 		if !ok {
 			continue
 		}
+		given = append(given, r)
 		for i, n := range r.Names {
 			if text, ok := r.Elems[i].(*syntax.String); ok {
 				s.texts[name][n.Text] = max(s.texts[name][n.Text], len(text.Value)+1)
 			}
 		}
 	}
+	return given
 }
 
 // Canonical is a probe's full name as targets have it: an alias becomes the name of the type.
@@ -136,10 +148,11 @@ func (s *Stand) target(row *Probe, p *types.Probe, name string) *types.Target {
 		t.Form = types.GoArgs
 	}
 	switch t.Form {
-	case types.CArgs:
-		return &t
-	case types.GoArgs:
-		t.Goid = 0
+	case types.CArgs, types.GoArgs:
+		if t.Form == types.GoArgs {
+			t.Goid = 0
+		}
+		s.programArgs(&t)
 		return &t
 	}
 	var fields types.Fields
@@ -184,6 +197,7 @@ func (s *Stand) Context(t *types.Target, values map[string]types.Given, memory f
 	}
 	ctx := make([]uint64, registers)
 	places := map[string]func(types.Given) error{}
+	named := map[string]types.Given{} // of args that are in memory
 	register := func(name string, at int) {
 		places[name] = func(v types.Given) error { ctx[at] = word(v); return nil }
 	}
@@ -197,8 +211,22 @@ func (s *Stand) Context(t *types.Target, values map[string]types.Given, memory f
 				return nil
 			}
 		}
+		for name := range s.args.all() {
+			places[name] = func(v types.Given) error {
+				named[name] = v
+				return nil
+			}
+		}
 		if t.Return { // the arguments are gone
-			register(givenResult, wordAX)
+			places[givenResult] = func(v types.Given) (err error) {
+				named[givenResult], ctx[wordAX] = v, word(v)
+				if v.Fields != nil {
+					var raw []byte
+					raw, err = s.ret.bytes(v.Fields, memory)
+					ctx[wordAX] = memory(raw)
+				}
+				return err
+			}
 			break
 		}
 		for i, w := range words {
@@ -240,6 +268,16 @@ func (s *Stand) Context(t *types.Target, values map[string]types.Given, memory f
 		if err := place(values[name]); err != nil {
 			return nil, err
 		}
+	}
+	if t.Args != nil && (t.Form == types.CArgs || t.Form == types.GoArgs) {
+		if s.args.all()[givenResult] == nil {
+			delete(named, givenResult)
+		}
+		raw, err := s.args.bytes(named, memory)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", t.Name, err)
+		}
+		ctx[wordSP] = memory(raw)
 	}
 	return ctx, nil
 }

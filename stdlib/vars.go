@@ -104,9 +104,12 @@ func variables() []Var {
 			}},
 		},
 		{
-			Var: types.Var{Doc: types.Doc{Name: "args", Text: "The fields of the probe's event: args.name.", Examples: []string{"tracepoint:syscalls:sys_enter_read { @ = sum(args.count); }"}},
-				Args: true,
+			Var: types.Var{Doc: types.Doc{Name: "args", Text: "The fields of the probe's event: args.name. In a uprobe the arguments of the function, and in a uretprobe or goret what it returns (args.retval; in Go by its names, args.r0, args.r1 and so on without), with the types that the program's debug information gives them.", Examples: []string{"tracepoint:syscalls:sys_enter_read { @ = sum(args.count); }"}},
+				Args: true, Debug: true,
 				Type: func(t *types.Target, _ int) (*types.Type, error) {
+					if err := t.ReadDebug(); err != nil {
+						return nil, fmt.Errorf("args: %w", err)
+					}
 					if t.Args == nil || t.Form == types.IterArgs {
 						return nil, fmt.Errorf("the probe type %s has no args here", t.Probe.Name)
 					}
@@ -136,7 +139,7 @@ func variables() []Var {
 			}},
 		},
 		{
-			Var: types.Var{Doc: types.Doc{Name: "retval", Text: "The value a function returns.", Examples: []string{"uretprobe:libc:read { @ = hist(retval); }"}},
+			Var: types.Var{Doc: types.Doc{Name: "retval", Text: "The value a function returns: a number, also where retval->field reads what it points to by the program's debug information.", Examples: []string{"uretprobe:libc:read { @ = hist(retval); }"}},
 				Args: true,
 				Type: func(t *types.Target, _ int) (*types.Type, error) {
 					if !t.Return {
@@ -146,6 +149,12 @@ func variables() []Var {
 						return t.Result, nil
 					}
 					return types.Uint64, nil
+				},
+				Pointer: func(t *types.Target) *types.Type {
+					if t.Result != nil || t.Debug == nil {
+						return nil
+					}
+					return t.Debug.Result()
 				}},
 			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
 				t := l.Target()

@@ -94,23 +94,9 @@ func (ix *Index) members(r record, base int, depth int, visits *int) []types.Fie
 				}
 			}
 		}
-		out = append(out, place(name, ix.typeOf(id, 0), bit, bits))
+		out = append(out, types.FieldAt(name, ix.typeOf(id, 0), bit, bits))
 	}
 	return out
-}
-
-// place makes a field of a position in bits. A bit field is described from the start of its aligned storage unit,
-// or from its first byte where it crosses units (packed structs).
-func place(name string, t *types.Type, bit, bits int) types.Field {
-	f := types.Field{Name: name, Type: t, Offset: bit / 8}
-	if bits == 0 {
-		return f
-	}
-	f.BitSize, f.BitOff = bits, bit%8
-	if unit := 8 * t.Size; unit > 0 && bit%unit+bits <= unit {
-		f.Offset, f.BitOff = bit/unit*t.Size, bit%unit
-	}
-	return f
 }
 
 // strip follows typedefs, qualifiers and tags. ok is false for void.

@@ -296,9 +296,6 @@ func scalarSize(t *types.Type) (size int, signed bool) {
 // registers of the pt_regs of x86-64 that hold system-call arguments, by index.
 var syscallRegs = [...]int{112, 104, 96, 56, 72, 64}
 
-// cRegs are those that hold the arguments of a C function.
-var cRegs = [...]int{112, 104, 96, 88, 72, 64}
-
 // argScalar reads a field of args.
 func (f *fn) argScalar(e *syntax.Field) *ir.Value {
 	t := f.target()
@@ -319,8 +316,12 @@ func (f *fn) argScalar(e *syntax.Field) *ir.Value {
 			return f.wordPointer(fld.Offset / 8)
 		}
 		return f.extend(f.Word(fld.Offset/8), size, signed)
-	case types.CArgs:
-		return f.extend(f.Load(f.Ctx(), cRegs[fld.Offset/8], 8, false), size, signed)
+	case types.CArgs, types.GoArgs:
+		places := t.Places[fld.Offset/8]
+		if places[0].Kind == types.RegisterOperand {
+			return f.extend(f.Word(places[0].Base), size, signed)
+		}
+		return f.loadPlace(f.gathered(places, fld.Type), fld.Type, fld)
 	case types.IterArgs:
 		if p := f.objects[fld.Offset]; p != nil {
 			return p

@@ -343,6 +343,26 @@ func (f *fn) readString(addr, size *ir.Value, t *types.Type, p *ir.Value, off in
 	f.ReadStr(dst, addr, size, t.Size, kernel) // on a fault the kernel zeroes dst
 }
 
+// readCounted copies a text whose address and length lie at a place. What is longer than t is cut, and counted.
+func (f *fn) readCounted(pl place, t *types.Type, p *ir.Value, off int, pad bool) {
+	addr, length := f.loadPlace(pl, types.Uint64, types.Field{}), f.loadPlace(pl.at(8, true), types.Uint64, types.Field{})
+	if pad {
+		f.Zero(p, off, t.Memory())
+	} else {
+		f.Zero(p, off, 8)
+	}
+	f.when(length, func() { // the address of none may be anything
+		dst := p
+		if off != 0 {
+			dst = f.Offset(p, int64(off))
+		}
+		most := int64(t.Size - 1)
+		n := f.ReadStr(dst, addr, f.AddImm(f.Bound(length, most), 1), t.Size, false)
+		f.when(f.Bin(ir.OpSLt, n, f.Const(0)), func() { f.count(ir.LossReadFault, nil) })
+		f.when(f.Bin(ir.OpULt, f.Const(most), length), func() { f.count(ir.LossTruncated, nil) })
+	})
+}
+
 // compareMemory compares strings or tuples for equality, word by word.
 func (f *fn) compareMemory(l, r syntax.Expr, yes, no *ir.Block) {
 	if s, ok := l.(*syntax.String); ok {

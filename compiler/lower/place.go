@@ -116,17 +116,33 @@ func shared(st *types.Type, fld types.Field) bool {
 	return false
 }
 
-// recordField is a field of a tracepoint's record that is not a scalar.
+// recordField is a field of args that is not a scalar.
 func (f *fn) recordField(e *syntax.Field) (place, types.Field) {
 	t := f.target()
 	fld, _ := t.Args.Field(e.Name.Text)
 	switch {
+	case t.Form == types.CArgs || t.Form == types.GoArgs:
+		return f.gathered(t.Places[fld.Offset/8], fld.Type), fld
 	case t.Form != types.RecordArgs:
 		bug("argument of form %d that is not a scalar", t.Form)
 	case fld.DataLoc:
 		return place{p: f.Index(f.Ctx(), f.Mask(f.Load(f.Ctx(), fld.Offset, 4, false), 0xffff), 1), packed: true}, fld
 	}
 	return place{p: f.Ctx(), off: fld.Offset, packed: true}, fld
+}
+
+// gathered is where an argument lies: in the memory of the process, or its parts put together.
+func (f *fn) gathered(places []types.Piece, t *types.Type) place {
+	if o := places[0]; o.Kind == types.MemoryOperand {
+		return place{p: f.Word(o.Base), off: int(o.Value), space: inUser, packed: true}
+	}
+	size := (t.Size + 7) &^ 7
+	p := f.Addr(f.Slot("argument", size))
+	f.Zero(p, 0, size)
+	for _, o := range places {
+		f.Store(p, o.At, o.Operand.Size, f.Word(o.Base))
+	}
+	return place{p: p, packed: true}
 }
 
 // elementOffset is where a tuple's field lies.
@@ -161,8 +177,11 @@ func (f *fn) indexPlace(e *syntax.Index) place {
 
 // indexBase is where x of x[i] begins.
 func (f *fn) indexBase(e *syntax.Index) place {
-	if xt := f.info.Type(e.X); xt.Kind == types.Pointer {
+	switch xt := f.info.Type(e.X); {
+	case xt.Kind == types.Pointer:
 		return f.pointee(f.scalar(e.X), xt)
+	case xt.Kind == types.String && xt.Counted:
+		return place{p: f.memory(e.X, xt, true)}
 	}
 	base, _ := f.placeOf(e.X)
 	return base
@@ -296,6 +315,10 @@ func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad 
 		f.convert(p, off, t, src, from)
 		return
 	}
+	if from.Counted {
+		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) { f.readCounted(pl, t, p, off, pad) })
+		return
+	}
 	if from.Kind == types.String {
 		f.resized(from, t, p, off, pad, func(t *types.Type, p *ir.Value, off int) {
 			f.readString(f.address(pl), f.Const(int64(t.Size)), t, p, off, pad, pl.space != inUser)
@@ -319,7 +342,8 @@ func (f *fn) copyPlace(pl place, from, t *types.Type, p *ir.Value, off int, pad 
 // raw copies bytes of a value in memory, at most limit: the text in an array of char does not end at its NUL here.
 func (f *fn) raw(e syntax.Expr, dst, size *ir.Value, limit int) *ir.Value {
 	pl := place{}
-	if field, ok := e.(*syntax.Field); ok && f.isArgs(field.X) && f.target().Form == types.InputArgs {
+	field, ok := e.(*syntax.Field)
+	if f.info.Type(e).Counted || ok && f.isArgs(field.X) && f.target().Form == types.InputArgs {
 		pl.p = f.memory(e, f.info.Type(e), true)
 	} else {
 		pl, _ = f.placeOf(e)

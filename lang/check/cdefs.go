@@ -187,11 +187,17 @@ func cutComment(s string) string {
 	}
 }
 
-// constant finds an enumerator of the script or of the kernel.
+// constant finds an enumerator of the script, of the program that the clause probes, or of the kernel.
 func (c *checker) constant(e *syntax.Name) *types.Type {
 	if k, ok := c.ctypes.Constant(e.Text); ok {
 		c.info.Consts[e] = k.Value
 		return k.Type
+	}
+	if c.target != nil && c.target.Debug != nil && c.opt.Universe.Func(e.Text) == nil {
+		if v, t, ok := c.target.Debug.Constant(e.Text); ok {
+			c.info.Consts[e] = v
+			return t
+		}
 	}
 	src, ok := c.opt.Resolver.(types.Source)
 	if !ok || strings.ToUpper(e.Text) == strings.ToLower(e.Text) {

@@ -41,6 +41,7 @@ type checker struct {
 	final   bool
 
 	clause   *Clause
+	lacking  *Clause       // the last one whose args do not exist
 	target   *types.Target // the first of the clause's targets
 	info     *Info
 	scope    *scope
@@ -183,7 +184,7 @@ func (c *checker) declareMap(d *syntax.MapDecl) {
 // resolve expands the attach points of a probe into clauses.
 func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	var clauses []*Clause
-	reads, apart := c.meaning(p)
+	reads, debug, apart := c.meaning(p)
 	known := 0
 	for _, a := range p.Attach {
 		if len(a.Parts) == 0 {
@@ -212,6 +213,9 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 		}
 	next:
 		for _, t := range targets {
+			if debug {
+				_ = t.ReadDebug() // what is wrong is said where args is read
+			}
 			for _, cl := range clauses {
 				if cl.Targets[0].Probe == t.Probe && !apart && (!reads || sameShape(cl.Targets[0], t)) {
 					cl.Targets = append(cl.Targets, t)
@@ -269,13 +273,15 @@ func (c *checker) bindObjectives(cl *Clause) {
 	}
 }
 
-// meaning tells whether a probe names anything whose meaning depends on the target's arguments, or on the target itself.
-func (c *checker) meaning(p *syntax.Probe) (args, target bool) {
+// meaning tells whether a probe names anything whose meaning depends on the target's arguments, on the debug information about
+// them, or on the target itself.
+func (c *checker) meaning(p *syntax.Probe) (args, debug, target bool) {
 	look := func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.Name:
 			row, _ := c.builtin(n.Text)
 			args = args || row != nil && row.Args
+			debug = debug || row != nil && row.Debug
 		case *syntax.Call:
 			row := c.opt.Universe.Func(n.Name.Text)
 			target = target || row != nil && row.PerTarget
@@ -286,7 +292,7 @@ func (c *checker) meaning(p *syntax.Probe) (args, target bool) {
 		syntax.Walk(p.Pred, look)
 	}
 	syntax.Walk(p.Body, look)
-	return args, target
+	return args, debug, target
 }
 
 // sameShape tells whether one body that reads arguments serves both targets.
@@ -297,7 +303,8 @@ func sameShape(a, b *types.Target) bool {
 	if a.Raw != nil && (a.Raw.Form != b.Raw.Form || (a.Raw.Args == nil) != (b.Raw.Args == nil)) {
 		return false
 	}
-	return sameFields(a.Args, b.Args) && slices.EqualFunc(a.Operands, b.Operands, types.Operand.Same)
+	return sameFields(a.Args, b.Args) && slices.EqualFunc(a.Operands, b.Operands, types.Operand.Same) &&
+		slices.EqualFunc(a.Places, b.Places, slices.Equal)
 }
 
 func sameFields(a, b *types.Type) bool {
@@ -309,7 +316,7 @@ func sameFields(a, b *types.Type) bool {
 		return false
 	}
 	for i := range fa {
-		if fa[i].Name != fb[i].Name || fa[i].Offset != fb[i].Offset || !fa[i].Type.Equal(fb[i].Type) {
+		if fa[i].Name != fb[i].Name || fa[i].Offset != fb[i].Offset || fa[i].Lost != fb[i].Lost || !fa[i].Type.Equal(fb[i].Type) {
 			return false
 		}
 	}
@@ -365,7 +372,7 @@ func (c *checker) walk() {
 }
 
 func (c *checker) walkClause(cl *Clause) {
-	c.clause, c.target, c.info = cl, cl.Targets[0], newInfo()
+	c.clause, c.target, c.info, c.lacking = cl, cl.Targets[0], newInfo(), nil
 	cl.Info = c.info
 	c.scope, c.loops, c.dead = nil, 0, 0
 	c.enter()

@@ -137,7 +137,12 @@ func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {
 	c.info.Vars[e] = row
 	t, err := row.Type(c.target, n)
 	if err != nil {
-		c.errorf(e, "%s", err)
+		if !row.Debug || c.lacking != c.clause { // once for all that debug information does not tell
+			c.errorf(e, "%s", err)
+		}
+		if row.Debug {
+			c.lacking = c.clause
+		}
 		return types.Bad
 	}
 	if row.Numbered || row.Modes != nil {
@@ -215,7 +220,7 @@ func (c *checker) positional(e *syntax.Positional) *types.Type {
 func (c *checker) pointer(e syntax.Expr) *types.Type {
 	t := c.expr(e)
 	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct && t.Elem.Layout == nil {
-		if st, ok := c.namedType("struct", t.Elem.Name); ok {
+		if st, ok := c.namedType(e, "struct", t.Elem.Name); ok && st.Kind != types.Invalid {
 			t = types.PointerTo(st, t.User)
 			c.info.Types[e] = t
 		}
@@ -224,13 +229,13 @@ func (c *checker) pointer(e syntax.Expr) *types.Type {
 }
 
 func (c *checker) field(e *syntax.Field) *types.Type {
-	t := c.pointer(e.X)
+	t := c.pointed(e.X, c.pointer(e.X))
 	owner := t
 	if t.Kind == types.Pointer && t.Elem.Kind == types.Struct {
 		t = t.Elem
 	}
 	if t.Kind == types.Struct && t.Size == 0 && t.Layout == nil {
-		c.errorf(e, "'%s' has no known fields", t).WithHint("neither the script nor the kernel's BTF defines it")
+		c.errorf(e, "'%s' has no known fields", t).WithHint("%s", c.undefined())
 		return types.Bad
 	}
 	switch t.Kind {
@@ -257,10 +262,45 @@ func (c *checker) field(e *syntax.Field) *types.Type {
 			c.unknownField(e.Name, t)
 			return types.Bad
 		}
+		if f.Lost != "" {
+			c.errorf(e.Name, "'%s' of %s cannot be read: %s", f.Name, c.target.Name, f.Lost)
+			return types.Bad
+		}
 		return c.through(owner, c.fieldType(f))
 	}
 	c.errorf(e, "cannot access field '%s' of type '%s'", e.Name.Text, t)
 	return types.Bad
+}
+
+// pointed is the type of something that is used as a pointer or a struct: of a number its row may know what it leads to, and a
+// text that has just been read from a struct is that struct.
+func (c *checker) pointed(e syntax.Expr, t *types.Type) *types.Type {
+	as := t
+	if row := c.info.Vars[e]; row != nil && row.Pointer != nil && t.Kind == types.Int {
+		as = row.Pointer(c.target)
+	}
+	if t.Counted && t.Kind == types.String && c.inMemory(e) {
+		as = t.Elem
+	}
+	if as == nil || as == t {
+		return t
+	}
+	c.info.Types[e] = as
+	return as
+}
+
+// inMemory tells whether an expression reads memory that a struct, an array or a pointer says the type of.
+func (c *checker) inMemory(e syntax.Expr) bool {
+	switch e := e.(type) {
+	case *syntax.Field:
+		k := c.info.Types[e.X].Kind
+		return k == types.Struct || k == types.Pointer
+	case *syntax.Index:
+		return c.info.Types[e.X].Kind != types.Tuple
+	case *syntax.Unary:
+		return e.Op == "*"
+	}
+	return false
 }
 
 // fieldType is the type of an expression that reads a field: arrays of char are strings.
@@ -277,7 +317,7 @@ func (c *checker) fieldType(f types.Field) *types.Type {
 
 func (c *checker) unknownField(name *syntax.Name, t *types.Type) {
 	if t.Layout == nil {
-		c.errorf(name, "'%s' has no known fields", t).WithHint("neither the script nor the kernel's BTF defines it")
+		c.errorf(name, "'%s' has no known fields", t).WithHint("%s", c.undefined())
 		return
 	}
 	var names []string

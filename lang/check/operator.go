@@ -168,6 +168,9 @@ func (c *checker) through(p, t *types.Type) *types.Type {
 	if p.User && t.Kind == types.Pointer && !t.User {
 		t = types.PointerTo(t.Elem, true)
 	}
+	if t.Counted {
+		return types.CountedText(t, c.prog.Config.MaxStrlen)
+	}
 	return charsAreText(t)
 }
 

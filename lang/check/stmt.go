@@ -271,9 +271,6 @@ func (c *checker) setMapValue(m *Map, at syntax.Node, value *types.Type) {
 	}
 }
 
-// maxValue is how many bytes a struct or an array may have that is used as a value.
-const maxValue = 4096
-
 // storable tells whether values of the type can be kept in maps and keys.
 func storable(t *types.Type) bool {
 	switch t.Kind {
@@ -285,9 +282,9 @@ func storable(t *types.Type) bool {
 		}
 		return true
 	case types.Array:
-		return t.Size > 0 && t.Size <= maxValue && t.Elem.Kind != types.Invalid
+		return t.Size > 0 && t.Size <= types.MaxValue && t.Elem.Kind != types.Invalid
 	case types.Struct:
-		return t.Size > 0 && t.Size <= maxValue && t.Layout != nil && !t.Args
+		return t.Size > 0 && t.Size <= types.MaxValue && t.Layout != nil && !t.Args
 	case types.Void:
 		return false
 	}

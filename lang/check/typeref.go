@@ -71,7 +71,7 @@ func (c *checker) baseType(ref *syntax.TypeRef) *types.Type {
 			return t
 		}
 	}
-	if t, ok := c.namedType(ref.Keyword, ref.Name); ok {
+	if t, ok := c.namedType(ref, ref.Keyword, ref.Name); ok {
 		return t
 	}
 	name := strings.TrimPrefix(ref.Keyword+" "+ref.Name, " ")
@@ -80,15 +80,33 @@ func (c *checker) baseType(ref *syntax.TypeRef) *types.Type {
 		suggest(d, ref.Name, builtinTypes())
 	}
 	if d.Hint == "" {
-		d.WithHint("neither the script nor the kernel's BTF defines it")
+		d.WithHint("%s", c.undefined())
 	}
 	return types.Bad
 }
 
-// namedType finds a type of the script's C definitions, then of the kernel.
-func (c *checker) namedType(keyword, name string) (*types.Type, bool) {
+// undefined says where a type was sought.
+func (c *checker) undefined() string {
+	if c.target != nil && c.target.Debug != nil {
+		return "neither the script, nor the debug information of the program, nor the kernel's BTF defines it"
+	}
+	return "neither the script nor the kernel's BTF defines it"
+}
+
+// namedType finds a type of the script's C definitions, then of the program that the clause probes, then of the kernel.
+func (c *checker) namedType(at syntax.Node, keyword, name string) (*types.Type, bool) {
 	if t, ok := c.ctypes.Named(keyword, name); ok {
 		return t, true
+	}
+	if c.target != nil && c.target.Debug != nil {
+		t, err := c.target.Debug.Named(keyword, name)
+		if err != nil {
+			c.errorf(at, "%s", err)
+			return types.Bad, true
+		}
+		if t != nil {
+			return t, true
+		}
 	}
 	src, ok := c.opt.Resolver.(types.Source)
 	if !ok {

@@ -105,6 +105,9 @@ func (c *checker) comptime(e *syntax.Comptime) *types.Type {
 // index types x[i] on anything but a map.
 func (c *checker) index(e *syntax.Index) *types.Type {
 	t := c.expr(e.X)
+	if t.Kind == types.Int {
+		t = c.pointed(e.X, t)
+	}
 	var k *types.Type
 	for _, key := range e.Keys {
 		k = c.expr(key)

@@ -31,6 +31,12 @@ func (p *parser) skipType() bool {
 			return false
 		}
 		p.lex.Next()
+		for p.separator() != "" {
+			if !isKind(p.lex.Peek(), Ident) {
+				return false
+			}
+			p.lex.Next()
+		}
 	}
 	for {
 		switch {
@@ -46,6 +52,19 @@ func (p *parser) skipType() bool {
 			return true
 		}
 	}
+}
+
+// separator reads what stands between a package or namespace and a name in it: "." or "::", "" for neither.
+func (p *parser) separator() string {
+	switch {
+	case p.accept("."):
+		return "."
+	case p.is(":") && p.peek2().Value == ":":
+		p.lex.Next()
+		p.lex.Next()
+		return "::"
+	}
+	return ""
 }
 
 // skipParens advances over a balanced parenthesis.
@@ -85,6 +104,9 @@ func (p *parser) typeRef() *TypeRef {
 	case isKind(t, Keyword):
 		n.Keyword = t.Value
 		n.Name = p.wantKind(Ident, "name of the "+t.Value).Value
+		for sep := p.separator(); sep != ""; sep = p.separator() {
+			n.Name += sep + p.wantKind(Ident, "name of the "+t.Value).Value
+		}
 	default:
 		n.Name = t.Value
 	}

@@ -34,22 +34,23 @@ const (
 
 // Type is a type of the language. Types are compared with Equal, not ==.
 type Type struct {
-	Kind   Kind
-	Size   int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Buffer its capacity; of a Struct or Array all of it
-	Signed bool
-	Elem   *Type    // Pointer, Array
-	Len    int      // Array
-	Elems  []*Type  // Tuple
-	Names  []string // Tuple: the fields' names of a record, nil otherwise
-	Name   string   // Struct, Enum-typed Int
-	Enum   Enum     // Int: what its values are called, nil otherwise
-	Layout Layout   // Struct
-	Args   bool     // Struct: the arguments of a probe, which are no value in memory
-	User   bool     // Pointer (and its pointee) or Stack: lives in user space
-	Mode   string   // Stack: how it is printed; Len is how many frames are kept
-	Late   LateKind // Late; Int: TAITimestamp of a time of that clock
-	Text   string   // Late: the format of a Timestamp, the hierarchies that a CgroupPath tells of
-	Agg    *Agg     // Aggregate
+	Kind    Kind
+	Size    int // bytes: of an Int 1, 2, 4 or 8; of a String its capacity with the NUL; of a Buffer its capacity; of a Struct or Array all of it
+	Signed  bool
+	Elem    *Type    // Pointer, Array
+	Len     int      // Array
+	Elems   []*Type  // Tuple
+	Names   []string // Tuple: the fields' names of a record, nil otherwise
+	Name    string   // Struct, Enum-typed Int
+	Enum    Enum     // Int: what its values are called, nil otherwise
+	Layout  Layout   // Struct
+	Args    bool     // Struct: the arguments of a probe, which are no value in memory
+	Counted bool     // Struct: the address of a text and its length, as Go keeps strings; String: read from one, which is Elem
+	User    bool     // Pointer (and its pointee) or Stack: lives in user space
+	Mode    string   // Stack: how it is printed; Len is how many frames are kept
+	Late    LateKind // Late; Int: TAITimestamp of a time of that clock
+	Text    string   // Late: the format of a Timestamp, the hierarchies that a CgroupPath tells of
+	Agg     *Agg     // Aggregate
 }
 
 // Enum gives the names of an enum's values; it may look them up late.
@@ -74,9 +75,24 @@ type Field struct {
 	Name    string
 	Type    *Type
 	Offset  int
-	BitOff  int  // from Offset
-	BitSize int  // 0: not a bit field
-	DataLoc bool // a __data_loc word: low half the offset of the bytes in the record, high half their length
+	BitOff  int    // from Offset
+	BitSize int    // 0: not a bit field
+	DataLoc bool   // a __data_loc word: low half the offset of the bytes in the record, high half their length
+	Lost    string // of an argument: why it cannot be read, "" when it can
+}
+
+// FieldAt makes a field of a position in bits. A bit field is described from the start of its aligned storage unit,
+// or from its first byte where it crosses units (packed structs).
+func FieldAt(name string, t *Type, bit, bits int) Field {
+	f := Field{Name: name, Type: t, Offset: bit / 8}
+	if bits == 0 {
+		return f
+	}
+	f.BitSize, f.BitOff = bits, bit%8
+	if unit := 8 * t.Size; unit > 0 && bit%unit+bits <= unit {
+		f.Offset, f.BitOff = bit/unit*t.Size, bit%unit
+	}
+	return f
 }
 
 // LateKind is what the words of a Late value say.
@@ -248,7 +264,12 @@ func ArgsRecord(args *Type, form ArgsForm, maxStrlen int) (t *Type, bad string) 
 	for _, f := range args.Layout.Fields() {
 		ft := f.Type
 		switch text := ft.Kind == Array && ft.Elem.Char() && ft.Elem.Signed; {
+		case f.Lost != "":
+			return t, f.Name
 		case ft.Scalar() || ft.Kind == String && form == InputArgs:
+		case ft.Counted:
+			ft = CountedText(ft, maxStrlen)
+		case (form == CArgs || form == GoArgs) && (ft.Kind == Array || ft.Kind == Struct && ft.Layout != nil) && ft.Size <= MaxValue:
 		case form != RecordArgs || ft.Kind != Array:
 			return t, f.Name
 		case text && f.DataLoc:
@@ -266,6 +287,14 @@ func ArgsRecord(args *Type, form ArgsForm, maxStrlen int) (t *Type, bad string) 
 // Scalars tells whether all fields of a struct are scalars.
 func (t *Type) Scalars() bool {
 	return !slices.ContainsFunc(t.Layout.Fields(), func(f Field) bool { return !f.Type.Scalar() })
+}
+
+// MaxValue is how many bytes a struct or an array may have that is used as a value.
+const MaxValue = 4096
+
+// CountedText is the string that a struct with the address of a text and its length is read as.
+func CountedText(t *Type, maxStrlen int) *Type {
+	return &Type{Kind: String, Size: (maxStrlen + 7) &^ 7, Elem: t, Counted: true}
 }
 
 // Element returns the position of a record's field, -1 without one.

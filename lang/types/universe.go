@@ -204,12 +204,14 @@ type Var struct {
 	Doc
 	Numbered bool
 	Args     bool                                  // reads the probe's arguments
+	Debug    bool                                  // reads those that debug information tells of
 	Varies   bool                                  // differs at every use within one action
 	PerProbe bool                                  // differs from target to target: the probe's name
 	Role     Role                                  // what it identifies
 	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
 	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
+	Pointer  func(t *Target) *Type                 // what a number is where it is used as a pointer; nil: it is none
 }
 
 // Probe is the row of a probe type.
@@ -307,17 +309,19 @@ const (
 	WordArgs              // field i is context word Offset/8
 	SyscallEnter          // field i is argument register Offset/8 of the pt_regs in context word 0
 	SyscallExit           // ret is context word 1, the number is orig_ax of the pt_regs in context word 0
-	CArgs                 // registers of the System V calling convention; field i is argument Offset/8
-	GoArgs                // registers of Go's calling convention
+	CArgs                 // registers of the System V calling convention; the fields of args are at Target.Places
+	GoArgs                // registers of Go's calling convention; the fields of args are at Target.Places
 	InputArgs             // texts that the engine stores before each run
 	PlacedArgs            // where Target.Operands says
 	IterArgs              // field i is context word Offset/8; the action runs only where no pointer but the first is null
 )
 
-// Given is a value that a test gives an event: a number, or a text where Text is not nil.
+// Given is a value that a test gives an event: a number, a text where Text is not nil, or the fields of a struct where Fields is
+// not nil.
 type Given struct {
 	Number uint64
 	Text   *string
+	Fields map[string]Given
 }
 
 // OperandKind says how an operand is read.
@@ -349,6 +353,25 @@ func (o Operand) Same(p Operand) bool {
 	return o == p
 }
 
+// Piece is a part of an argument that one place holds: what is there goes to the byte At of the argument's value.
+type Piece struct {
+	At int
+	Operand
+}
+
+// Debug is the debug information of the program that a target is in. It is read when it is asked for.
+type Debug interface {
+	// Args are the arguments of the target's function or, where it returns, what it gives; places as in Target.
+	Args() (args *Type, places [][]Piece, err error)
+	// Result is what retval is where it is used as a pointer, nil when that is not known.
+	Result() *Type
+	// Named returns a type by its name, nil where there is none of the name; keyword is struct, union, enum, or empty. The
+	// error says which types could be meant.
+	Named(keyword, name string) (*Type, error)
+	// Constant returns the value of an enumerator and the enum that it belongs to.
+	Constant(name string) (v int64, t *Type, ok bool)
+}
+
 // Target is one concrete probe.
 type Target struct {
 	Probe    *Probe
@@ -363,7 +386,17 @@ type Target struct {
 	Goid     int       // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
 	Syscall  int       // system-call number for SyscallEnter and SyscallExit, -1 for all
 	Operands []Operand // of PlacedArgs
+	Places   [][]Piece // of CArgs and GoArgs: where the fields of Args are, by their Offset/8
+	Debug    Debug     // nil where there is no program
 	Raw      *Raw      // the raw tracepoint that serves the same event more cheaply, nil when none does
+}
+
+// ReadDebug fills in Args and Places from the debug information, where that is what has them.
+func (t *Target) ReadDebug() (err error) {
+	if t.Args == nil && t.Debug != nil {
+		t.Args, t.Places, err = t.Debug.Args()
+	}
+	return err
 }
 
 // Raw is a cheaper way to serve a tracepoint.

@@ -246,8 +246,8 @@ func (r *runner) fire(c *syntax.Call) error {
 			switch n.Text {
 			case check.AtName:
 				at := time.Duration(v.Number)
-				if v.Text != nil {
-					return r.stop(record.Elems[i], "at got a text, want a time")
+				if v.Text != nil || v.Fields != nil {
+					return r.stop(record.Elems[i], "at got no number, want a time")
 				}
 				if at < r.m.now {
 					return r.stop(record.Elems[i], "got %s, and the clock is at %s already", syntax.ExprString(record.Elems[i]), r.m.now)
@@ -295,6 +295,17 @@ func (r *runner) fire(c *syntax.Call) error {
 func (r *runner) given(x syntax.Expr) (types.Given, error) {
 	if n, ok := x.(*syntax.Int); ok {
 		return types.Given{Number: n.Value}, nil
+	}
+	if record, ok := x.(*syntax.Record); ok {
+		fields := map[string]types.Given{}
+		for i, n := range record.Names {
+			v, err := r.given(record.Elems[i])
+			if err != nil {
+				return v, err
+			}
+			fields[n.Text] = v
+		}
+		return types.Given{Fields: fields}, nil
 	}
 	v, err := r.query.Eval(x)
 	switch {

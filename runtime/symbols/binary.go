@@ -11,6 +11,8 @@
 // instruction, so a probe there fires twice; and a return probe that replaces the return address breaks when the
 // stack moves. So the entry is the instruction after the stack check, and returns are probed at each RET.
 //
+// Names and types of arguments come from debug information: see DebugInfo.
+//
 // Invariants. Files are not trusted: a damaged one gives an error, never a panic. Offsets are offsets in the file,
 // which is what uprobes want; addresses are as linked. x86-64 only. The package must not talk to BPF.
 // Start at Open and Binary.Lookup.
@@ -62,6 +64,9 @@ type Binary struct {
 	loaded   bool
 	pcln     *funcTable
 	pclnErr  error
+
+	debug    *DebugInfo
+	debugErr error
 }
 
 // symbolTable is one ELF symbol table with its strings.

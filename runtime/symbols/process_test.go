@@ -18,7 +18,7 @@ import (
 )
 
 // compile makes a program with a C or C++ compiler and returns its path.
-func compile(t *testing.T, compiler, file, source string, flags ...string) string {
+func compile(t testing.TB, compiler, file, source string, flags ...string) string {
 	t.Helper()
 	cc, err := exec.LookPath(compiler)
 	bpftest.Require(t, err)
@@ -31,7 +31,7 @@ func compile(t *testing.T, compiler, file, source string, flags ...string) strin
 	return dir + "/target"
 }
 
-func command(t *testing.T, name string, args ...string) {
+func command(t testing.TB, name string, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	bpftest.Require(t, err)

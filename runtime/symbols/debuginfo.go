@@ -1,0 +1,454 @@
+package symbols
+
+import (
+	"bytes"
+	"cmp"
+	"debug/dwarf"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/slopebpf/slope/lang/types"
+)
+
+// ErrDebug says that debug information contradicts itself, or is of a form that is not read.
+var ErrDebug = errors.New("debug information that cannot be read")
+
+// DebugInfo is the debug information (DWARF 2 to 5) of a program: the arguments of its functions and its types. It is safe
+// for concurrent use.
+//
+// Nothing is indexed ahead. A function is sought by its address in the one compile unit whose ranges hold it, all of which are
+// then known; a type by its name first in that unit, then in the others, and only when the name is in the sections at all. A
+// struct's fields are read when they are asked for.
+type DebugInfo struct {
+	mu     sync.Mutex
+	data   *dwarf.Data
+	texts  [][]byte // the sections that names are in
+	units  []debugUnit
+	code   []unitCode                      // by address; nil until it is asked for
+	funcs  map[int]map[uint64]dwarf.Offset // of the units that were asked for, by the address
+	types  map[dwarf.Offset]*types.Type    // of structs and enums
+	named  map[string]namedType
+	abi    ABI
+	visits int // left of the entries that one question may look at below others
+}
+
+// maxVisits bounds them: damaged debug information can have types that contain themselves.
+const maxVisits = 1 << 16
+
+// begin starts to answer a question; what it returns ends that.
+func (d *DebugInfo) begin() (end func()) {
+	d.mu.Lock()
+	d.visits = maxVisits
+	return d.mu.Unlock
+}
+
+// debugUnit is where the entries of a compile unit are.
+type debugUnit struct{ first, end dwarf.Offset }
+
+// unitCode is a range of addresses with code of a unit.
+type unitCode struct {
+	low, high uint64
+	unit      int
+}
+
+// namedType is what a search for a type gave.
+type namedType struct {
+	t   *types.Type
+	err error
+}
+
+// Debug is the binary's debug information, or that of the file with what was stripped from it. It is read once; afterwards
+// it needs the file no more.
+func (b *Binary) Debug() (*DebugInfo, error) {
+	if b.debug == nil && b.debugErr == nil {
+		b.debug, b.debugErr = b.readDebug()
+	}
+	return b.debug, b.debugErr
+}
+
+// hasDebug tells whether the binary itself has debug information.
+func (b *Binary) hasDebug() bool {
+	return b.file.Section(infoSection) != nil || b.file.Section(packedSection) != nil
+}
+
+func (b *Binary) readDebug() (d *DebugInfo, err error) {
+	err = ErrNoDebug
+	read := func(file *elf.File) { d, err = parseSections(file, b.ABI()) }
+	if b.hasDebug() {
+		read(b.file)
+	} else {
+		b.withDebug(read)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", b.Path, err)
+	}
+	return d, nil
+}
+
+func parseSections(file *elf.File, abi ABI) (*DebugInfo, error) {
+	sections, err := debugSections(file)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrDebug, err)
+	case len(sections[infoSection]) == 0:
+		return nil, ErrNoDebug
+	}
+	return parseDebug(sections, abi)
+}
+
+// debugSections reads those that arguments and types are in: neither lines nor locations.
+func debugSections(file *elf.File) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, s := range file.Sections {
+		switch s.Name {
+		case infoSection, abbrevSection, textSection, ".debug_ranges", ".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets":
+			raw, err := data(s)
+			if err != nil {
+				return nil, fmt.Errorf("section %s: %w", s.Name, err)
+			}
+			out[s.Name] = raw
+		case packedSection:
+			return nil, errors.New("sections compressed in the old form (.zdebug)")
+		}
+	}
+	return out, nil
+}
+
+const (
+	infoSection   = ".debug_info"
+	packedSection = ".zdebug_info"
+	abbrevSection = ".debug_abbrev"
+	textSection   = ".debug_str"
+)
+
+// parseDebug makes a DebugInfo of sections by their names.
+func parseDebug(sections map[string][]byte, abi ABI) (d *DebugInfo, err error) {
+	defer guard(&err)
+	data, err := dwarf.New(sections[abbrevSection], nil, nil, sections[infoSection], nil, nil, sections[".debug_ranges"], sections[textSection])
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDebug, err)
+	}
+	for _, name := range []string{".debug_addr", ".debug_line_str", ".debug_str_offsets", ".debug_rnglists"} {
+		if raw := sections[name]; raw != nil {
+			if err := data.AddSection(name, raw); err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrDebug, err)
+			}
+		}
+	}
+	return &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
+		funcs: map[int]map[uint64]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}, nil
+}
+
+// guard makes an error of a panic: the standard library does not promise that damaged debug information causes none.
+func guard(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: %v", ErrDebug, r)
+	}
+}
+
+// The types of units of DWARF 5 that have more in their header.
+const (
+	unitType      = 2
+	unitSkeleton  = 4
+	unitSplit     = 5
+	unitSplitType = 6
+)
+
+// debugUnits finds the units by their headers.
+func debugUnits(info []byte) (out []debugUnit) {
+	le := binary.LittleEndian
+	for at := uint64(0); at+12 <= uint64(len(info)); {
+		length, head, word := uint64(le.Uint32(info[at:])), at+4, uint64(4)
+		if length == 0xffffffff {
+			if at+24 > uint64(len(info)) {
+				break
+			}
+			length, head, word = le.Uint64(info[at+4:]), at+12, 8
+		}
+		end := head + length
+		if end <= head || end > uint64(len(info)) || end > 1<<32-1 {
+			break
+		}
+		first := head + 2 + word + 1
+		if le.Uint16(info[head:]) >= 5 {
+			first++
+			switch info[head+2] {
+			case unitType, unitSplitType:
+				first += 8 + word
+			case unitSkeleton, unitSplit:
+				first += 8
+			}
+		}
+		if first < end {
+			out = append(out, debugUnit{dwarf.Offset(first), dwarf.Offset(end)})
+		}
+		at = end
+	}
+	return out
+}
+
+// walker goes over the entries of a unit, forwards only, whatever the entries say of their siblings.
+type walker struct {
+	r     *dwarf.Reader
+	next  dwarf.Offset // the least that the next entry's offset may be
+	end   dwarf.Offset
+	depth int // of the next entry below the first
+}
+
+func (d *DebugInfo) walk(from, end dwarf.Offset) *walker {
+	w := &walker{r: d.data.Reader(), next: from, end: end}
+	w.r.Seek(from)
+	return w
+}
+
+// raw is the next entry, or the end of a list of children; nil at the end of the unit.
+func (w *walker) raw() *dwarf.Entry {
+	e, err := w.r.Next()
+	switch {
+	case err != nil || e == nil:
+		return nil
+	case e.Tag == 0: // has no offset
+		w.depth--
+		return e
+	case e.Offset < w.next || e.Offset >= w.end:
+		return nil
+	case e.Children:
+		w.depth++
+	}
+	w.next = e.Offset + 1
+	return e
+}
+
+// entry is the next entry, nil after the last below the first.
+func (w *walker) entry() *dwarf.Entry {
+	for e := w.raw(); e != nil && (e.Tag != 0 || w.depth > 0); e = w.raw() {
+		if e.Tag != 0 {
+			return e
+		}
+	}
+	return nil
+}
+
+// skip passes the children of the entry that was read last.
+func (w *walker) skip(e *dwarf.Entry) {
+	if !e.Children {
+		return
+	}
+	outside := w.depth - 1
+	if sibling, ok := e.Val(dwarf.AttrSibling).(dwarf.Offset); ok && sibling >= w.next && sibling < w.end {
+		w.r.Seek(sibling)
+		w.next, w.depth = sibling, outside
+	}
+	for w.depth > outside && w.raw() != nil {
+	}
+}
+
+// unitOf finds the unit that an entry is in, -1 without one.
+func (d *DebugInfo) unitOf(off dwarf.Offset) int {
+	i, _ := slices.BinarySearchFunc(d.units, off, func(u debugUnit, off dwarf.Offset) int { return cmp.Compare(u.end, off+1) })
+	if i == len(d.units) || off < d.units[i].first {
+		return -1
+	}
+	return i
+}
+
+// at reads one entry, nil where there is none.
+func (d *DebugInfo) at(off dwarf.Offset) *dwarf.Entry {
+	r := d.data.Reader()
+	r.Seek(off)
+	e, err := r.Next()
+	if err != nil || e == nil || e.Offset != off {
+		return nil
+	}
+	return e
+}
+
+// children calls f with the entries right below one, until it returns false.
+func (d *DebugInfo) children(e *dwarf.Entry, f func(*dwarf.Entry) bool) {
+	if !e.Children {
+		return
+	}
+	u := d.unitOf(e.Offset)
+	if u < 0 {
+		return
+	}
+	w := d.walk(e.Offset, d.units[u].end)
+	w.entry()
+	for c := w.entry(); c != nil; c = w.entry() {
+		if d.visits--; d.visits < 0 {
+			panic("a type has too many parts") // to guard
+		}
+		if !f(c) {
+			return
+		}
+		w.skip(c)
+	}
+}
+
+// ref is what an attribute of an entry refers to.
+func (d *DebugInfo) ref(e *dwarf.Entry, attr dwarf.Attr) *dwarf.Entry {
+	if off, ok := e.Val(attr).(dwarf.Offset); ok {
+		return d.at(off)
+	}
+	return nil
+}
+
+func name(e *dwarf.Entry) string {
+	s, _ := e.Val(dwarf.AttrName).(string)
+	return s
+}
+
+// has tells whether a name, or the end of one, is anywhere in the sections.
+func (d *DebugInfo) has(name string) bool {
+	for _, t := range d.texts {
+		if bytes.Contains(t, append([]byte(name), 0)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Languages as DWARF numbers them, of those that keep their arguments in their own ways.
+const (
+	languageGo   = 0x16
+	languageRust = 0x1c
+	languageC    = 0x02
+	languageC89  = 0x01
+	languageC99  = 0x0c
+	languageC11  = 0x1d
+)
+
+// maxOrigins bounds how far an entry leads to others for what it does not say itself.
+const maxOrigins = 4
+
+// unitAt finds the compile unit with the code at an address, -1 without one.
+func (d *DebugInfo) unitAt(addr uint64) int {
+	if d.code == nil {
+		d.code = []unitCode{}
+		for i, u := range d.units {
+			top := d.at(u.first)
+			if top == nil || top.Tag != dwarf.TagCompileUnit && top.Tag != tagSkeletonUnit {
+				continue
+			}
+			ranges, _ := d.data.Ranges(top) // of damaged ones those before
+			for _, r := range ranges {
+				d.code = append(d.code, unitCode{r[0], r[1], i})
+			}
+		}
+		slices.SortFunc(d.code, func(x, y unitCode) int { return cmp.Compare(x.low, y.low) })
+	}
+	i, exact := slices.BinarySearchFunc(d.code, addr, func(c unitCode, addr uint64) int { return cmp.Compare(c.low, addr) })
+	if !exact {
+		i--
+	}
+	if i < 0 || addr >= d.code[i].high {
+		return -1
+	}
+	return d.code[i].unit
+}
+
+// function finds the entry of the function at an address, and the language that it is written in.
+func (d *DebugInfo) function(addr uint64) (*dwarf.Entry, int64, error) {
+	i := d.unitAt(addr)
+	if i < 0 {
+		return nil, 0, ErrNoDebug
+	}
+	w := d.walk(d.units[i].first, d.units[i].end)
+	top := w.entry()
+	language, _ := top.Val(dwarf.AttrLanguage).(int64)
+	if !top.Children && (top.AttrField(attrDwoName) != nil || top.AttrField(attrGNUDwoName) != nil) {
+		return nil, 0, fmt.Errorf("%w: it is kept in files of its own (-gsplit-dwarf)", ErrDebug)
+	}
+	funcs := d.funcs[i]
+	if funcs == nil {
+		funcs = map[uint64]dwarf.Offset{}
+		for e := w.entry(); e != nil; e = w.entry() {
+			if low, ok := d.starts(e); ok && funcs[low] == 0 {
+				funcs[low] = e.Offset
+			}
+		}
+		d.funcs[i] = funcs
+	}
+	if e := d.at(funcs[addr]); e != nil && funcs[addr] != 0 {
+		return e, language, nil
+	}
+	return nil, 0, ErrNoDebug
+}
+
+// Attributes and tags that debug/dwarf has no names for.
+const (
+	attrDwoName     dwarf.Attr = 0x76
+	attrGNUDwoName  dwarf.Attr = 0x2130
+	attrAlignment   dwarf.Attr = 0x88
+	attrDeleted     dwarf.Attr = 0x8a
+	attrDefaulted   dwarf.Attr = 0x8b
+	attrGNUVector   dwarf.Attr = 0x2107
+	attrGoKind      dwarf.Attr = 0x2900
+	tagSkeletonUnit dwarf.Tag  = 0x4a
+
+	tagGNUParameterPack dwarf.Tag = 0x4108
+	tagAtomic           dwarf.Tag = 0x47
+	tagImmutable        dwarf.Tag = 0x4b
+)
+
+// starts is where the code of a function starts; what is no function, or has no code of its own, does not.
+func (d *DebugInfo) starts(e *dwarf.Entry) (uint64, bool) {
+	if e.Tag != dwarf.TagSubprogram {
+		return 0, false
+	}
+	if low, ok := e.Val(dwarf.AttrLowpc).(uint64); ok {
+		return low, true
+	}
+	if e.AttrField(dwarf.AttrRanges) == nil {
+		return 0, false
+	}
+	ranges, err := d.data.Ranges(e)
+	if err != nil || len(ranges) == 0 {
+		return 0, false
+	}
+	return ranges[0][0], true
+}
+
+// Inlined tells whether the program has a function only as copies in those that call it.
+func (d *DebugInfo) Inlined(function string) (is bool) {
+	defer d.begin()()
+	var err error
+	defer guard(&err)
+	if !d.has(function) {
+		return false
+	}
+	for _, u := range d.units {
+		w := d.walk(u.first, u.end)
+		for e := w.entry(); e != nil; e = w.entry() {
+			if how, ok := e.Val(dwarf.AttrInline).(int64); ok && (how == 1 || how == 3) && e.Tag == dwarf.TagSubprogram {
+				linkage, _ := e.Val(dwarf.AttrLinkageName).(string)
+				if d.nameOf(e) == function || linkage == function {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// nameOf is the name of an entry, or of the one that it completes.
+func (d *DebugInfo) nameOf(e *dwarf.Entry) string {
+	for range maxOrigins {
+		if e == nil {
+			break
+		}
+		if n := name(e); n != "" {
+			return n
+		}
+		if next := d.ref(e, dwarf.AttrAbstractOrigin); next != nil {
+			e = next
+		} else {
+			e = d.ref(e, dwarf.AttrSpecification)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,133 @@
+package stdlib
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
+)
+
+// debug is the debug information of a program, as a target in it sees it: types.Debug.
+type debug struct {
+	bin   *symbols.Binary
+	fn    symbols.Func // Addr is 0 where the target is no function as a whole
+	at    place
+	shown string // what the script calls the program
+	no    string // why there are no arguments, where that is known
+
+	info *symbols.FuncInfo
+	err  error
+}
+
+// function is what is known of the target's function.
+func (d *debug) function() (*symbols.FuncInfo, error) {
+	if d.info == nil && d.err == nil {
+		d.info, d.err = d.read()
+	}
+	return d.info, d.err
+}
+
+func (d *debug) read() (*symbols.FuncInfo, error) {
+	info, err := d.bin.Debug()
+	switch {
+	case errors.Is(err, symbols.ErrNoDebug):
+		return nil, fmt.Errorf("%s has no debug information: it must be compiled with -g, and not stripped", d.shown)
+	case err != nil:
+		return nil, err
+	}
+	f, err := info.Func(d.fn.Addr, d.fn.Name)
+	if errors.Is(err, symbols.ErrNoDebug) {
+		return nil, fmt.Errorf("%s has no debug information about %s", d.shown, d.fn.Name)
+	}
+	return f, err
+}
+
+// params are the arguments, or where the function returns what it gives: in C retval, in Go by its names, r0, r1 and so on without.
+func (d *debug) params() ([]symbols.Param, error) {
+	if d.no != "" {
+		return nil, errors.New(d.no)
+	}
+	f, err := d.function()
+	if err != nil {
+		return nil, err
+	}
+	list, unnamed := f.Params, givenArg
+	switch d.at {
+	case cReturn:
+		list, unnamed = f.Results, func(int) string { return givenResult }
+	case goReturn:
+		list, unnamed = f.Results, func(i int) string { return "r" + strconv.Itoa(i) }
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		if list[i].Name == "" {
+			list[i].Name = unnamed(i)
+		}
+	}
+	return list, nil
+}
+
+// Args implements types.Debug.
+func (d *debug) Args() (*types.Type, [][]types.Piece, error) {
+	params, err := d.params()
+	if err != nil {
+		return nil, nil, err
+	}
+	var fields types.Fields
+	var places [][]types.Piece
+	for i, p := range params {
+		fields = append(fields, types.Field{Name: p.Name, Type: p.Type, Offset: 8 * i, Lost: p.Lost})
+		places = append(places, p.Places)
+	}
+	return &types.Type{Kind: types.Struct, Name: d.fn.Name, Layout: fields, Args: true}, places, nil
+}
+
+// Result implements types.Debug.
+func (d *debug) Result() *types.Type {
+	f, err := d.function()
+	if err != nil || d.at == entry || len(f.Results) != 1 || f.Results[0].Lost != "" || f.Results[0].Type.Kind != types.Pointer {
+		return nil
+	}
+	return f.Results[0].Type
+}
+
+// Named implements types.Debug.
+func (d *debug) Named(keyword, name string) (*types.Type, error) {
+	info, err := d.bin.Debug()
+	if err != nil {
+		return nil, nil // one without types
+	}
+	t, err := info.Named(d.fn.Addr, keyword, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.shown, err)
+	}
+	return t, nil
+}
+
+// Constant implements types.Debug.
+func (d *debug) Constant(name string) (int64, *types.Type, bool) {
+	info, err := d.bin.Debug()
+	if err != nil {
+		return 0, nil, false
+	}
+	return info.Constant(d.fn.Addr, name)
+}
+
+// declarations are the arguments as the program's source declares them.
+func (d *debug) declarations() (out []string) {
+	params, err := d.params()
+	if err != nil {
+		return nil
+	}
+	for _, p := range params {
+		text := p.Source + " " + p.Name
+		if p.Lost != "" {
+			text += " (unreadable: " + p.Lost + ")"
+		}
+		out = append(out, text)
+	}
+	return out
+}
