@@ -140,7 +140,7 @@ func TestFail(t *testing.T) {
 		`fire(tracepoint:tcp:tcp_retransmit_skb, comm = 1);`:                  "comm got a number, want a text",
 		`fire(tracepoint:tcp:tcp_retransmit_skb, pid = "abc");`:               "t.slo:12:58-63: ERROR: pid got a text, want a number",
 		`fire(tracepoint:tcp:tcp_retransmit_skb, cpu = "0");`:                 "cpu got a text, want a number",
-		`fire(tracepoint:tcp:tcp_retransmit_skb, at = "1s");`:                 "at got a text, want a time",
+		`fire(tracepoint:tcp:tcp_retransmit_skb, at = "1s");`:                 "at got no number, want a time",
 		`fire(tracepoint:tcp:tcp_retransmit_skb, pid = @ret);`:                "want a number or a text",
 		`wait(0 - 1s);`:                                                       "want how long to wait",
 		`for ($i : 0..3) { fire(uprobe:/srv/checkout:main.(*Server).serve, goid = $i, arg0 = 5, arg1 = 3); }`: "",
