@@ -216,10 +216,10 @@ func (j *Judge) Tick() {
 	for _, c := range changes {
 		o := j.slos[c.Objective]
 		j.opt.Listener.Changed(o, c)
-		j.follow(o, c)
 		if err := j.opt.Engine.Alert(o.Name, StateName(c.To), j.groupText(o, c.Group)); err != nil {
 			j.opt.Listener.Trouble(err)
 		}
+		j.follow(o, c) // which may take its time to write a report
 	}
 	if j.store != nil && j.opt.Clock().Wall.Sub(j.saved) >= saveEvery {
 		j.save()
