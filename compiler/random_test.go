@@ -28,6 +28,7 @@ type writer struct {
 	used  int // loops of the script, of at most so many
 	most  int
 	args  bool // the probe has arguments
+	inner int  // members of structs in structs so far
 
 	structs []structure
 	objects []object // in scope

@@ -57,7 +57,8 @@ func (w *writer) fields(s *structure, depth int) string {
 	for i := range 1 + w.n(5) {
 		f := fmt.Sprintf("f%d", i)
 		if depth > 0 {
-			f = fmt.Sprintf("g%d_%d", depth, i)
+			w.inner++ // those of unnamed structs are members of what is around them
+			f = fmt.Sprintf("g%d", w.inner)
 		}
 		s.size += 8
 		switch w.n(9) {

@@ -71,6 +71,7 @@ func TestErrors(t *testing.T) {
 		{"struct a { int x; ", "the definition ends"},
 		{"struct a " + strings.Repeat("{ struct ", 100), "nested too deeply"},
 		{"struct a { struct b { int x; } y; struct b { int z; } w; }", "'struct b' is defined twice"},
+		{"struct a { int x; struct { long y; }; char y; }", "the struct has two members with the name 'y'"},
 		{"int x;", "want struct, union, enum or typedef"},
 	} {
 		err := cdecl.New().Define(c.text)

@@ -47,6 +47,13 @@ func (p *parser) structure() *types.Type {
 			p.fail("the %s is larger than %d bytes", keyword, maxSize)
 		}
 	}
+	names := map[string]bool{}
+	for _, f := range l.fields {
+		if names[f.Name] {
+			p.fail("the %s has two members with the name '%s'", keyword, f.Name)
+		}
+		names[f.Name] = true
+	}
 	l.finish(t)
 	return t
 }
