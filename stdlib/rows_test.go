@@ -253,7 +253,8 @@ var elsewhere = map[string][]string{
 	"compiler/ir/print.go":     {"cat", "clear", "errorf", "exit", "join", "print", "printf", "system", "time", "unwatch", "warnf", "zero"},
 	"compiler/backend/mach.go": {"exit"},
 	// The names of functions in the kernel, by hook.
-	"compiler/lower/group.go": {"alert", "begin", "bench", "test", "end", "interval", "poll", "profile", "read", "uprobe", "uretprobe"},
+	"compiler/lower/group.go": {"alert", "begin", "bench", "test", "end", "interval", "poll", "profile", "uprobe", "uretprobe"},
+	"compiler/lower/lower.go": {"read"},
 	"compiler/lower/site.go":  {"goid"},
 	// A slot, the words of declarations, the value of a limit that there is none.
 	"compiler/lower/sli.go": {"trace"},
