@@ -98,6 +98,9 @@ func (s *Scope) Predefine(name, text string) {
 // SetMacro defines an object-like macro.
 func (s *Scope) SetMacro(name, text string) { s.defines[name] = text }
 
+// Undefine forgets a macro.
+func (s *Scope) Undefine(name string) { delete(s.defines, name) }
+
 // Define reads one definition.
 func (s *Scope) Define(text string) (err error) {
 	p := &parser{scope: s, text: text}

@@ -102,7 +102,12 @@ func (p *preamble) directive(d *syntax.Directive) {
 		if p.on() {
 			p.c.ctypes.Include(rest)
 		}
-	case "pragma", "undef": // types come from BTF; one that is missing is reported where it is used
+	case "pragma": // types come from BTF; one that is missing is reported where it is used
+	case "undef":
+		if p.on() {
+			p.c.ctypes.Undefine(name)
+			delete(p.c.cmacros, name)
+		}
 	case "define":
 		if !p.on() {
 			return
@@ -111,7 +116,8 @@ func (p *preamble) directive(d *syntax.Directive) {
 			p.c.errorf(d, "#define without a name")
 			return
 		}
-		if stem, _, withParams := strings.Cut(name, "("); withParams {
+		stem, _, withParams := strings.Cut(name, "(")
+		if delete(p.c.cmacros, stem); withParams {
 			p.c.cmacros[stem] = parseMacro(rest)
 			value, name = "", stem // for #ifdef
 		}
