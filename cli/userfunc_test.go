@@ -118,3 +118,17 @@ func TestSession(t *testing.T) {
 		})
 	}
 }
+
+// TestLoopToEntry probes a function whose loop goes back to the instruction after its endbr64: a call is entered and left
+// once, however often it turns.
+func TestLoopToEntry(t *testing.T) {
+	bin := buildC(t, `asm(".globl turn\n.type turn, @function\nturn: endbr64\n1: mov %edi, %eax\ndec %edi\njg 1b\nret\n.size turn, .-turn");
+		extern int turn(int); int main(void) { int n = 0; for (int i = 0; i < 100; i++) n += turn(7); return n != 100; }`)
+	for _, way := range []string{"session", "multi", "single"} {
+		if way == "session" && new(bpf.Features).UprobeSession() != nil {
+			continue
+		}
+		r := script(t, "--attach", "uprobe="+way, "-c", bin, "-e", fmt.Sprintf(`uprobe:%[1]s:turn { @in[arg0] = count(); } uretprobe:%[1]s:turn { @out[retval] = count(); }`, bin))
+		want(t, r, "@in[7]: 100", "@out[1]: 100")
+	}
+}

@@ -19,7 +19,7 @@ const endbr64 = 0xfa1e0ff3
 
 // Entry returns the file offset at which a probe fires once per call with the arguments still in their registers.
 // In Go functions that is the instruction after the stack check; where the check is not recognised, and in other
-// languages, it is the first instruction, or the one after an endbr64.
+// languages, it is the first instruction, or the one after an endbr64 unless the function jumps back there.
 func (b *Binary) Entry(fn Func) (uint64, error) {
 	n := uint64(prologueBytes)
 	if fn.Size > 0 {
@@ -35,10 +35,13 @@ func (b *Binary) Entry(fn Func) (uint64, error) {
 			return fn.FileOffset + uint64(skip), nil
 		}
 	}
-	if len(code) > 4 && binary.LittleEndian.Uint32(code) == endbr64 {
-		return fn.FileOffset + 4, nil
+	if len(code) <= 4 || binary.LittleEndian.Uint32(code) != endbr64 || fn.Size > maxFunction {
+		return fn.FileOffset, nil
 	}
-	return fn.FileOffset, nil
+	if code, err = b.read(fn.Addr, max(n, fn.Size)); err != nil || entersAgain(code, 4) {
+		return fn.FileOffset, nil
+	}
+	return fn.FileOffset + 4, nil
 }
 
 // stackCheck returns the length of the check at the start of a Go function, 0 when there is none. R14 is the
@@ -135,43 +138,58 @@ func (b *Binary) Exits(fn Func) (Exits, error) {
 // findExits walks over the code, instruction by instruction. Offsets are from its start.
 func findExits(code []byte) (exits Exits, at int, err error) {
 	for at < len(code) {
-		n, ret, jump, err := step(code[at:])
+		in, err := step(code[at:])
 		if err != nil {
 			return Exits{}, at, err
 		}
-		next := at + n
-		if ret {
+		next := at + in.size
+		if in.ret {
 			exits.Returns = append(exits.Returns, uint64(at))
 		}
-		if jump != nil {
-			if target := next + int(*jump); target < 0 || target >= len(code) {
-				exits.TailJumps = append(exits.TailJumps, uint64(at))
-			}
+		if target := next + in.jump; in.always && (target < 0 || target >= len(code)) {
+			exits.TailJumps = append(exits.TailJumps, uint64(at))
 		}
 		at = next
 	}
 	return exits, at, nil
 }
 
-// step decodes one instruction: its length, whether it returns, and where it jumps to unconditionally.
-func step(code []byte) (n int, ret bool, jump *int32, err error) {
+// entersAgain tells whether a jump of a function leads to an offset in it; when the code cannot be decoded it may.
+func entersAgain(code []byte, offset int) bool {
+	for at := 0; at < len(code); {
+		in, err := step(code[at:])
+		if at += in.size; err != nil || in.jumps && at+in.jump == offset {
+			return true
+		}
+	}
+	return false
+}
+
+// instruction is what is known of one: its length, whether it returns, and how far behind its end it jumps, if it does,
+// always or on a condition.
+type instruction struct {
+	size               int
+	ret, jumps, always bool
+	jump               int
+}
+
+// step decodes one instruction.
+func step(code []byte) (instruction, error) {
 	if n := vectorLength(code); n > 0 {
-		return n, false, nil, nil
+		return instruction{size: n}, nil
 	}
 	in, err := x86asm.Decode(code, 64)
 	if err != nil || in.Op == 0 {
 		if n := legacyLength(code); n > 0 {
-			return n, false, nil, nil
+			return instruction{size: n}, nil
 		}
-		return 0, false, nil, ErrCode
+		return instruction{}, ErrCode
 	}
-	if in.Op == x86asm.JMP {
-		if rel, ok := in.Args[0].(x86asm.Rel); ok {
-			v := int32(rel)
-			jump = &v
-		}
+	out := instruction{size: in.Len, ret: in.Op == x86asm.RET}
+	if rel, ok := in.Args[0].(x86asm.Rel); ok && in.Op != x86asm.CALL {
+		out.jumps, out.always, out.jump = true, in.Op == x86asm.JMP, int(rel)
 	}
-	return in.Len, in.Op == x86asm.RET, jump, nil
+	return out, nil
 }
 
 // vectorLength is the length of an instruction with a VEX or EVEX prefix, which x86asm does not know, or 0.

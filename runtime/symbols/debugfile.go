@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/ulikunitz/xz"
 )
 
 // debugDir is where distributions put what they strip from programs and libraries.
@@ -124,40 +122,6 @@ func (b *Binary) withDebug(use func(*elf.File)) {
 		b.withStripped(f, use)
 		f.Close()
 	}
-}
-
-// The section with symbols that distributions leave in what they strip (Fedora's MiniDebugInfo): an ELF file in the xz format
-// with the functions that are not among the dynamic symbols, and how large it may be.
-const (
-	miniSection = ".gnu_debugdata"
-	maxMini     = 256 << 20
-)
-
-// withMini hands over the file in that section. A section that is damaged has none.
-func (b *Binary) withMini(use func(*elf.File)) {
-	s := b.file.Section(miniSection)
-	if s == nil {
-		return
-	}
-	raw, err := data(s)
-	if err != nil {
-		return
-	}
-	if mini, err := unpackMini(raw); err == nil {
-		b.withStripped(bytes.NewReader(mini), use)
-	}
-}
-
-func unpackMini(raw []byte) ([]byte, error) {
-	r, err := xz.ReaderConfig{SingleStream: true}.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		return nil, err
-	}
-	mini, err := io.ReadAll(io.LimitReader(r, maxMini+1))
-	if len(mini) > maxMini {
-		return nil, ErrFormat
-	}
-	return mini, err
 }
 
 // withStripped hands over a file with what was stripped from this one. One of another program is not taken.

@@ -60,6 +60,30 @@ func TestMini(t *testing.T) {
 	}
 }
 
+// TestUnpackMini unpacks what xz packs in several ways, and nothing that asks for gigabytes.
+func TestUnpackMini(t *testing.T) {
+	file := t.TempDir() + "/file"
+	want := bytes.Repeat([]byte("some text that repeats and 0123456789 "), 10000)
+	if err := os.WriteFile(file, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-0"}, {"-9"}, {"--block-size=50000"}, {"--check=crc32"}, {"--check=sha256"}, {"--check=none"}, {"-T2", "--block-size=100000"}} {
+		command(t, "xz", append(args, "-kf", file)...)
+		raw, err := os.ReadFile(file + ".xz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := unpackMini(raw); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: got %d bytes, %v", args, len(got), err)
+		}
+		at := bytes.Index(raw, []byte{0x21, 1}) + 2 // the size of the dictionary, after the filter
+		raw[at] = 39
+		if _, err := unpackMini(raw); err == nil {
+			t.Errorf("%v: a dictionary of 3 GiB is no error", args)
+		}
+	}
+}
+
 func FuzzMini(f *testing.F) {
 	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x00\x00\x00\x00\x1c\xdfD!\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ"))
 	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01(\x00\x00\x00"))

@@ -256,8 +256,8 @@ func TestInstructionLengths(t *testing.T) {
 		{[]byte{0x0f, 0x38, 0xcb, 0xd1}, 4},                          // sha256rnds2
 		{[]byte{0x66, 0x0f, 0x38, 0xf6, 0x84, 0x24, 0, 1, 0, 0}, 10}, // adcx eax, [rsp+0x100]
 	} {
-		if n, _, _, err := step(append(test.code, 0x90, 0x90)); err != nil || n != test.n {
-			t.Errorf("%x: got %d, %v", test.code, n, err)
+		if in, err := step(append(test.code, 0x90, 0x90)); err != nil || in.size != test.n {
+			t.Errorf("%x: got %d, %v", test.code, in.size, err)
 		}
 	}
 }
@@ -356,7 +356,8 @@ func FuzzStep(f *testing.F) {
 	f.Add([]byte{0x66, 0x0f, 0x3a})
 	f.Fuzz(func(t *testing.T, code []byte) {
 		for rest := code; len(rest) > 0; {
-			n, _, _, err := step(rest)
+			step, err := step(rest)
+			n := step.size
 			if err != nil {
 				break
 			}
