@@ -96,8 +96,16 @@ func Open(path string) (*Binary, error) {
 	return b, nil
 }
 
-// openRegular opens a file. What is no file, such as a pipe that nobody writes to, is an error: it could block.
+// openRegular opens a file. What is no file, such as a pipe or a device, is an error and is not opened, which could block
+// or set something off; unless it comes to the place of a file at that moment.
 func openRegular(path string) (*os.File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("open %s: %w", path, ErrFormat)
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err

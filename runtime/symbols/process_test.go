@@ -347,3 +347,27 @@ int main(void) {
 		t.Error("the list is in our own file system")
 	}
 }
+
+// TestPipesAreNotOpened looks for programs in a folder with a pipe: who waits for a reader goes on waiting.
+func TestPipesAreNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	pipe(t, dir+"/pipe")
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, dir+"/pipe", unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := MatchPaths(dir+"/*", 0); err != nil || len(found) > 0 {
+		t.Errorf("got %q, %v", found, err)
+	}
+	if _, err := Open(dir + "/pipe"); !errors.Is(err, ErrFormat) {
+		t.Errorf("got %v", err)
+	}
+	var events [256]byte
+	if n, err := unix.Read(watch, events[:]); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("it was opened: %d bytes of events, %v", n, err)
+	}
+}
