@@ -74,14 +74,22 @@ func unsafeFuncs() []Func {
 				dst := l.Number(c.Args[0])
 				n, _ := l.Const(c.Args[2])
 				e := c.Args[1]
-				var src *ir.Value
-				if t := l.Type(e); pointee(t) != t { // what the pointer points to
-					src = b.Addr(b.Slot("written", int(n+7)&^7))
-					b.Read(src, l.Number(e), int(n), true)
-				} else {
-					src = l.Memory(e, t)
+				write := func(src *ir.Value) *ir.Value {
+					return b.Bin(ir.OpEq, b.Help(ir.HelperWriteUser, dst, src, b.Const(n)), b.Const(0))
 				}
-				return b.Bin(ir.OpEq, b.Help(ir.HelperWriteUser, dst, src, b.Const(n)), b.Const(0))
+				t := l.Type(e)
+				if pointee(t) == t {
+					return write(l.Memory(e, t))
+				}
+				src := b.Addr(b.Slot("written", int(n+7)&^7)) // what the pointer points to
+				unread, read, done := b.Block(), b.Block(), b.Block(ir.Scalar)
+				b.If(b.Read(src, l.Number(e), int(n), true), unread, read)
+				b.SetBlock(read)
+				b.Jump(done, write(src))
+				b.SetBlock(unread)
+				b.Jump(done, b.Const(0))
+				b.SetBlock(done)
+				return done.Params[0]
 			}},
 		},
 	}

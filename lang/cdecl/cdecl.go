@@ -45,7 +45,9 @@ type Scope struct {
 	named     map[string]*types.Type // by keyword and name
 	constants map[string]Constant
 	defines   map[string]string
-	align     map[*types.Type]int // of the script's own structs
+	ahead     map[string]*types.Type // structs that were named and are not defined so far, by keyword and name
+	align     map[*types.Type]int    // of the script's own structs, and of typedefs that ask for more than their types have
+	withArgs  map[string]bool        // macros that take arguments
 
 	predefined int
 }
@@ -53,7 +55,7 @@ type Scope struct {
 // New makes an empty scope.
 func New() *Scope {
 	return &Scope{named: map[string]*types.Type{}, constants: map[string]Constant{}, defines: map[string]string{},
-		align: map[*types.Type]int{}}
+		ahead: map[string]*types.Type{}, align: map[*types.Type]int{}, withArgs: map[string]bool{}}
 }
 
 // Named returns a type that the script defines.
@@ -96,10 +98,22 @@ func (s *Scope) Predefine(name, text string) {
 }
 
 // SetMacro defines an object-like macro.
-func (s *Scope) SetMacro(name, text string) { s.defines[name] = text }
+func (s *Scope) SetMacro(name, text string) {
+	s.defines[name] = text
+	delete(s.withArgs, name)
+}
+
+// SetMacroWithArguments says that there is a macro with arguments, which has no value here.
+func (s *Scope) SetMacroWithArguments(name string) {
+	s.defines[name] = ""
+	s.withArgs[name] = true
+}
 
 // Undefine forgets a macro.
-func (s *Scope) Undefine(name string) { delete(s.defines, name) }
+func (s *Scope) Undefine(name string) {
+	delete(s.defines, name)
+	delete(s.withArgs, name)
+}
 
 // Define reads one definition.
 func (s *Scope) Define(text string) (err error) {
@@ -127,6 +141,12 @@ func (s *Scope) Define(text string) (err error) {
 // Value evaluates a constant expression of C.
 func (s *Scope) Value(text string) (int64, error) {
 	return (&parser{scope: s, text: text}).whole()
+}
+
+// Condition evaluates what stands after #if: there, names that nobody defines are 0, and "defined" asks for a macro.
+func (s *Scope) Condition(text string) (bool, error) {
+	v, err := (&parser{scope: s, text: text, condition: true}).whole()
+	return v != 0, err
 }
 
 // whole is the value of the whole text.
@@ -158,6 +178,9 @@ type parser struct {
 	tok        string // the next token, "" at the end
 	start, pos int    // of tok, and after it
 	depth      int
+	condition  bool // of #if
+
+	nameStart, nameEnd int // of the name that was read last
 }
 
 func (p *parser) fail(format string, args ...any) {
@@ -199,7 +222,8 @@ func (p *parser) next() {
 	}
 	if p.pos == p.start && p.pos < len(p.text) {
 		p.pos++
-		if two := p.text[p.start:min(p.start+2, len(p.text))]; two == "<<" || two == ">>" {
+		switch p.text[p.start:min(p.start+2, len(p.text))] {
+		case "<<", ">>", "<=", ">=", "==", "!=", "&&", "||":
 			p.pos++
 		}
 	}
@@ -236,6 +260,7 @@ func (p *parser) name(what string) string {
 		p.fail("got '%s', want %s", p.tok, what)
 	}
 	n := p.tok
+	p.nameStart, p.nameEnd = p.start, p.pos
 	p.next()
 	return n
 }
@@ -304,13 +329,36 @@ func (p *parser) value(level int) int64 {
 	x := p.operand()
 	for {
 		op := p.tok
-		l := map[string]int{"|": 1, "^": 2, "&": 3, "<<": 4, ">>": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}[op]
+		l := map[string]int{"||": 1, "&&": 2, "|": 3, "^": 4, "&": 5, "==": 6, "!=": 6, "<": 7, ">": 7, "<=": 7, ">=": 7, "<<": 8, ">>": 8,
+			"+": 9, "-": 9, "*": 10, "/": 10, "%": 10}[op]
 		if l == 0 || l <= level {
 			return x
 		}
 		p.next()
 		y := p.value(l)
+		truth := func(b bool) int64 {
+			if b {
+				return 1
+			}
+			return 0
+		}
 		switch op {
+		case "||":
+			x = truth(x != 0 || y != 0)
+		case "&&":
+			x = truth(x != 0 && y != 0)
+		case "==":
+			x = truth(x == y)
+		case "!=":
+			x = truth(x != y)
+		case "<":
+			x = truth(x < y)
+		case ">":
+			x = truth(x > y)
+		case "<=":
+			x = truth(x <= y)
+		case ">=":
+			x = truth(x >= y)
 		case "|":
 			x |= y
 		case "^":
@@ -348,6 +396,13 @@ func (p *parser) operand() int64 {
 		return ^p.unary()
 	case p.accept("+"):
 		return p.unary()
+	case p.accept("!"):
+		p.enter()
+		defer func() { p.depth-- }()
+		if p.operand() == 0 {
+			return 1
+		}
+		return 0
 	}
 	return p.unary()
 }
@@ -375,13 +430,19 @@ func (p *parser) unary() int64 {
 // constant is the value of an enumerator or of a macro.
 func (p *parser) constant() int64 {
 	name := p.tok
+	if p.condition && name == "defined" {
+		return p.defined()
+	}
 	if c, ok := p.scope.constants[name]; ok {
 		p.next()
 		return c.Value
 	}
+	if p.scope.withArgs[name] {
+		p.fail("'%s' takes arguments: such a macro has no value here", name)
+	}
 	if text, ok := p.scope.defines[name]; ok {
 		p.enter()
-		q := &parser{scope: p.scope, text: text, depth: p.depth}
+		q := &parser{scope: p.scope, text: text, depth: p.depth, condition: p.condition}
 		n, err := q.whole()
 		if err != nil {
 			p.fail("'%s' has no constant value", name)
@@ -396,7 +457,25 @@ func (p *parser) constant() int64 {
 			return v
 		}
 	}
+	if p.condition {
+		p.next()
+		return 0
+	}
 	p.fail("unknown constant '%s'", name)
+	return 0
+}
+
+// defined reads "defined NAME" and "defined(NAME)".
+func (p *parser) defined() int64 {
+	p.next()
+	open := p.accept("(")
+	_, known := p.scope.defines[p.name("the name of a macro")]
+	if open {
+		p.want(")")
+	}
+	if known {
+		return 1
+	}
 	return 0
 }
 

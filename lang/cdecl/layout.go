@@ -1,6 +1,7 @@
 package cdecl
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/types"
@@ -16,8 +17,7 @@ func (p *parser) structure() *types.Type {
 	p.attributes(&pack)
 	name := ""
 	if p.isName() {
-		name = p.tok
-		p.next()
+		name = p.name("a name")
 		p.attributes(&pack)
 	}
 	if p.tok != "{" {
@@ -27,7 +27,10 @@ func (p *parser) structure() *types.Type {
 		return p.find(keyword, name)
 	}
 	p.next()
-	t := &types.Type{Kind: types.Struct, Name: name}
+	t := p.scope.ahead[keyword+" "+name] // what named it before becomes whole with it
+	if t == nil {
+		t = &types.Type{Kind: types.Struct, Name: name}
+	}
 	if name != "" {
 		p.once(keyword, name)
 		p.scope.named[keyword+" "+name] = t // for pointers to itself
@@ -87,7 +90,7 @@ func (p *parser) members() []member {
 			m.bits = int(n)
 		}
 		p.attributes(&m.pack)
-		if m.typ.Kind == types.Void || m.typ.Kind == types.Struct && m.typ.Size == 0 && m.typ.Layout == nil {
+		if elem := element(m.typ); elem.Kind == types.Void || elem.Kind == types.Struct && elem.Size == 0 && elem.Layout == nil {
 			p.fail("member '%s' has the incomplete type '%s'", m.name, m.typ)
 		}
 		out = append(out, m)
@@ -97,6 +100,14 @@ func (p *parser) members() []member {
 	}
 	p.want(";")
 	return out
+}
+
+// element is what an array is of, and any other type itself.
+func element(t *types.Type) *types.Type {
+	for t.Kind == types.Array {
+		t = t.Elem
+	}
+	return t
 }
 
 // declarator reads what is declared to be of a type or of one made of it; a bit field needs no name.
@@ -138,9 +149,18 @@ func (p *parser) typedef() {
 	base := p.specifiers()
 	for {
 		name, t := p.declarator(base, "a name")
-		p.attributes(nil)
-		if old := p.scope.named[" "+name]; old != nil && !old.Equal(t) {
+		var pack packing
+		p.attributes(&pack)
+		if pack.align > 0 {
+			aligned := *t
+			t = &aligned
+			p.scope.align[t] = pack.align
+		}
+		switch old, own := p.scope.named[" "+name], Typedef(name); {
+		case old != nil && !old.Equal(t):
 			p.fail("'%s' is defined twice", name)
+		case own != nil && !own.Equal(t):
+			p.fail("'%s' is a name of the language's own and means '%s'", name, own)
 		}
 		if t.Kind == types.Struct && t.Name == "" {
 			t.Name = name
@@ -255,10 +275,14 @@ func (p *parser) find(keyword, name string) *types.Type {
 		}
 	}
 	if keyword == "struct" || keyword == "union" {
-		return &types.Type{Kind: types.Struct, Name: name}
+		t := p.scope.ahead[keyword+" "+name]
+		if t == nil {
+			t = &types.Type{Kind: types.Struct, Name: name}
+			p.scope.ahead[keyword+" "+name] = t
+		}
+		return t
 	}
-	p.fail("unknown type '%s'", strings.TrimPrefix(keyword+" "+name, " "))
-	return nil
+	panic(&Error{Start: p.nameStart, End: p.nameEnd, Message: fmt.Sprintf("unknown type '%s'", strings.TrimPrefix(keyword+" "+name, " "))})
 }
 
 // Typedef knows the usual names of integers that headers define: size_t, u8, __u8, uint8_t, __le32; nil for others.
@@ -302,8 +326,7 @@ func (p *parser) enum() *types.Type {
 	p.attributes(&pack)
 	name := ""
 	if p.isName() {
-		name = p.tok
-		p.next()
+		name = p.name("a name")
 	}
 	if p.tok != "{" {
 		if name == "" {

@@ -14,7 +14,20 @@ import (
 // preamble reads the C definitions of a script and the lines of the preprocessor between them.
 type preamble struct {
 	c     *checker
-	taken []bool // of the conditions around; what is below one that is false is skipped
+	conds []condition // around; what is below one that does not hold is skipped
+}
+
+// condition is an #if with what follows it so far.
+type condition struct {
+	at    *syntax.Directive
+	holds bool // what stands here is read
+	done  bool // something before was
+}
+
+// cOrigin is where a definition of an imported file stands there.
+type cOrigin struct {
+	file *source.File
+	at   source.Span
 }
 
 // cDefinitions defines the script's own types, constants and macros.
@@ -39,15 +52,23 @@ func (c *checker) cDefinitions() {
 			p.directive(it)
 		}
 	}
-	if len(p.taken) > 0 {
-		end := int32(len(c.file.Source.Text))
-		c.diags.Errorf(c.file.Source, source.Span{Start: max(end-1, 0), End: end}, "a '#if' has no '#endif'")
+	for _, open := range p.conds {
+		p.errorf(open.at, "this condition has no '#endif'")
 	}
 }
 
+// errorf reports at a definition or a line, in the file that has it.
+func (p *preamble) errorf(n syntax.Node, format string, args ...any) *source.Diagnostic {
+	from, ok := p.c.cOrigins[n]
+	if !ok {
+		return p.c.errorf(n, format, args...)
+	}
+	return p.c.diags.Errorf(from.file, from.at, format, args...)
+}
+
 func (p *preamble) on() bool {
-	for _, t := range p.taken {
-		if !t {
+	for _, c := range p.conds {
+		if !c.holds {
 			return false
 		}
 	}
@@ -58,12 +79,21 @@ func (p *preamble) define(d *syntax.CDef) {
 	err := p.c.ctypes.Define(d.Text)
 	var e *cdecl.Error
 	if errors.As(err, &e) {
-		at := syntax.Range{Start: d.Start + int32(e.Start), End: d.Start + int32(e.End)}
-		diag := p.c.errorf(at, "%s", e.Message)
+		diag := p.errorf(d, "%s", e.Message)
+		diag.Span.End = diag.Span.Start + int32(e.End)
+		diag.Span.Start += int32(e.Start)
 		if strings.HasPrefix(e.Message, "unknown type") || strings.Contains(e.Message, "incomplete type") {
-			diag.WithHint("neither the script nor the kernel's BTF defines it; header files are not read")
+			diag.WithHint("neither the script nor the kernel's BTF defines it; an #include opens no file")
 		}
 	}
+}
+
+// cutWord parts a text after its first word.
+func cutWord(text string) (word, rest string) {
+	if i := strings.IndexAny(text, " \t"); i >= 0 {
+		return text[:i], strings.TrimSpace(text[i:])
+	}
+	return text, ""
 }
 
 func (p *preamble) directive(d *syntax.Directive) {
@@ -71,73 +101,74 @@ func (p *preamble) directive(d *syntax.Directive) {
 	if strings.HasPrefix(text, "!") {
 		return
 	}
-	word, rest, _ := strings.Cut(strings.ReplaceAll(text, "\\\n", " "), " ")
+	word, rest := cutWord(strings.ReplaceAll(text, "\\\n", " "))
 	rest = strings.TrimSpace(cutComment(rest))
-	name, value, _ := strings.Cut(rest, " ")
+	name, value := cutWord(rest)
 	_, known := p.c.ctypes.Macro(name)
 	switch word {
 	case "ifdef":
-		p.taken = append(p.taken, known)
+		p.conds = append(p.conds, condition{d, known, known})
 	case "ifndef":
-		p.taken = append(p.taken, !known)
+		p.conds = append(p.conds, condition{d, !known, !known})
 	case "if":
-		v := int64(0)
-		if p.on() {
-			v = p.condition(d, rest)
+		holds := p.on() && p.holds(d, rest)
+		p.conds = append(p.conds, condition{d, holds, holds})
+	case "elif", "else":
+		n := len(p.conds)
+		if n == 0 {
+			p.errorf(d, "#%s without #if", word)
+			return
 		}
-		p.taken = append(p.taken, v != 0)
-	case "else":
-		if n := len(p.taken); n > 0 {
-			p.taken[n-1] = !p.taken[n-1]
-		} else {
-			p.c.errorf(d, "#else without #if")
-		}
+		c := &p.conds[n-1]
+		around := preamble{c: p.c, conds: p.conds[:n-1]}
+		c.holds = !c.done && (word == "else" || around.on() && p.holds(d, rest))
+		c.done = c.done || c.holds
 	case "endif":
-		if n := len(p.taken); n > 0 {
-			p.taken = p.taken[:n-1]
+		if n := len(p.conds); n > 0 {
+			p.conds = p.conds[:n-1]
 		} else {
-			p.c.errorf(d, "#endif without #if")
-		}
-	case "include":
-		if p.on() {
-			p.c.ctypes.Include(rest)
+			p.errorf(d, "#endif without #if")
 		}
 	case "pragma": // types come from BTF; one that is missing is reported where it is used
-	case "undef":
+	case "include", "define", "undef":
 		if p.on() {
-			p.c.ctypes.Undefine(name)
-			delete(p.c.cmacros, name)
+			p.macro(d, word, name, value, rest)
 		}
-	case "define":
-		if !p.on() {
-			return
-		}
-		if name == "" {
-			p.c.errorf(d, "#define without a name")
-			return
-		}
-		stem, _, withParams := strings.Cut(name, "(")
-		if delete(p.c.cmacros, stem); withParams {
-			p.c.cmacros[stem] = parseMacro(rest)
-			value, name = "", stem // for #ifdef
-		}
-		p.c.ctypes.SetMacro(name, strings.TrimSpace(value))
 	default:
-		p.c.errorf(d, "preprocessor line '#%s' is not supported", word)
+		p.errorf(d, "preprocessor line '#%s' is not supported", word)
 	}
 }
 
-// condition evaluates "#if": numbers, constants, and defined(NAME).
-func (p *preamble) condition(d *syntax.Directive, text string) int64 {
-	if name, ok := strings.CutPrefix(text, "defined"); ok {
-		_, known := p.c.ctypes.Macro(strings.Trim(name, " ()"))
-		return truth(known)
+// macro reads what defines macros, or forgets them.
+func (p *preamble) macro(d *syntax.Directive, word, name, value, rest string) {
+	stem, _, withParams := strings.Cut(name, "(")
+	switch {
+	case word == "include":
+		p.c.ctypes.Include(rest)
+		return
+	case stem == "":
+		p.errorf(d, "#%s without a name", word)
+		return
 	}
-	v, err := p.c.ctypes.Value(text)
+	delete(p.c.cmacros, stem)
+	switch {
+	case word == "undef":
+		p.c.ctypes.Undefine(stem)
+	case withParams:
+		p.c.cmacros[stem] = parseMacro(rest)
+		p.c.ctypes.SetMacroWithArguments(stem)
+	default:
+		p.c.ctypes.SetMacro(name, value)
+	}
+}
+
+// holds evaluates "#if".
+func (p *preamble) holds(d *syntax.Directive, text string) bool {
+	is, err := p.c.ctypes.Condition(text)
 	if err != nil {
-		p.c.errorf(d, "#if: %s", err)
+		p.errorf(d, "#if: %s", err)
 	}
-	return v
+	return is
 }
 
 // parseMacro reads "NAME(a, b) expression" as a macro of the language, nil when it is none. Its arguments are expressions,
@@ -158,9 +189,9 @@ func parseMacro(text string) *syntax.Macro {
 			params[name.Text] = name
 		}
 	}
-	textOrName := regexp.MustCompile(`"(?:\\.|[^"\\])*"|[A-Za-z_]\w*`)
+	words := regexp.MustCompile(`"(?:\\.|[^"\\])*"|\w+`) // and texts and numbers, which have no names in them
 	// As variables the parameters are read as values: (x)*(x) is no cast of a pointer.
-	value := parseExpr(textOrName.ReplaceAllStringFunc(body, func(word string) string {
+	value := parseExpr(words.ReplaceAllStringFunc(body, func(word string) string {
 		if params[word] != nil {
 			return "$" + word
 		}

@@ -52,6 +52,7 @@ type checker struct {
 	locals   map[localKey]*Local
 	imported map[syntax.Range]*syntax.Import // the script's own imports by where what they bring lies
 	ctypes   *cdecl.Scope                    // of the script's C definitions
+	cOrigins map[syntax.Node]cOrigin         // of definitions that were imported
 	cmacros  map[string]*syntax.Macro        // those of them with parameters, nil when they stand for no expression
 	kernel   map[string]cdecl.Constant       // that were looked up; without a type when there is none
 	named    map[string]*types.Type          // by keyword and name; nil when there is none

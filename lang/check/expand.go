@@ -115,7 +115,7 @@ func (x *expander) call(at syntax.Node, name *syntax.Name, args []syntax.Expr) s
 	fn := x.fns[name.Text]
 	if len(x.macros[name.Text]) == 0 && fn == nil {
 		if _, defined := x.c.cmacros[name.Text]; defined {
-			x.c.errorf(at, "the macro '%s' of C stands for no expression", name.Text).WithHint("write a macro of the language: macro %s(x) { … }", name.Text)
+			x.c.errorf(at, "the macro '%s' of C stands for no expression", name.Text).WithHint("macros of the language can have statements: macro NAME(x, y) { … }")
 			return &syntax.BadExpr{Range: syntax.Range(at.Span())}
 		}
 		return nil
@@ -365,6 +365,10 @@ func (x *expander) define(e *syntax.Name) syntax.Expr {
 	if !seen {
 		value = parseExpr(text)
 		x.defines[e.Text] = value
+	}
+	if m := x.c.cmacros[e.Text]; value == nil && m != nil {
+		x.c.errorf(e, "the macro '%s' takes arguments", e.Text).WithHint("%s", x.signatures(e.Text))
+		return &syntax.BadExpr{Range: e.Range}
 	}
 	if value == nil {
 		x.c.errorf(e, "the macro '%s' has no value: '%s'", e.Text, text)

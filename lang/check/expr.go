@@ -186,7 +186,7 @@ func (c *checker) local(e *syntax.Var) *types.Type {
 			}
 		}
 		suggest(d, "$"+e.Text, names)
-		if imp := c.imported[e.Range]; imp != nil {
+		if imp := c.imported[e.Range]; imp != nil && !mentions(imp, e.Text) { // what it is given is its user's own
 			d.WithHint("a parameter of \"%s\" is given as (%s = …)", imp.Path.Value, e.Text)
 		}
 		return types.Bad

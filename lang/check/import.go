@@ -1,8 +1,10 @@
 package check
 
 import (
+	"slices"
 	"strings"
 
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 )
 
@@ -11,7 +13,8 @@ import (
 func (c *checker) imports() {
 	seen := map[string]bool{}
 	c.imported = map[syntax.Range]*syntax.Import{}
-	items, any := c.importItems(c.file.Items, c.file.Source.Name, nil, seen, 0)
+	c.cOrigins = map[syntax.Node]cOrigin{}
+	items, any := c.importItems(c.file.Items, c.file.Source, nil, seen, 0)
 	if !any {
 		return
 	}
@@ -22,14 +25,19 @@ func (c *checker) imports() {
 
 const maxImports = 16 // of files that import one another
 
-func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range, seen map[string]bool, depth int) (out []syntax.Item, any bool) {
+func (c *checker) importItems(items []syntax.Item, from *source.File, at *syntax.Range, seen map[string]bool, depth int) (out []syntax.Item, any bool) {
 	for _, it := range items {
 		if at != nil {
 			if _, config := it.(*syntax.Config); config {
 				c.errorf(*at, "an imported file may not have a config")
 				continue
 			}
+			there := it.Span()
 			it = syntax.Copy(it, at, nil)
+			switch it.(type) {
+			case *syntax.CDef, *syntax.Directive:
+				c.cOrigins[it] = cOrigin{from, there}
+			}
 		}
 		imp, ok := it.(*syntax.Import)
 		if !ok {
@@ -50,7 +58,7 @@ func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range
 			c.errorf(*where, "files import one another too deeply, the limit is %d", maxImports)
 			continue
 		}
-		file, err := c.opt.Import(from, imp.Path.Value)
+		file, err := c.opt.Import(from.Name, imp.Path.Value)
 		if err != nil {
 			c.errorf(*where, "cannot import \"%s\": %s", imp.Path.Value, strings.TrimSpace(err.Error()))
 			continue
@@ -62,11 +70,35 @@ func (c *checker) importItems(items []syntax.Item, from string, at *syntax.Range
 		if seen[key] {
 			continue
 		}
-		seen[key] = true
-		more, _ := c.importItems(c.withParams(imp, where, file.Items), file.Source.Name, where, seen, depth+1)
+		items, once := file.Items, "\x00"+file.Source.Name
+		if seen[once] { // with other parameters
+			items = slices.DeleteFunc(slices.Clone(items), func(it syntax.Item) bool { return definesAlways(it, imp.Params) })
+		}
+		seen[key], seen[once] = true, true
+		more, _ := c.importItems(c.withParams(imp, where, items), file.Source, where, seen, depth+1)
 		out = append(out, more...)
 	}
 	return out, any
+}
+
+// definesAlways tells whether an item of an imported file is a definition that no parameter stands in.
+func definesAlways(it syntax.Item, params []*syntax.Property) bool {
+	switch it.(type) {
+	case *syntax.Macro, *syntax.Fn, *syntax.MapDecl, *syntax.CDef, *syntax.Directive:
+	default:
+		return false
+	}
+	return !slices.ContainsFunc(params, func(p *syntax.Property) bool { return mentions(it, p.Name.Text) })
+}
+
+// mentions tells whether there is a variable of a name anywhere below.
+func mentions(n syntax.Node, name string) (found bool) {
+	syntax.Walk(n, func(n syntax.Node) bool {
+		v, ok := n.(*syntax.Var)
+		found = found || ok && v.Text == name
+		return !found
+	})
+	return found
 }
 
 // withParams puts the parameters of an import in their places in what is imported: $name in attach points and in

@@ -190,6 +190,10 @@ func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
 	if t.Kind == types.Invalid {
 		return t
 	}
+	if t.Kind == types.Struct && t.Size == 0 && t.Layout == nil {
+		c.errorf(e, "'%s' is never defined", t)
+		return types.Bad
+	}
 	size := int64(t.Size)
 	if t.Kind == types.Tuple {
 		size = int64(t.Memory())

@@ -367,7 +367,7 @@ func (t *Type) Equal(o *Type) bool {
 	}
 	switch t.Kind {
 	case Int:
-		return t.Size == o.Size && t.Signed == o.Signed && t.Name == o.Name
+		return t.Size == o.Size && t.Signed == o.Signed && t.Name == o.Name && t.Late == o.Late
 	case String, Buffer:
 		return t.Size == o.Size
 	case Tuple:
@@ -445,7 +445,7 @@ func promote(a, b *Type) *Type {
 	switch {
 	case a == b:
 		return a
-	case a.TAI() && b.TAI():
+	case a.TAI() || b.TAI(): // the other is where a variable starts, or what a condition gives otherwise
 		return TimeOfTAI(a.Signed || b.Signed)
 	case a.Name == b.Name && a.Enum != nil:
 		if a.Size >= b.Size {
