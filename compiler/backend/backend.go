@@ -115,7 +115,7 @@ func compile(p *ir.Program, f *ir.Func, feat Features, reserve int) (*Code, int,
 	}
 	code.Scratch = l.scratch
 
-	frame, size := placeSlots(f, f.Slots)
+	frame, size := placeSlots(slotRanges(f), f.Slots)
 	m := selectFunc(p, f, feat, frame, false)
 	a := &allocator{m: m, frame: size}
 	a.run()

@@ -10,12 +10,16 @@ import (
 	"github.com/slopebpf/slope/lang/source"
 )
 
-// bigProgram counts by n keys, each in a slot of its own.
-func bigProgram(n int) *ir.Program {
+// bigProgram counts by n keys, each in a slot of its own, some turns of a loop long.
+func bigProgram(n, turns int) *ir.Program {
 	m := &ir.Map{Name: "h", Kind: ir.PerCPUHash, KeySize: 8, ValueSize: 8, MaxEntries: 64}
 	p := &ir.Program{Source: source.NewFile("big", ""), Maps: []*ir.Map{m}}
 	b := ir.NewFunc(p, "big", ir.RawTracepoint, "")
 	ctx := b.Ctx()
+	turn, end := b.Block(ir.Scalar), b.Block()
+	b.Jump(turn, b.Const(0))
+	b.SetBlock(turn)
+	again := b.AddImm(turn.Params[0], 1)
 	for i := range n {
 		key, one := b.Slot("key", 8), b.Slot("one", 8)
 		b.Store(b.Addr(key), 0, 8, b.AddImm(b.Load(ctx, i%8*8, 8, false), int64(i)))
@@ -28,8 +32,30 @@ func bigProgram(n int) *ir.Program {
 		b.Jump(done)
 		b.SetBlock(done)
 	}
+	if turns > 1 {
+		more := b.Block()
+		b.If(b.Bin(ir.OpULt, again, b.Const(int64(turns))), more, end)
+		b.SetBlock(more)
+		b.Jump(turn, again)
+	} else {
+		b.Jump(end)
+	}
+	b.SetBlock(end)
 	b.Ret(b.Const(0))
 	return p
+}
+
+// TestBigLoop: slots that are needed all through a loop cost no more than others.
+func TestBigLoop(t *testing.T) {
+	start := time.Now()
+	p := bigProgram(1500, 3)
+	code, err := Compile(p, p.Funcs[0], Features{LongJumps: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("%d instructions took %v", len(code.Insns), d)
+	}
 }
 
 // TestBig: the time to compile must not grow with the square of the program.
@@ -37,7 +63,7 @@ func TestBig(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")
 	}
-	p := bigProgram(400)
+	p := bigProgram(400, 1)
 	start := time.Now()
 	if err := opt.Run(p, false); err != nil {
 		t.Fatal(err)
@@ -100,7 +126,7 @@ func TestLongJumps(t *testing.T) {
 }
 
 func BenchmarkCompile(b *testing.B) {
-	p := bigProgram(10)
+	p := bigProgram(10, 1)
 	for b.Loop() {
 		if _, err := Compile(p, p.Funcs[0], Features{}); err != nil {
 			b.Fatal(err)

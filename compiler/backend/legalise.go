@@ -173,9 +173,9 @@ const perCPUValue = 32 << 10
 
 // moveSlots moves the biggest slots to scratch memory until the rest fits into stack bytes.
 func (l *legaliser) moveSlots(stack int) {
-	order := slices.Clone(l.f.Slots)
+	order, live := slices.Clone(l.f.Slots), slotRanges(l.f)
 	indexed := l.indexedSlots()
-	if _, size := placeSlots(l.f, l.f.Slots); size <= stack && len(indexed) == 0 {
+	if _, size := placeSlots(live, l.f.Slots); size <= stack && len(indexed) == 0 {
 		return
 	}
 	slices.SortStableFunc(order, func(x, y *ir.Slot) int {
@@ -191,10 +191,10 @@ func (l *legaliser) moveSlots(stack int) {
 			gone[s] = true
 		}
 		stay := slices.DeleteFunc(slices.Clone(l.f.Slots), func(s *ir.Slot) bool { return gone[s] })
-		_, size := placeSlots(l.f, stay)
+		_, size := placeSlots(live, stay)
 		return size <= stack-8 // 8: the key of the scratch map
 	})
-	at, size := placeSlots(l.f, order[:n])
+	at, size := placeSlots(live, order[:n])
 	if size == 0 {
 		return
 	}

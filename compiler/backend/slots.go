@@ -39,9 +39,8 @@ func notBefore(list []span, pos int32) []span {
 }
 
 // placeSlots gives every slot of list an offset from the start of a frame so that slots that live at the same time
-// do not overlap, biggest first, and returns the size of the frame.
-func placeSlots(f *ir.Func, list []*ir.Slot) (map[*ir.Slot]int, int) {
-	live := slotRanges(f)
+// do not overlap, biggest first, and returns the size of the frame; live is what slotRanges says.
+func placeSlots(live map[*ir.Slot][]span, list []*ir.Slot) (map[*ir.Slot]int, int) {
 	order := append([]*ir.Slot(nil), list...)
 	sort.SliceStable(order, func(i, j int) bool { return order[i].Size > order[j].Size })
 	at := make(map[*ir.Slot]int, len(order))
@@ -51,29 +50,57 @@ func placeSlots(f *ir.Func, list []*ir.Slot) (map[*ir.Slot]int, int) {
 		whole    span // from the first of live to the last
 		live     []span
 	}
-	const near = 256               // positions
-	placed := map[int32][]*place{} // by the parts of the code that whole covers
-	var others []*place
+	var all []*place // by offset
+	// Most slots are needed for a moment: only those of the same part of the code can be in their way, and the few that live
+	// long.
+	const part, few = 256, 4 // positions; parts
+	short := map[int32][]*place{}
+	var long, near []*place
+	insert := func(list []*place, p *place) []*place {
+		i := sort.Search(len(list), func(i int) bool { return list[i].off > p.off })
+		return slices.Insert(list, i, p)
+	}
 	for _, s := range order {
 		spans := live[s]
 		if len(spans) == 0 {
 			continue
 		}
 		off, whole := 0, span{spans[0].from, spans[len(spans)-1].to}
-		others = others[:0]
-		for part := whole.from / near; part <= (whole.to-1)/near; part++ {
-			others = append(others, placed[part]...)
-		}
-		slices.SortStableFunc(others, func(a, b *place) int { return a.off - b.off })
-		for _, o := range others { // from the start of the frame: the first gap that is big enough
+		avoid := func(o *place) { // from the start of the frame: the first gap that is big enough
 			if whole.from < o.whole.to && o.whole.from < whole.to && off < o.end && o.off < off+s.Size && overlap(spans, o.live) {
 				off = o.end
 			}
 		}
+		first, last := whole.from/part, (whole.to-1)/part
+		if last-first >= few {
+			for _, o := range all {
+				avoid(o)
+			}
+		} else {
+			near = near[:0]
+			for n := first; n <= last; n++ {
+				near = append(near, short[n]...)
+			}
+			slices.SortStableFunc(near, func(a, b *place) int { return a.off - b.off })
+			for i, j := 0, 0; i < len(near) || j < len(long); {
+				if j == len(long) || i < len(near) && near[i].off < long[j].off {
+					avoid(near[i])
+					i++
+				} else {
+					avoid(long[j])
+					j++
+				}
+			}
+		}
 		at[s] = off
 		here := &place{off, off + s.Size, whole, spans}
-		for part := whole.from / near; part <= (whole.to-1)/near; part++ {
-			placed[part] = append(placed[part], here)
+		all = insert(all, here)
+		if last-first >= few {
+			long = insert(long, here)
+		} else {
+			for n := first; n <= last; n++ {
+				short[n] = append(short[n], here)
+			}
 		}
 		size = max(size, off+s.Size)
 	}
@@ -172,6 +199,7 @@ func slotRanges(f *ir.Func) map[*ir.Slot][]span {
 			}
 		}
 	}
+	ranges := make([][]span, len(list))
 	for i := range order {
 		some := make(bitset, words)
 		for w := range some {
@@ -185,8 +213,15 @@ func slotRanges(f *ir.Func) map[*ir.Slot][]span {
 			if !ok || after[i].has(n) {
 				e.last = start[i+1] - 1
 			}
-			spans[list[n]] = append(spans[list[n]], span{e.first, e.last + 1})
+			if k := len(ranges[n]); k > 0 && ranges[n][k-1].to == e.first { // on from the block before
+				ranges[n][k-1].to = e.last + 1
+			} else {
+				ranges[n] = append(ranges[n], span{e.first, e.last + 1})
+			}
 		})
+	}
+	for n, s := range list {
+		spans[s] = ranges[n]
 	}
 	return spans
 }
