@@ -422,6 +422,7 @@ func (p *program) takeOff(which func(*types.Hook) bool) error {
 	p.mu.Lock()
 	var gone, links []attach.Link
 	var hooks []*types.Hook
+	var lost uint64 // by links that are gone; what they lose until they have stopped comes to it below
 	for i, l := range p.links {
 		if !which(p.hooks[i]) {
 			links, hooks = append(links, l), append(hooks, p.hooks[i])
@@ -429,9 +430,12 @@ func (p *program) takeOff(which func(*types.Hook) bool) error {
 		}
 		if at, ok := l.(*plug); ok {
 			at.note()
+		} else {
+			lost += l.Missed()
 		}
 		gone = append(gone, l)
 	}
+	p.past.Lost += lost
 	p.links, p.hooks = links, hooks
 	p.mu.Unlock()
 	errs := make([]error, len(gone))
@@ -444,14 +448,16 @@ func (p *program) takeOff(which func(*types.Hook) bool) error {
 		})
 	}
 	wg.Wait()
+	p.over = append(p.over, gone...)
+	var all uint64
 	for _, l := range gone {
-		p.over = append(p.over, l)
 		if _, ok := l.(*plug); !ok {
-			p.mu.Lock()
-			p.past.Lost += l.Missed()
-			p.mu.Unlock()
+			all += l.Missed()
 		}
 	}
+	p.mu.Lock()
+	p.past.Lost += all - lost
+	p.mu.Unlock()
 	return errors.Join(errs...)
 }
 
