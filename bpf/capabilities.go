@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,6 +94,7 @@ func Capabilities() []Capability {
 		{ForFunctions, "func in a kprobe or kretprobe", Release{5, 15}, "", nil, "", func(f *Features) error { return f.FuncIP(false) }},
 		{ForFunctions, "an aggregation read in a probe", Release{5, 19}, "", nil, "", (*Features).PerCPULookup},
 		{ForFunctions, "nsecs(tai)", Release{6, 1}, "", nil, "", (*Features).KtimeTAI},
+		{ForFunctions, "dw_ustack: calls without frame pointers", Release{6, 9}, "", nil, "ustack, by frame pointers", func(f *Features) error { return errors.Join(f.TaskRegs(), f.MayGoto()) }},
 		{ForFunctions, "func in a uretprobe", Release{6, 6}, "", nil, "", func(f *Features) error { return f.FuncIP(true) }},
 	}
 }

@@ -44,6 +44,7 @@ func Causes() []Cause {
 		{"loop_limit", "loops were left before their end: they had more turns than this kernel allows"},
 		{"signal_failed", "signals could not be sent"},
 		{"counter_reset", "counters went back: what they counted before is not known"},
+		{"not_unwound", "stacks of dw_ustack that are incomplete, or found by frame pointers: the tables of their process were not read yet, or say nothing that is known"},
 		{"poll_failed", "polls failed: " + detail},
 		{"negative", "negative values were recorded as 0"},
 		{"missed", "runs skipped by the kernel, because the program was already running on the CPU"},
