@@ -300,7 +300,7 @@ func (g *gate) measure() error {
 		Attached: func() {
 			r.start = time.Now()
 			if g.child != nil {
-				g.child.release()
+				g.child.releaseFor(r.eng)
 			}
 			beside.Go(func() { g.wait(ctx, end) })
 			beside.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,7 +44,8 @@ func childMain(args []string, s Streams) int {
 type child struct {
 	cmd  *exec.Cmd
 	gate *os.File
-	done chan struct{} // closed when it has ended
+	done chan struct{} // closed when it has ended, once it is waited for
+	wait sync.Once
 }
 
 // startChild prepares the program; release lets it go.
@@ -80,10 +82,6 @@ func startChild(command string, s Streams) (*child, error) {
 		w.Close()
 		return nil, fmt.Errorf("start %s: %w", words[0], err)
 	}
-	go func() {
-		c.cmd.Wait()
-		close(c.done)
-	}()
 	if n, err := ready.Read(make([]byte, 1)); n != 1 {
 		c.end()
 		return nil, fmt.Errorf("start %s: %w", words[0], err)
@@ -96,7 +94,18 @@ func (c *child) pid() int { return c.cmd.Process.Pid }
 // release lets the program start.
 func (c *child) release() error {
 	_, err := c.gate.Write([]byte{1})
+	c.awaitEnd()
 	return errors.Join(err, c.gate.Close())
+}
+
+// awaitEnd begins to wait for the end. Not earlier than needed: who waits for a process takes away what a tracer waits for.
+func (c *child) awaitEnd() {
+	c.wait.Do(func() {
+		go func() {
+			c.cmd.Wait()
+			close(c.done)
+		}()
+	})
 }
 
 // childGrace is how long a program may take to end after SIGTERM. Then it is left alone: it may have its reasons.
@@ -105,6 +114,7 @@ const childGrace = 3 * time.Second
 // end stops the program if it still runs, and waits for it. It tells whether the program has ended.
 func (c *child) end() bool {
 	c.gate.Close()
+	c.awaitEnd()
 	select {
 	case <-c.done:
 		return true

@@ -101,11 +101,11 @@ func (s Streams) flame(f *flameFlags, args []string) error {
 func (s Streams) flameInput(f *flameFlags, args []string) (title string, r io.Reader, err error) {
 	if f.length > 0 {
 		title = fmt.Sprintf("%d Hz for %s", f.frequency, f.length)
-		calls := "ustack"
+		way := ""
 		if f.dwarf {
-			calls = "dw_ustack"
+			way = "dw_"
 		}
-		script := fmt.Sprintf("profile:hz:%d { @[comm, %s, kstack] = count(); } interval:ms:%d { exit(); }", f.frequency, calls, f.length.Milliseconds())
+		script := fmt.Sprintf("profile:hz:%d { @[comm, %sustack, kstack] = count(); } interval:ms:%d { exit(); }", f.frequency, way, f.length.Milliseconds())
 		var b bytes.Buffer
 		inner := s
 		inner.Out = &b

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,6 +69,7 @@ int main(int argc, char **argv) {
 	backtrace((void *[1]){0}, 1); // which loads its library
 	int n = 0, v[] = {3, 1, 2};
 	pthread_t other;
+	if (argc == 1) { qsort(v, 3, sizeof *v, compare); return 0; }
 	for (char c; read(0, &c, 1) == 1;) {
 		switch (c) {
 		case 'q': qsort(v, 3, sizeof *v, compare); break;
@@ -94,6 +96,21 @@ func TestUnwound(t *testing.T) {
 		t.Skip(err)
 	}
 	bin := buildC(t, unwoundTarget, "-O2", "-fomit-frame-pointer", "-lpthread")
+	t.Run("command", func(t *testing.T) { // from its first call on
+		r := script(t, "-q", "-c", bin, "-e", `uprobe:`+bin+`:leaf { print(dw_ustack(raw)); }`)
+		var want []string
+		printed := ""
+		for line := range strings.SplitSeq(r.out, "\n") {
+			if strings.HasPrefix(line, "0x") {
+				want = append(want, strings.TrimSpace(strings.ReplaceAll(line, "0x", "")))
+			} else {
+				printed += line + "\n"
+			}
+		}
+		if got := stacks(printed, 1); !slices.Equal(got, want) || len(want) < 3 || r.err != "" {
+			t.Errorf("got\n%q\nwant\n%q\n%s", got, want, r.err)
+		}
+	})
 	lib := buildC(t, `int callback(int (*f)(int)) { char p[100]; p[f(1)] = 1; return f(p[2]) + p[1]; }`, "-O2", "-fomit-frame-pointer", "-shared", "-fPIC")
 	for name, c := range map[string]struct {
 		probe string

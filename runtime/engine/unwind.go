@@ -64,13 +64,11 @@ func (e *Engine) openTables() error {
 	if err != nil {
 		return fmt.Errorf("map unwind rows: %w", err)
 	}
-	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, func(text string) {
-		if e.opt.Warn != nil {
-			e.opt.Warn(text)
+	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, e.Warn)
+	if e.opt.Pid > 0 {
+		if !ourselves(e.opt.Pid) { // or it is the command that this process is about to run: Follow then is for it
+			e.Follow(e.opt.Pid)
 		}
-	})
-	if pid := e.opt.Pid; pid > 0 && !ourselves(pid) { // or it is the command that this process runs, and about to become it
-		e.tables.Add(pid, 0)
 		return nil
 	}
 	var paths []string
@@ -86,7 +84,7 @@ func (e *Engine) openTables() error {
 	}
 	for _, pid := range symbols.Running() {
 		if slices.ContainsFunc(symbols.Mappings(pid), func(m symbols.Mapping) bool { return slices.Contains(paths, m.Path) }) {
-			e.tables.Add(pid, 0)
+			e.Follow(pid)
 		}
 	}
 	return nil
@@ -101,6 +99,19 @@ func ourselves(pid int) bool {
 	other, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 	return err == nil && os.SameFile(own, other)
 }
+
+// Unwinds tells whether the script finds the callers of code without frame pointers.
+func (e *Engine) Unwinds() bool { return e.tables != nil }
+
+// Warn tells of something that a run goes on without.
+func (e *Engine) Warn(err error) {
+	if e.opt.Warn != nil {
+		e.opt.Warn(err.Error())
+	}
+}
+
+// Follow reads the tables of a process, as it is now, before its code is met.
+func (e *Engine) Follow(pid int) { e.tables.Add(pid, 0) }
 
 // Noted says that a process was seen whose code will be looked up, with the kernel's number for its address space.
 func (e *Engine) Noted(pid int, space uint64) {

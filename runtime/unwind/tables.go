@@ -29,7 +29,7 @@ type Memory interface {
 // Tables holds the tables of all files that known processes have mapped. It is safe for concurrent use.
 type Tables struct {
 	memory Memory
-	warn   func(text string)
+	warn   func(error)
 
 	mu    sync.Mutex
 	files map[fileID]*file
@@ -76,7 +76,7 @@ type process struct {
 const rereads = time.Second
 
 // New makes tables that are empty. warn is told, once, of every file whose code cannot be followed.
-func New(memory Memory, warn func(text string)) *Tables {
+func New(memory Memory, warn func(error)) *Tables {
 	t := &Tables{memory: memory, warn: warn, files: map[fileID]*file{}, procs: map[int]*process{}, told: map[string]bool{},
 		free: []extent{{0, ir.UnwindRows}}, queue: make(chan struct{}, 1), ended: make(chan struct{})}
 	t.over.Go(t.serve)
@@ -179,7 +179,7 @@ func (t *Tables) complain(err error) {
 		return
 	}
 	t.told[err.Error()] = true
-	t.warn(err.Error())
+	t.warn(err)
 }
 
 // Add reads what a process has mapped and writes the tables of the files. It does nothing for a process that is gone.

@@ -75,7 +75,7 @@ func sleeper(t *testing.T) (pid int, end func()) {
 // TestTables writes the tables of two processes of one program, reads them back, and takes them away when both have gone.
 func TestTables(t *testing.T) {
 	memory := &notes{procs: map[int][]byte{}}
-	tables := New(memory, func(text string) { t.Error(text) })
+	tables := New(memory, func(err error) { t.Error(err) })
 	defer tables.Close()
 	pid, end := sleeper(t)
 	other, endOther := sleeper(t)
@@ -140,7 +140,7 @@ func TestTablesFull(t *testing.T) {
 		"memory":    {func(n *notes, _ *Tables) { n.fail = errors.New("no memory") }, "no memory"},
 	} {
 		memory, told := &notes{procs: map[int][]byte{}}, ""
-		tables := New(memory, func(text string) { told += text + "\n" })
+		tables := New(memory, func(err error) { told += err.Error() + "\n" })
 		c.set(memory, tables)
 		tables.Add(pid, 1)
 		if !strings.Contains(told, c.want) {
