@@ -531,19 +531,26 @@ int main() {
 }
 `
 
-// TestDebugArgsCpp reads arguments of C++: this, references, objects that are passed by their address, packs of parameters.
-func TestDebugArgsCpp(t *testing.T) {
+// buildCpp compiles a program of C++ and returns its path.
+func buildCpp(t *testing.T, source string, flags ...string) string {
+	t.Helper()
 	cxx, err := exec.LookPath("c++")
 	bpftest.Require(t, err)
 	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/main.cc", []byte(debugCpp), 0o644); err != nil {
+	if err := os.WriteFile(dir+"/main.cc", []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := exec.Command(cxx, append([]string{"-o", dir + "/target", dir + "/main.cc"}, flags...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir + "/target"
+}
+
+// TestDebugArgsCpp reads arguments of C++: this, references, objects that are passed by their address, packs of parameters.
+func TestDebugArgsCpp(t *testing.T) {
+	var bin string
 	for _, flags := range []string{"-O0 -gdwarf-5", "-O1 -gdwarf-4"} {
-		bin := dir + "/target"
-		if out, err := exec.Command(cxx, append(strings.Fields(flags), "-o", bin, dir+"/main.cc")...).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+		bin = buildCpp(t, debugCpp, strings.Fields(flags)...)
 		r := script(t, "-c", bin, "-e", strings.ReplaceAll(`
 			uprobe:BIN:cpp:shop::Cart::add { print((args.this->x, args.this->y, args.this->kind, args.this->f1, args.this->f2, args.this->u1));
 				print((args.k, *args.times, args.name->_M_string_length, str(args.name->_M_dataplus._M_p)));
@@ -557,7 +564,28 @@ func TestDebugArgsCpp(t *testing.T) {
 			t.Errorf("%s: the pack:\n%s", flags, r.out)
 		}
 	}
-	if r := slope(t, "-e", "uprobe:"+dir+"/target:cpp:byAddress { print(sizeof(struct Cart)); }"); !strings.Contains(r.err, "several types are called 'Cart': other::Cart, shop::Cart") {
+	if r := slope(t, "-e", "uprobe:"+bin+":cpp:byAddress { print(sizeof(struct Cart)); }"); !strings.Contains(r.err, "several types are called 'Cart': other::Cart, shop::Cart") {
 		t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
+	}
+}
+
+// TestDebugCopies has functions whose arguments the compiler changed, by the names in the source, and parts of functions.
+func TestDebugCopies(t *testing.T) {
+	bin := buildCpp(t, `
+long volatile sum;
+static __attribute__((noinline)) long fixed(long a, long k, long b) { sum = a; return a * k + b; }
+__attribute__((cold, noinline)) void rare() { sum = 3; }
+extern "C" __attribute__((noinline)) long partly(long n) { if (__builtin_expect(n > 1000, 0)) { rare(); __builtin_abort(); } return sum + n; }
+int main(int argc, char **argv) { for (int i = 0; i < 3; i++) sum = fixed(argc, 7, i) + partly(argc); return 0; }
+`, "-O2", "-g", "-fno-ipa-sra")
+	r := script(t, "-c", bin, "-e", strings.ReplaceAll(`uprobe:BIN:partly* { print(args.n); } uretprobe:BIN:partly* { @ = count(); }`, "BIN", bin))
+	want(t, r, "1", "@: 3")
+	for script, want := range map[string]string{
+		"uprobe:" + bin + ":cpp:fixed { print(args.b); }": "'b' of uprobe:" + bin + ":cpp:fixed(long, long, long) cannot be read: the compiler changed how the function takes its arguments",
+		"uretprobe:" + bin + ":partly.cold { }":           "'partly.cold' of " + bin + " is no function, but code of 'partly' that rarely runs",
+	} {
+		if r := slope(t, "-e", script); r.status != 1 || !strings.Contains(r.err, want) {
+			t.Errorf("%s: want %q, got status %d\n%s", script, want, r.status, r.err)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,7 +39,7 @@ func (d *debug) read() (*symbols.FuncInfo, error) {
 	case err != nil:
 		return nil, err
 	}
-	f, err := info.Func(d.fn.Addr, d.fn.Name)
+	f, err := info.Func(d.fn.Addr, cmp.Or(d.fn.Symbol, d.fn.Name))
 	if errors.Is(err, symbols.ErrNoDebug) {
 		return nil, fmt.Errorf("%s has no debug information about %s", d.shown, d.fn.Name)
 	}

@@ -29,7 +29,7 @@ type FuncInfo struct {
 func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 	defer d.begin()()
 	defer guard(&err)
-	e, language, err := d.function(addr)
+	e, language, err := d.function(addr, symbol)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 func changed(symbol string) bool {
 	for _, part := range strings.Split(symbol, ".")[1:] {
 		switch part {
-		case "isra", "constprop", "part", "cold":
+		case "isra", "constprop", "part":
 			return true
 		}
 	}

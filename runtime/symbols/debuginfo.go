@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+
+	"github.com/ianlancetaylor/demangle"
 
 	"github.com/slopebpf/slope/lang/types"
 )
@@ -28,9 +31,9 @@ type DebugInfo struct {
 	data   *dwarf.Data
 	texts  [][]byte // the sections that names are in
 	units  []debugUnit
-	code   []unitCode                      // by address; nil until it is asked for
-	funcs  map[int]map[uint64]dwarf.Offset // of the units that were asked for, by the address
-	types  map[dwarf.Offset]*types.Type    // of structs and enums
+	code   []unitCode                        // by address; nil until it is asked for
+	funcs  map[int]map[uint64][]dwarf.Offset // of the units that were asked for, by the address
+	types  map[dwarf.Offset]*types.Type      // of structs and enums
 	named  map[string]namedType
 	abi    ABI
 	visits int // left of the entries that one question may look at below others
@@ -140,7 +143,7 @@ func parseDebug(sections map[string][]byte, abi ABI) (d *DebugInfo, err error) {
 		}
 	}
 	return &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
-		funcs: map[int]map[uint64]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}, nil
+		funcs: map[int]map[uint64][]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}, nil
 }
 
 // guard makes an error of a panic: the standard library does not promise that damaged debug information causes none.
@@ -325,8 +328,16 @@ const (
 // maxOrigins bounds how far an entry leads to others for what it does not say itself.
 const maxOrigins = 4
 
-// unitAt finds the compile unit with the code at an address, -1 without one.
+// unitAt finds a compile unit with the code at an address, -1 without one.
 func (d *DebugInfo) unitAt(addr uint64) int {
+	if units := d.unitsAt(addr); len(units) > 0 {
+		return units[0]
+	}
+	return -1
+}
+
+// unitsAt finds the compile units with the code at an address: several where the linker found the code of their functions the same.
+func (d *DebugInfo) unitsAt(addr uint64) (out []int) {
 	if d.code == nil {
 		d.code = []unitCode{}
 		for i, u := range d.units {
@@ -341,42 +352,68 @@ func (d *DebugInfo) unitAt(addr uint64) int {
 		}
 		slices.SortFunc(d.code, func(x, y unitCode) int { return cmp.Compare(x.low, y.low) })
 	}
-	i, exact := slices.BinarySearchFunc(d.code, addr, func(c unitCode, addr uint64) int { return cmp.Compare(c.low, addr) })
-	if !exact {
-		i--
+	i, _ := slices.BinarySearchFunc(d.code, addr, func(c unitCode, addr uint64) int {
+		if c.low <= addr {
+			return -1
+		}
+		return 1
+	})
+	for i--; i >= 0 && (len(out) == 0 || d.code[i].low == d.code[i+1].low); i-- {
+		if addr >= d.code[i].high {
+			break
+		}
+		out = append(out, d.code[i].unit)
 	}
-	if i < 0 || addr >= d.code[i].high {
-		return -1
-	}
-	return d.code[i].unit
+	return out
 }
 
-// function finds the entry of the function at an address, and the language that it is written in.
-func (d *DebugInfo) function(addr uint64) (*dwarf.Entry, int64, error) {
-	i := d.unitAt(addr)
-	if i < 0 {
-		return nil, 0, ErrNoDebug
-	}
-	w := d.walk(d.units[i].first, d.units[i].end)
-	top := w.entry()
-	language, _ := top.Val(dwarf.AttrLanguage).(int64)
-	if !top.Children && (top.AttrField(attrDwoName) != nil || top.AttrField(attrGNUDwoName) != nil) {
-		return nil, 0, fmt.Errorf("%w: it is kept in files of its own (-gsplit-dwarf)", ErrDebug)
-	}
-	funcs := d.funcs[i]
-	if funcs == nil {
-		funcs = map[uint64]dwarf.Offset{}
-		for e := w.entry(); e != nil; e = w.entry() {
-			if low, ok := d.starts(e); ok && funcs[low] == 0 {
-				funcs[low] = e.Offset
+// function finds the entry of the function at an address, and the language that it is written in. Where there are several, as the
+// linker makes one of functions with the same code, it is the one of the symbol.
+func (d *DebugInfo) function(addr uint64, symbol string) (found *dwarf.Entry, language int64, err error) {
+	err = ErrNoDebug
+	for _, i := range d.unitsAt(addr) {
+		w := d.walk(d.units[i].first, d.units[i].end)
+		top := w.entry()
+		if !top.Children && (top.AttrField(attrDwoName) != nil || top.AttrField(attrGNUDwoName) != nil) {
+			err = fmt.Errorf("%w: it is kept in files of its own (-gsplit-dwarf)", ErrDebug)
+			continue
+		}
+		funcs := d.funcs[i]
+		if funcs == nil {
+			funcs = map[uint64][]dwarf.Offset{}
+			for e := w.entry(); e != nil; e = w.entry() {
+				if low, ok := d.starts(e); ok {
+					funcs[low] = append(funcs[low], e.Offset)
+				}
+			}
+			d.funcs[i] = funcs
+		}
+		for _, off := range funcs[addr] {
+			e := d.at(off)
+			if is := d.isOf(e, symbol); is || found == nil {
+				found, err = e, nil
+				if language, _ = top.Val(dwarf.AttrLanguage).(int64); is {
+					return found, language, nil
+				}
 			}
 		}
-		d.funcs[i] = funcs
 	}
-	if e := d.at(funcs[addr]); e != nil && funcs[addr] != 0 {
-		return e, language, nil
+	return found, language, err
+}
+
+// isOf tells whether a symbol is that of a function.
+func (d *DebugInfo) isOf(e *dwarf.Entry, symbol string) bool {
+	whole, _, _ := strings.Cut(symbol, ".") // without what the compiler adds to copies
+	if linkage := d.textOf(e, dwarf.AttrLinkageName); linkage != "" {
+		return linkage == symbol || linkage == whole
 	}
-	return nil, 0, ErrNoDebug
+	own := d.nameOf(e)
+	if mangled([]byte(symbol)) {
+		whole = demangle.Filter(symbol, demangle.NoClones, demangle.NoParams)
+		whole = whole[strings.LastIndex(whole, "::")+1:]
+		whole = strings.TrimPrefix(whole, ":")
+	}
+	return own == symbol || own == whole
 }
 
 // Attributes and tags that debug/dwarf has no names for.
@@ -436,13 +473,16 @@ func (d *DebugInfo) Inlined(function string) (is bool) {
 }
 
 // nameOf is the name of an entry, or of the one that it completes.
-func (d *DebugInfo) nameOf(e *dwarf.Entry) string {
+func (d *DebugInfo) nameOf(e *dwarf.Entry) string { return d.textOf(e, dwarf.AttrName) }
+
+// textOf is a text that an entry has, or the one that it completes.
+func (d *DebugInfo) textOf(e *dwarf.Entry, attr dwarf.Attr) string {
 	for range maxOrigins {
 		if e == nil {
 			break
 		}
-		if n := name(e); n != "" {
-			return n
+		if text, _ := e.Val(attr).(string); text != "" {
+			return text
 		}
 		if next := d.ref(e, dwarf.AttrAbstractOrigin); next != nil {
 			e = next

@@ -1,0 +1,141 @@
+package symbols
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/slopebpf/slope/bpf/bpftest"
+)
+
+// told is what debug information tells of the arguments of functions: "type name" of each, with the reason where it cannot be read.
+func told(t *testing.T, b *Binary, f Func) string {
+	t.Helper()
+	d, err := b.Debug()
+	if err != nil {
+		t.Fatal(err)
+	}
+	symbol := f.Symbol
+	if symbol == "" {
+		symbol = f.Name
+	}
+	info, err := d.Func(f.Addr, symbol)
+	if err != nil {
+		t.Fatalf("%s: %v", f.Name, err)
+	}
+	var out []string
+	for _, p := range info.Params {
+		out = append(out, strings.TrimSuffix(p.Source+" "+p.Name+": "+p.Lost, ": "))
+	}
+	return strings.Join(out, "; ")
+}
+
+const copies = `
+namespace shop {
+struct point { long x, y; };
+volatile long sum;
+static __attribute__((noinline)) long area(point *p, int unused, long scale) { sum = scale; return p->x * scale; }
+static __attribute__((noinline)) long fixed(long a, long k, long b) { sum = a; return a * k + b; }
+__attribute__((cold, noinline)) void rare() { sum = 3; }
+__attribute__((noinline)) long partly(long n) { if (__builtin_expect(n > 1000, 0)) { rare(); __builtin_abort(); } return sum + n; }
+}
+int main(int argc, char **argv) {
+	shop::point p = {argc, 2};
+	for (int i = 0; i < 3; i++) shop::sum = shop::area(&p, argc, i + argc) + shop::fixed(argc, 7, i) + shop::partly(argc);
+	return shop::sum == 3;
+}
+`
+
+// TestCopies finds functions whose arguments the compiler changed by the names that they have in the source, and leaves out parts of
+// functions.
+func TestCopies(t *testing.T) {
+	for _, c := range []struct{ flag, function, symbol string }{
+		{"-fno-ipa-cp", "shop::area", "_ZN4shopL4areaEPNS_5pointEil.isra.0"},
+		{"-fno-ipa-sra", "shop::fixed", "_ZN4shopL5fixedElll.constprop.0"},
+	} {
+		b := open(t, compile(t, "g++", "main.cc", copies, "-O2", "-g", c.flag))
+		found, err := b.MatchDemangled(c.function)
+		if err != nil || len(found) != 1 || found[0].Symbol != c.symbol {
+			t.Fatalf("%s: got %+v, %v", c.function, found, err)
+		}
+		for _, p := range strings.Split(told(t, b, found[0]), "; ") {
+			if !strings.HasSuffix(p, ": the compiler changed how the function takes its arguments") {
+				t.Errorf("%s: %s", c.function, p)
+			}
+		}
+		for _, pattern := range []string{"_ZN4shop6partly*", "*partly*"} {
+			if found, err := b.Match(pattern); err != nil || len(found) != 1 {
+				t.Errorf("%s: got %+v, %v", pattern, found, err)
+			}
+		}
+		if found, err := b.MatchDemangled("shop::partly"); err != nil || len(found) != 1 || told(t, b, found[0]) != "long int n" {
+			t.Errorf("got %+v, %v", found, err)
+		}
+		const part = "_ZN4shop6partlyEl.cold"
+		if _, there := b.symbol(part); !there {
+			t.Fatalf("the compiler made no %s", part)
+		}
+		if f, err := b.Lookup(part); !errors.Is(err, ErrNotFound) {
+			t.Errorf("got %+v, %v", f, err)
+		}
+		if of, is := b.PartOf(part); !is || of != "_ZN4shop6partlyEl" {
+			t.Errorf("a part of %s, %v", of, is)
+		}
+	}
+}
+
+func TestChanged(t *testing.T) {
+	for symbol, want := range map[string]bool{"f": false, "f.isra.0": true, "f.constprop.0": true, "f.part.1": true, "f.lto_priv.0": false,
+		"f.lto_priv.0.constprop.0": true, "isra": false, "f.localalias": false} {
+		if got := changed(symbol); got != want {
+			t.Errorf("%s: got %t", symbol, got)
+		}
+	}
+}
+
+const same = `
+struct a { long x; };
+static __attribute__((noinline)) long second(long *beta, int m) { __asm__ volatile("" ::: "memory"); return *beta + m; }
+__attribute__((noinline)) long first(struct a *alpha, int n) { __asm__ volatile("" ::: "memory"); return alpha->x + n; }
+long elsewhere(long *gamma, int k);
+int main(int argc, char **argv) { struct a a = {4}; return first(&a, argc) + second(&a.x, 7) + elsewhere(&a.x, argc); }
+`
+
+// TestFolded has a linker that makes one of functions with the same code, in one file and in two: each has the arguments of its own.
+func TestFolded(t *testing.T) {
+	_, err := exec.LookPath("ld.gold")
+	bpftest.Require(t, err)
+	arguments := map[string]string{"first": "struct a* alpha; int n", "second": "long int* beta; int m", "elsewhere": "long int* gamma; int k"}
+	for _, c := range []struct{ compiler, file, other, flag, folded string }{
+		{"gcc", "main.c", "other.c", "-g", "second"},
+		{"gcc", "main.c", "other.c", "-fno-asynchronous-unwind-tables", "elsewhere"}, // the linker compares these tables as they are in a file
+		{"g++", "main.cc", "other.cc", "-g", "second"},
+		{"g++", "main.cc", "other.cc", "-fno-asynchronous-unwind-tables", "elsewhere"},
+	} {
+		other := t.TempDir() + "/" + c.other
+		if err := os.WriteFile(other, []byte(`long elsewhere(long *gamma, int k) { __asm__ volatile("" ::: "memory"); return *gamma + k; }`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		b := open(t, compile(t, c.compiler, c.file, same, other, "-O2", "-g", "-ffunction-sections", "-fno-ipa-icf", "-fno-ipa-sra", "-fno-ipa-cp",
+			"-fno-exceptions", "-fuse-ld=gold", "-Wl,--icf=all", c.flag))
+		addrs := map[uint64]bool{}
+		for _, name := range []string{"first", c.folded} {
+			found, err := b.Match(name)
+			if c.compiler == "g++" {
+				found, err = b.MatchDemangled(name)
+			}
+			if err != nil || len(found) != 1 {
+				t.Fatalf("%v: %s: got %+v, %v", c, name, found, err)
+			}
+			addrs[found[0].Addr] = true
+			if got := told(t, b, found[0]); got != arguments[name] {
+				t.Errorf("%v: %s: got %s, want %s", c, name, got, arguments[name])
+			}
+		}
+		if len(addrs) != 1 {
+			t.Errorf("%v: the linker did not fold them", c)
+		}
+	}
+}
