@@ -589,3 +589,44 @@ int main(int argc, char **argv) { for (int i = 0; i < 3; i++) sum = fixed(argc, 
 		}
 	}
 }
+
+const namesGo = `package main
+import ("fmt"; "os")
+type file struct { one int32 }
+type order struct { id int64; f *file; name string }
+type holder struct { m map[string]order; s []order; a [4]order }
+//go:noinline
+func serve(o *order, f *os.File, h *holder) { fmt.Println(o.id, f.Name(), len(h.m)) }
+func main() { serve(&order{id: 42, f: &file{7}, name: "abc"}, os.Stdout, &holder{}) }
+`
+
+const namesCpp = `
+namespace one { struct file { char c; }; struct Cart { char c; }; }
+namespace two { struct file { int n; }; struct Cart { long l; }; struct Only { int n[3]; }; }
+struct task_struct { int of_the_program; };
+__attribute__((noinline)) int serve(one::file *a, two::file *b, one::Cart *c, two::Cart *d, two::Only *o, task_struct *t) { __asm__ volatile("" ::: "memory"); return a->c + b->n + c->c + d->l + o->n[1] + t->of_the_program; }
+int main() { one::file a = {1}; two::file b = {2}; one::Cart c = {3}; two::Cart d = {4}; two::Only o = {}; task_struct t = {5}; return serve(&a, &b, &c, &d, &o, &t) == 0; }
+`
+
+// TestTypeNames has the order in which a name of a type is sought: the script, the program, the kernel, then the program without
+// packages or namespaces.
+func TestTypeNames(t *testing.T) {
+	goBin, cppBin := build(t, namesGo), buildCpp(t, namesCpp, "-g", "-O1")
+	kernel := strings.TrimSpace(script(t, "-q", "-e", "begin { print(sizeof(struct file)); exit(); }").out)
+	for _, c := range []struct{ function, text, want string }{
+		{goBin + ":main.serve", "print(sizeof(struct file))", kernel},
+		{goBin + ":main.serve", "print(sizeof(struct main.file))", "4"},
+		{goBin + ":main.serve", "print((sizeof(struct order), sizeof(order), ((struct order *)arg0)->id))", "(32, 32, 42)"},
+		{cppBin + ":cpp:serve", "print(sizeof(struct file))", kernel},
+		{cppBin + ":cpp:serve", "print((sizeof(struct one::file), sizeof(struct task_struct), sizeof(struct Only)))", "(1, 4, 12)"},
+		{cppBin + ":cpp:serve", "print(sizeof(struct Cart))", "several types are called 'Cart': one::Cart, two::Cart"},
+	} {
+		bin, _, _ := strings.Cut(c.function, ":")
+		r := slope(t, "-q", "-c", bin, "-e", "uprobe:"+c.function+" { "+c.text+"; exit(); }")
+		if !strings.Contains("\n"+r.out+r.err, "\n"+c.want+"\n") && (r.status == 0 || !strings.Contains(r.err, c.want)) {
+			t.Errorf("%s: want %s, got status %d\n%s%s", c.text, c.want, r.status, r.out, r.err)
+		}
+	}
+	r := script(t, "-q", "-c", cppBin, "-e", "struct task_struct { short s; } uprobe:"+cppBin+":cpp:serve { print(sizeof(struct task_struct)); exit(); }")
+	want(t, r, "2")
+}

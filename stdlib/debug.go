@@ -97,11 +97,20 @@ func (d *debug) Result() *types.Type {
 
 // Named implements types.Debug.
 func (d *debug) Named(keyword, name string) (*types.Type, error) {
+	return d.search((*symbols.DebugInfo).Named, keyword, name)
+}
+
+// Shortened implements types.Debug.
+func (d *debug) Shortened(keyword, name string) (*types.Type, error) {
+	return d.search((*symbols.DebugInfo).Shortened, keyword, name)
+}
+
+func (d *debug) search(how func(d *symbols.DebugInfo, near uint64, keyword, name string) (*types.Type, error), keyword, name string) (*types.Type, error) {
 	info, err := d.bin.Debug()
 	if err != nil {
 		return nil, nil // one without types
 	}
-	t, err := info.Named(d.fn.Addr, keyword, name)
+	t, err := how(info, d.fn.Addr, keyword, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.shown, err)
 	}

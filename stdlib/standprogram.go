@@ -160,5 +160,8 @@ func (r shownResult) Result() *types.Type { return r.result }
 // Named implements types.Debug.
 func (shownResult) Named(string, string) (*types.Type, error) { return nil, nil }
 
+// Shortened implements types.Debug.
+func (shownResult) Shortened(string, string) (*types.Type, error) { return nil, nil }
+
 // Constant implements types.Debug.
 func (shownResult) Constant(string) (int64, *types.Type, bool) { return 0, nil, false }

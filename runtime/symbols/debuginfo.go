@@ -60,8 +60,9 @@ type unitCode struct {
 
 // namedType is what a search for a type gave.
 type namedType struct {
-	t   *types.Type
-	err error
+	exact *types.Type // nil where there is none
+	short *types.Type // the only one that a shortened name can mean
+	names []string    // all that it can mean
 }
 
 // Debug is the binary's debug information, or that of the file with what was stripped from it. It is read once; afterwards

@@ -98,8 +98,10 @@ func TestDebugTypes(t *testing.T) {
 			t.Errorf("DWARF %s: inner is %+v", version, got)
 		}
 		for _, missing := range []string{"hidden", "nosuch", ""} {
-			if got, err := d.Named(0, "struct", missing); got != nil || err != nil {
-				t.Errorf("DWARF %s: struct %s is %v, %v", version, missing, got, err)
+			for _, find := range []func(uint64, string, string) (*types.Type, error){d.Named, d.Shortened} {
+				if got, err := find(0, "struct", missing); got != nil || err != nil {
+					t.Errorf("DWARF %s: struct %s is %v, %v", version, missing, got, err)
+				}
 			}
 		}
 		info, err := d.Func(f.Addr, "take")

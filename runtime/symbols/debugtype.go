@@ -301,28 +301,42 @@ func memberPlace(c, t *dwarf.Entry) (bit, bits int, ok bool) {
 	return int(at), int(width), at >= 0
 }
 
-// Named returns a type of the program by the name that its language gives it, without namespaces or packages as long as that
-// tells which is meant; the types of the unit with the code at an address come first. keyword is struct, union, enum, or empty. t is
-// nil where there is none; the error names those that could be meant.
+// Named returns a type of the program by the whole name that its language gives it; the types of the unit with the code at an
+// address come first. keyword is struct, union, enum, or empty. It is nil where there is none.
 func (d *DebugInfo) Named(near uint64, keyword, name string) (t *types.Type, err error) {
+	found, err := d.search(near, keyword, name)
+	return found.exact, err
+}
+
+// Shortened is the same by a name without namespaces or packages. The error names those that could be meant.
+func (d *DebugInfo) Shortened(near uint64, keyword, name string) (t *types.Type, err error) {
+	found, err := d.search(near, keyword, name)
+	if len(found.names) > 1 {
+		err = fmt.Errorf("several types are called '%s': %s", name, strings.Join(found.names, ", "))
+	}
+	return found.short, err
+}
+
+func (d *DebugInfo) search(near uint64, keyword, name string) (found namedType, err error) {
 	defer d.begin()()
 	defer guard(&err)
 	if last := name[strings.LastIndexByte(name, ':')+1:]; last == "" || !d.has(last) {
-		return nil, nil
+		return found, nil
 	}
 	home := d.unitAt(near)
 	key := fmt.Sprint(keyword, " ", name, " ", home)
 	found, seen := d.named[key]
 	if !seen {
-		found.t, found.err = d.findType(home, keyword, name)
+		found = d.findType(home, keyword, name)
 		d.named[key] = found
 	}
-	return found.t, found.err
+	return found, nil
 }
 
-func (d *DebugInfo) findType(home int, keyword, want string) (*types.Type, error) {
-	var exact, near *dwarf.Entry
-	var names []string
+// findType looks for a type in all units. Of shortened names that of the home wins, if it has only one.
+func (d *DebugInfo) findType(home int, keyword, want string) (found namedType) {
+	var exact, short *dwarf.Entry
+	settled := false // which the short name means
 	look := func(e *dwarf.Entry, full string) bool {
 		if declared, _ := e.Val(dwarf.AttrDeclaration).(bool); declared || !keywordOf(e.Tag, keyword) {
 			return true
@@ -331,28 +345,32 @@ func (d *DebugInfo) findType(home int, keyword, want string) (*types.Type, error
 			exact = e
 			return false
 		}
-		if rest, ok := strings.CutSuffix(full, want); ok && (strings.HasSuffix(rest, "::") || strings.HasSuffix(rest, ".") || strings.HasSuffix(rest, "/")) && !slices.Contains(names, full) {
-			names = append(names, full)
-			near = e
+		if rest, ok := strings.CutSuffix(full, want); ok && !settled && scope(rest) && !slices.Contains(found.names, full) {
+			found.names = append(found.names, full)
+			short = e
 		}
 		return true
 	}
 	for i, u := range d.fromHome(home) {
-		d.eachType(u, look)
-		if exact != nil || i == 0 && home >= 0 && len(names) == 1 {
+		if d.eachType(u, look); exact != nil {
 			break
 		}
+		settled = settled || i == 0 && home >= 0 && len(found.names) == 1
 	}
-	switch {
-	case exact != nil:
-		return d.typeOf(exact, 0), nil
-	case len(names) == 1:
-		return d.typeOf(near, 0), nil
-	case len(names) > 1:
-		slices.Sort(names)
-		return nil, fmt.Errorf("several types are called '%s': %s", want, strings.Join(names, ", "))
+	slices.Sort(found.names)
+	if exact != nil {
+		found.exact = d.typeOf(exact, 0)
 	}
-	return nil, nil
+	if len(found.names) == 1 {
+		found.short = d.typeOf(short, 0)
+	}
+	return found
+}
+
+// scope tells whether what stands before a name is the path of a namespace or package, and not the rest of another type, as in
+// []os.File.
+func scope(path string) bool {
+	return (strings.HasSuffix(path, "::") || strings.HasSuffix(path, ".") || strings.HasSuffix(path, "/")) && !strings.ContainsAny(path, "[]*(){} ")
 }
 
 // fromHome lists the units, one before the others.
