@@ -268,17 +268,53 @@ func partsGo(name string, parts []string) (formats, script, program []string) {
 	return formats, script, program
 }
 
+// functionGo is a function, a generic one, or a method of a generic type.
 func (s *signatures) functionGo() {
 	name := fmt.Sprint("f", len(s.funcs))
 	var params, args, formats, script, program []string
-	for i := range 1 + s.Intn(6) {
-		v, p := s.anyGo(2), fmt.Sprint("p", i)
-		if s.Intn(8) == 0 {
-			p, v.parts = "_", nil
-		}
+	add := func(p string, v value) {
 		params, args = append(params, p+" "+v.typ), append(args, v.made)
 		f, x, y := partsGo(p, v.parts)
 		formats, script, program = append(formats, f...), append(script, x...), append(program, y...)
+	}
+	symbol, head, call := "main."+name, name, name
+	kind := s.Intn(6)
+	of, t := "int", value{typ: "T", made: "small(5)", parts: []string{""}}
+	if s.Intn(2) == 0 {
+		of, t = "string", value{typ: "T", made: "text(6)", parts: []string{"#"}}
+	}
+	switch kind {
+	case 0:
+		symbol, head, call = symbol+"[go.shape."+of+"]", name+"[T any]", name+"["+of+"]"
+	case 1, 2:
+		typ := fmt.Sprint("G", len(s.types))
+		v, m := value{typ: typ + "[T]"}, s.anyGo(2)
+		s.types = append(s.types, fmt.Sprintf("type %s[T any] struct { m0 %s; m1 T }", typ, m.typ))
+		for _, p := range m.parts {
+			v.parts = append(v.parts, ".m0"+p)
+		}
+		v.parts = append(v.parts, ".m1"+t.parts[0])
+		v.made = fmt.Sprintf("%s[%s]{%s, %s}", typ, of, m.made, t.made)
+		symbol = fmt.Sprintf("main.%s[go.shape.%s].%s", typ, of, name)
+		if kind == 2 {
+			v.typ, v.made = "*"+v.typ, "(&"+v.made+")"
+			symbol = fmt.Sprintf("main.(*%s[go.shape.%s]).%s", typ, of, name)
+		}
+		add("p", v)
+		head, call = "("+params[0]+") "+name, args[0]+"."+name
+		params, args = nil, nil
+	}
+	for i := range 1 + s.Intn(6) {
+		v, p := s.anyGo(2), fmt.Sprint("p", i)
+		switch s.Intn(8) {
+		case 0:
+			p, v.parts = "_", nil
+		case 1:
+			if kind < 3 {
+				v = t
+			}
+		}
+		add(p, v)
 	}
 	var results, made, rets, rformats, rscript, rprogram []string
 	for i := range 1 + s.Intn(3) {
@@ -298,11 +334,11 @@ func (s *signatures) functionGo() {
 				values = strings.TrimSuffix(values, "(int64)args."+x) + "args." + x
 			}
 		}
-		return fmt.Sprintf(`%s:BIN:main.%s { printf("%s %s\n"%s); }`, kind, name, title, strings.Join(formats, " "), values)
+		return fmt.Sprintf(`%s:BIN:"%s" { printf("%s %s\n"%s); }`, kind, symbol, title, strings.Join(formats, " "), values)
 	}
-	s.funcs = append(s.funcs, fmt.Sprintf("//go:noinline\nfunc %s(%s) (%s) { %s; return %s }", name, strings.Join(params, ", "), strings.Join(results, ", "),
+	s.funcs = append(s.funcs, fmt.Sprintf("//go:noinline\nfunc %s(%s) (%s) { %s; return %s }", head, strings.Join(params, ", "), strings.Join(results, ", "),
 		tell(name, formats, program), strings.Join(made, ", ")))
-	s.calls = append(s.calls, fmt.Sprintf("{ %s := %s(%s); use(%s); %s }", strings.Join(rets, ", "), name, strings.Join(args, ", "), strings.Join(rets, ", "), tell(name+" returned", rformats, rprogram)))
+	s.calls = append(s.calls, fmt.Sprintf("{ %s := %s(%s); use(%s); %s }", strings.Join(rets, ", "), call, strings.Join(args, ", "), strings.Join(rets, ", "), tell(name+" returned", rformats, rprogram)))
 	s.script = append(s.script, probe("uprobe", name, formats, script), probe("goret", name+" returned", rformats, rscript))
 }
 
@@ -335,6 +371,64 @@ func number(x any) any { if b, ok := x.(bool); ok { if b { return 1 }; return 0 
 	}
 }
 
+const stackGo = `package main
+import "fmt"
+var used []any
+//go:noinline
+func onStack(a [3]int8, b [2]int32, c [3]int8) (r [2]int8, s [3]int32) { used = append(used, a, b, c); return [2]int8{41, 42}, [3]int32{43, 44, 45} }
+//go:noinline
+func full[T any](a [9]int, x T) (r [2]int8) { used = append(used, a, x); return [2]int8{46, 47} }
+type nine[T any] struct { a, b, c, d, e, f, g, h, i int }
+//go:noinline
+func (n nine[T]) take(x T, k [3]int8) (r [2]int8) { used = append(used, n, x, k); return [2]int8{48, 49} }
+//go:noinline
+func outer[T any](a int, x T) int { // its closure is called where it is made
+	return func(d int) int { defer func() { recover() }(); used = append(used, x); return a + d }(a + 1)
+}
+//go:noinline
+func later[T any](x T) func(d int) [2]int8 { return func(d int) [2]int8 { used = append(used, x); return [2]int8{50, int8(d)} } }
+func main() {
+	r, s := onStack([3]int8{1, 2, 3}, [2]int32{4, 5}, [3]int8{6, 7, 8})
+	fmt.Println(r, s, full([9]int{8: 9}, "text"), nine[string]{i: 10}.take("more", [3]int8{11, 12, 13}), outer(14, "x"), later("y")(16))
+}
+`
+
+// TestStackGo has arguments and results on the stack, those behind the dictionary of a generic function, and closures in such.
+func TestStackGo(t *testing.T) {
+	for _, flags := range [][]string{nil, {"-gcflags=all=-N -l"}} {
+		bin := build(t, stackGo, flags...)
+		r := script(t, "-q", "-c", bin, "-e", strings.ReplaceAll(`
+			uprobe:BIN:main.onStack { print((args.a[2], args.b[1], args.c[0], args.c[2])); }
+			goret:BIN:main.onStack { print((args.r[0], args.r[1], args.s[0], args.s[2])); }
+			uprobe:BIN:"main.full[go.shape.string]" { print((args.a[8], args.x)); }
+			goret:BIN:"main.full[go.shape.string]" { print((args.r[0], args.r[1])); }
+			uprobe:BIN:"main.nine[go.shape.string].take" { print((args.n.i, args.x, args.k[0], args.k[2])); }
+			goret:BIN:"main.nine[go.shape.string].take" { print((args.r[0], args.r[1])); }`, "BIN", bin))
+		want(t, r, "(3, 5, 6, 8)", "(41, 42, 43, 45)", "(9, text)", "(46, 47)", "(10, more, 11, 13)", "(48, 49)")
+		for symbol, wanted := range map[string]string{"main.outer[go.shape.string].func1": "(14, 15)", "main.later[go.shape.string].func1": "(16, 16)"} {
+			first := "a"
+			if strings.Contains(symbol, "later") {
+				first = "d"
+			}
+			r := slope(t, "-q", "-c", bin, "-e", "uprobe:"+bin+`:"`+symbol+`" { print((args.`+first+", args.d)); }")
+			if flags != nil {
+				want(t, r, wanted)
+			} else if !strings.Contains(r.err, "'d' of uprobe:"+bin+":"+symbol+" cannot be read: optimised programs do not tell") {
+				t.Errorf("%s: status %d\n%s%s", symbol, r.status, r.out, r.err)
+			}
+		}
+		r = slope(t, "-q", "-c", bin, "-e", "goret:"+bin+`:"main.later[go.shape.string].func1" { print((args.r0[0], args.r0[1])); }`)
+		if flags != nil {
+			want(t, r, "(50, 16)")
+		} else if !strings.Contains(r.err, "it is behind arguments whose places are not known") {
+			t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
+		}
+		if r := slope(t, "-lv", "uprobe:"+bin+":main.outer[*]"); !strings.Contains(r.out, "\n    int a\n    go.shape.string x\n") {
+			t.Errorf("listed:\n%s%s", r.out, r.err)
+		}
+	}
+}
+
 // compareCalls runs a program that tells of its calls, then probes it, and compares. What slope refuses must be of floating-point
 // numbers.
 func compareCalls(t *testing.T, bin string, script []string) {
@@ -345,7 +439,8 @@ func compareCalls(t *testing.T, bin string, script []string) {
 	}
 	text := strings.ReplaceAll(strings.Join(script, "\n"), "BIN", bin)
 	file := t.TempDir() + "/script.bt"
-	unreadable := regexp.MustCompile(`'(\w+)' of (\w+:[^ ]+) cannot be read: (.*)`)
+	functionName := regexp.MustCompile(`\bf\d+\b`)
+	unreadable := regexp.MustCompile(`'(\w+)' of (\w+:\S+) cannot be read: (.*)`)
 	lost := map[string]bool{} // function and parameter
 	for round := 0; ; round++ {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -367,8 +462,7 @@ func compareCalls(t *testing.T, bin string, script []string) {
 				t.Errorf("%s", f[0])
 			}
 			kind, _, _ := strings.Cut(f[2], ":")
-			function := strings.TrimPrefix(f[2][strings.LastIndexByte(f[2], ':')+1:], "main.")
-			title := function
+			title := functionName.FindString(f[2][strings.LastIndexByte(f[2], ':'):])
 			if kind != "uprobe" {
 				title += " returned"
 			}
@@ -415,7 +509,7 @@ func titleOf(fields []string) (string, []string) {
 var endOfParam = regexp.MustCompile(`[.=>\[-]`)
 
 // paramOf is the parameter that "p1.a=5" tells of.
-func paramOf(field string) string { return field[:endOfParam.FindStringIndex(field)[0]] }
+func paramOf(field string) string { return endOfParam.Split(field, 2)[0] }
 
 // numbers are the lines without what is lost.
 func numbers(text string, lost map[string]bool) string {

@@ -29,13 +29,14 @@ type FuncInfo struct {
 func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 	defer d.begin()()
 	defer guard(&err)
-	e, language, err := d.function(addr, symbol)
+	e, unit, err := d.function(addr, symbol)
 	if err != nil {
 		return nil, err
 	}
+	language, _ := unit.Val(dwarf.AttrLanguage).(int64)
 	params, results := d.signature(e, language)
 	if language == languageGo {
-		d.placeGo(params, results)
+		d.placeGo(params, results, dictionary(name(e), unit))
 	} else {
 		d.placeC(params, results, language)
 		const normal, program = 1, 2
@@ -46,7 +47,9 @@ func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 	}
 	f = &FuncInfo{}
 	for _, p := range params {
-		f.Params = append(f.Params, p.Param)
+		if p.raw != dictName {
+			f.Params = append(f.Params, p.Param)
+		}
 	}
 	for _, r := range results {
 		f.Results = append(f.Results, r.Param)

@@ -368,9 +368,9 @@ func (d *DebugInfo) unitsAt(addr uint64) (out []int) {
 	return out
 }
 
-// function finds the entry of the function at an address, and the language that it is written in. Where there are several, as the
-// linker makes one of functions with the same code, it is the one of the symbol.
-func (d *DebugInfo) function(addr uint64, symbol string) (found *dwarf.Entry, language int64, err error) {
+// function finds the entry of the function at an address, and that of its unit. Where there are several, as the linker makes one of
+// functions with the same code, it is the one of the symbol.
+func (d *DebugInfo) function(addr uint64, symbol string) (found, unit *dwarf.Entry, err error) {
 	err = ErrNoDebug
 	for _, i := range d.unitsAt(addr) {
 		w := d.walk(d.units[i].first, d.units[i].end)
@@ -392,14 +392,13 @@ func (d *DebugInfo) function(addr uint64, symbol string) (found *dwarf.Entry, la
 		for _, off := range funcs[addr] {
 			e := d.at(off)
 			if is := d.isOf(e, symbol); is || found == nil {
-				found, err = e, nil
-				if language, _ = top.Val(dwarf.AttrLanguage).(int64); is {
-					return found, language, nil
+				if found, unit, err = e, top, nil; is {
+					return found, unit, nil
 				}
 			}
 		}
 	}
-	return found, language, err
+	return found, unit, err
 }
 
 // isOf tells whether a symbol is that of a function.
@@ -426,6 +425,7 @@ const (
 	attrDefaulted   dwarf.Attr = 0x8b
 	attrGNUVector   dwarf.Attr = 0x2107
 	attrGoKind      dwarf.Attr = 0x2900
+	attrGoDictIndex dwarf.Attr = 0x2906
 	tagSkeletonUnit dwarf.Tag  = 0x4a
 
 	tagGNUParameterPack dwarf.Tag = 0x4108

@@ -506,6 +506,10 @@ func (d *DebugInfo) spell(e *dwarf.Entry, depth int) string {
 			text += fmt.Sprintf("[%d]", n)
 		}
 		return text
+	case dwarf.TagTypedef:
+		if e.AttrField(attrGoDictIndex) != nil { // a parameter of a generic function's types
+			return inner()
+		}
 	case dwarf.TagStructType:
 		keyword = "struct "
 	case dwarf.TagUnionType:
