@@ -698,6 +698,10 @@ const namesCpp = `
 namespace one { struct file { char c; }; struct Cart { char c; }; }
 namespace two { struct file { int n; }; struct Cart { long l; }; struct Only { int n[3]; }; }
 struct task_struct { int of_the_program; };
+struct First { int id, n; };
+struct Second { int id; };
+struct Both : First, Second { long n; };
+Both both;
 __attribute__((noinline)) int serve(one::file *a, two::file *b, one::Cart *c, two::Cart *d, two::Only *o, task_struct *t) { __asm__ volatile("" ::: "memory"); return a->c + b->n + c->c + d->l + o->n[1] + t->of_the_program; }
 int main() { one::file a = {1}; two::file b = {2}; one::Cart c = {3}; two::Cart d = {4}; two::Only o = {}; task_struct t = {5}; return serve(&a, &b, &c, &d, &o, &t) == 0; }
 `
@@ -713,6 +717,9 @@ func TestTypeNames(t *testing.T) {
 		{goBin + ":main.serve", "print((sizeof(struct order), sizeof(order), ((struct order *)arg0)->id))", "(32, 32, 42)"},
 		{cppBin + ":cpp:serve", "print(sizeof(struct file))", kernel},
 		{cppBin + ":cpp:serve", "print((sizeof(struct one::file), sizeof(struct task_struct), sizeof(struct Only)))", "(1, 4, 12)"},
+		{cppBin + ":cpp:serve", "print((offsetof(struct Both, n), offsetof(struct Second, id)))", "(16, 0)"},
+		{cppBin + ":cpp:serve", "print(((struct Both *)arg0)->id)", "'id' of struct Both cannot be read: both First and Second have one"},
+		{cppBin + ":cpp:serve", "print(offsetof(struct Both, id))", "'id' of struct Both cannot be read: both First and Second have one"},
 		{cppBin + ":cpp:serve", "print(sizeof(struct Cart))", "several types are called 'Cart': one::Cart, two::Cart"},
 	} {
 		bin, _, _ := strings.Cut(c.function, ":")

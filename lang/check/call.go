@@ -336,13 +336,12 @@ func path(e syntax.Expr) ([]*syntax.Name, bool) {
 func (c *checker) offset(t *types.Type, names []*syntax.Name) (int64, bool) {
 	at := int64(0)
 	for _, name := range names {
-		f, ok := t.Field(name.Text)
+		if t.Kind != types.Struct {
+			c.errorf(name, "'%s' has no fields", t)
+			return 0, false
+		}
+		f, ok := c.structField(name, t)
 		if !ok {
-			if t.Kind == types.Struct {
-				c.unknownField(name, t)
-			} else {
-				c.errorf(name, "'%s' has no fields", t)
-			}
 			return 0, false
 		}
 		at += int64(f.Offset)

@@ -2,6 +2,7 @@ package symbols
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -136,6 +137,49 @@ func TestFolded(t *testing.T) {
 		}
 		if len(addrs) != 1 {
 			t.Errorf("%v: the linker did not fold them", c)
+		}
+	}
+}
+
+const derived = `
+struct A { int same; int a; };
+struct B { long twice; int b; };
+struct C : A { char twice; union { int inside; char text[4]; }; };
+struct D : B, C { int same; short d; };
+struct E : D { long twice; };
+__attribute__((noinline)) int take(D *d, E *e) { return d->same + e->a; }
+int main() { D d; E e; return take(&d, &e); }
+`
+
+// TestInheritedMembers has members of base classes of the same name: those of the class itself hide them, others are lost.
+func TestInheritedMembers(t *testing.T) {
+	b := open(t, compile(t, "g++", "main.cc", derived, "-g"))
+	d, err := b.Debug()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for class, want := range map[string]string{
+		"C": "same@0 a@4 twice@8 inside@12 text@12",
+		"D": "twice@0! b@8 a@20 twice@24! inside@28 text@28 same@32 d@36",
+		"E": "b@8 a@20 inside@28 text@28 same@32 d@36 twice@40",
+	} {
+		typ, err := d.Named(0, "struct", class)
+		if err != nil || typ == nil {
+			t.Fatalf("%s: %v", class, err)
+		}
+		var got []string
+		for _, f := range typ.Layout.Fields() {
+			text := fmt.Sprint(f.Name, "@", f.Offset)
+			if f.Lost != "" {
+				text += "!"
+			}
+			if f.Lost != "" && f.Lost != "both B and C have one" {
+				t.Errorf("%s: %s", f.Name, f.Lost)
+			}
+			got = append(got, text)
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("%s: got %s, want %s", class, text, want)
 		}
 	}
 }

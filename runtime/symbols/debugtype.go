@@ -1,6 +1,7 @@
 package symbols
 
 import (
+	"cmp"
 	"debug/dwarf"
 	"encoding/binary"
 	"fmt"
@@ -232,11 +233,16 @@ func (l *debugLayout) Fields() []types.Field {
 	return l.fields
 }
 
-// fields lists the fields of a struct that begins at a bit, with those of base classes and of anonymous members.
+// fields lists the fields of a struct that begins at a bit, with those of anonymous members, and of base classes as long as it has
+// none of the name itself. Those that several base classes have are lost.
 func (d *DebugInfo) fields(e *dwarf.Entry, base, depth int, out *[]types.Field) {
 	if depth > maxNested {
 		return
 	}
+	const own = -1
+	first := len(*out)
+	var from []int // of each from the first on: the base class that has it
+	var bases []string
 	d.children(e, func(c *dwarf.Entry) bool {
 		if len(*out) >= maxMembers {
 			return false
@@ -247,14 +253,49 @@ func (d *DebugInfo) fields(e *dwarf.Entry, base, depth int, out *[]types.Field) 
 			return true
 		}
 		bit += base
+		whose := own
 		switch {
-		case c.Tag == dwarf.TagInheritance, c.Tag == dwarf.TagMember && name(c) == "" && t.Tag != dwarf.TagBaseType:
+		case c.Tag == dwarf.TagInheritance:
+			whose = len(bases)
+			bases = append(bases, name(t))
+			d.fields(t, bit, depth+1, out)
+		case c.Tag == dwarf.TagMember && name(c) == "" && t.Tag != dwarf.TagBaseType:
 			d.fields(t, bit, depth+1, out)
 		case c.Tag == dwarf.TagMember && name(c) != "":
 			*out = append(*out, types.FieldAt(name(c), d.typeOf(d.ref(c, dwarf.AttrType), 0), bit, bits))
 		}
+		from = append(from, slices.Repeat([]int{whose}, len(*out)-first-len(from))...)
 		return true
 	})
+	if len(bases) > 0 {
+		*out = append((*out)[:first], inherit((*out)[first:], from, bases)...)
+	}
+}
+
+// inherit leaves out what is hidden by a member of the class itself. from has of each field the base class, -1 without one.
+func inherit(fields []types.Field, from []int, bases []string) []types.Field {
+	own := map[string]bool{}
+	has := map[string]int{}
+	for i, f := range fields {
+		own[f.Name] = own[f.Name] || from[i] < 0
+	}
+	lost := map[string]string{}
+	for i, f := range fields {
+		if other, again := has[f.Name]; again && other != from[i] {
+			lost[f.Name] = "both " + bases[other] + " and " + bases[from[i]] + " have one"
+		} else if !own[f.Name] {
+			has[f.Name] = from[i]
+		}
+	}
+	kept := fields[:0]
+	for i, f := range fields {
+		if from[i] >= 0 && own[f.Name] {
+			continue
+		}
+		f.Lost = cmp.Or(f.Lost, lost[f.Name])
+		kept = append(kept, f)
+	}
+	return kept
 }
 
 // memberPlace is the first bit of a member of type t, and how many a bit field has. ok is false for what no object holds, and for
