@@ -29,17 +29,28 @@ type signatures struct {
 	script []string
 }
 
+// vectorsC are vectors, as code declares that is written for units of floating-point numbers. tiny is passed as a number.
+const vectorTypes = "typedef unsigned char tiny __attribute__((vector_size(4)));\ntypedef int full __attribute__((vector_size(16)));\n" +
+	"typedef double two __attribute__((vector_size(16)));\ntypedef short half __attribute__((vector_size(8)));\n"
+
+var vectorsC = []string{"full", "two", "half"}
+
 var cNumbers = []string{"signed char", "unsigned char", "short", "unsigned short", "int", "unsigned int", "long", "unsigned long", "long long"}
 
 func (s *signatures) number() string { return fmt.Sprint(s.Intn(1<<31) - 1<<30) }
 
 // scalarC is a number, a floating-point one now and then.
 func (s *signatures) scalarC() value {
-	switch s.Intn(12) {
+	switch s.Intn(14) {
 	case 0:
 		return value{typ: "double", made: "1.5", float: true}
 	case 1:
 		return value{typ: "float", made: "2.5f", float: true}
+	case 4:
+		v := vectorsC[s.Intn(len(vectorsC))]
+		return value{typ: v, made: "(" + v + "){2, 3}", float: true}
+	case 5:
+		return value{typ: "tiny", made: "(tiny){2, 3, 4, 5}", parts: []string{"[1]", "[3]"}}
 	case 2:
 		return value{typ: "_Bool", made: "1", parts: []string{""}}
 	case 3:
@@ -67,7 +78,7 @@ func (s *signatures) structC(depth int) value {
 			made = append(made, "."+field+" = 7")
 			v.parts = append(v.parts, "."+field)
 			continue
-		case s.Intn(5) == 0:
+		case s.Intn(5) == 0 && m.typ != "tiny":
 			n := 1 + s.Intn(3)
 			members = append(members, fmt.Sprintf("%s %s[%d]", m.typ, field, n))
 			made = append(made, "."+field+" = {"+strings.Repeat(m.made+",", n)+"}")
@@ -185,7 +196,7 @@ func TestCallingConventionC(t *testing.T) {
 				for range 40 {
 					s.functionC()
 				}
-				source := "#include <stdio.h>\nenum kind { LOW = -3, HIGH = 4 };\n" + strings.Join(s.types, "\n") + "\nvolatile int tell;\n" + strings.Join(s.funcs, "\n") +
+				source := "#include <stdio.h>\nenum kind { LOW = -3, HIGH = 4 };\n" + vectorTypes + strings.Join(s.types, "\n") + "\nvolatile int tell;\n" + strings.Join(s.funcs, "\n") +
 					"\nint main(int argc, char **argv) { tell = argc > 1;\n" + strings.Join(s.calls, "\n") + "\nreturn 0; }\n"
 				compareCalls(t, buildC(t, source, strings.Fields(flags)...), s.script)
 			})

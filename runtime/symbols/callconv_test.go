@@ -183,3 +183,44 @@ func TestInheritedMembers(t *testing.T) {
 		}
 	}
 }
+
+const vectors = `
+typedef int wide __attribute__((vector_size(32)));
+typedef double lone __attribute__((vector_size(8)));
+typedef char tiny __attribute__((vector_size(4)));
+typedef int full __attribute__((vector_size(16)));
+struct boxed { wide v; };
+struct tail { wide v; int n; };
+struct mixed { double d; long i; };
+struct three { long a[3]; };
+#define BODY { __asm__ volatile("" ::: "memory"); return 0; }
+int registers(tiny a, int i, full b, int j, lone c, int k, struct three s) BODY
+int behind(wide a, int i, struct three s, int j) BODY
+int inside(struct boxed a, struct tail b, int i) BODY
+wide result(int i) BODY2
+int most(wide a, double, double, double, double, double, double, struct mixed m, int i, struct mixed o, int j) BODY
+int main() { return 0; }
+`
+
+// TestVectors has vectors in arguments: those of more than 16 bytes are in a register or on the stack, as the program was compiled.
+func TestVectors(t *testing.T) {
+	b := open(t, compile(t, "gcc", "main.c", strings.Replace(vectors, "BODY2", "{ return (wide){i}; }", 1), "-g", "-Wno-psabi"))
+	const where = ": " + wideVector
+	const behind = ": " + behindVector
+	const float = ": " + partlyFloat
+	for function, want := range map[string]string{
+		"registers": "tiny a; int i; full b" + float + "; int j; lone c; int k; struct three s",
+		"behind":    "wide a" + where + "; int i; struct three s" + behind + "; int j",
+		"inside":    "struct boxed a" + where + "; struct tail b" + behind + "; int i",
+		"result":    "int i" + where,
+		"most":      "wide a" + where + strings.Repeat("; double : it is a floating-point number", 6) + "; struct mixed m" + float + "; int i; struct mixed o" + behind + "; int j" + behind,
+	} {
+		f, err := b.Lookup(function)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := told(t, b, f); got != want {
+			t.Errorf("%s: got %s, want %s", function, got, want)
+		}
+	}
+}
