@@ -27,6 +27,7 @@ type signatures struct {
 	funcs  []string
 	calls  []string
 	script []string
+	packed int // structs around what is made that are packed
 }
 
 // vectorsC are vectors, as code declares that is written for units of floating-point numbers. tiny is passed as a number.
@@ -47,6 +48,9 @@ func (s *signatures) scalarC() value {
 	case 1:
 		return value{typ: "float", made: "2.5f", float: true}
 	case 4:
+		if s.packed > 0 { // whether a struct is, is only seen where its members are not aligned
+			break
+		}
 		v := vectorsC[s.Intn(len(vectorsC))]
 		return value{typ: v, made: "(" + v + "){2, 3}", float: true}
 	case 5:
@@ -66,6 +70,12 @@ func (s *signatures) structC(depth int) value {
 	s.types = append(s.types, "")
 	at := len(s.types) - 1
 	v := value{typ: "struct " + name}
+	packed := ""
+	if s.Intn(6) == 0 {
+		packed = " __attribute__((packed))"
+		s.packed++
+		defer func() { s.packed-- }()
+	}
 	var members, made []string
 	for i := range 1 + s.Intn(4) {
 		field := fmt.Sprint("m", i)
@@ -96,10 +106,6 @@ func (s *signatures) structC(depth int) value {
 		for _, p := range m.parts {
 			v.parts = append(v.parts, "."+field+p)
 		}
-	}
-	packed := ""
-	if s.Intn(6) == 0 {
-		packed = " __attribute__((packed))"
 	}
 	s.types[at] = fmt.Sprintf("struct %s { %s; }%s;", name, strings.Join(members, "; "), packed)
 	for i := at + 1; i < len(s.types); i++ { // those inside come first

@@ -512,7 +512,8 @@ func complexNumber(e *dwarf.Entry) bool {
 	return encoding == encodeComplex
 }
 
-// alignOf is the alignment of an argument on the stack in bytes: at least that of a word.
+// alignOf is the alignment of an argument on the stack in bytes: at least that of a word. That a struct is packed is only seen where
+// its members are not aligned.
 func (d *DebugInfo) alignOf(e *dwarf.Entry, depth int) int {
 	most := 8
 	for range maxTypeDepth {
