@@ -588,7 +588,7 @@ func TestDebugArgs(t *testing.T) {
 	for _, c := range []struct{ script, want string }{
 		{"uprobe:" + bin + ":fallback { print(args.ratio); }", "'ratio' of uprobe:" + bin + ":fallback cannot be read: it is a floating-point number"},
 		{"uprobe:" + bin + ":fallback { print(args.m.i); }", "'m' of uprobe:" + bin + ":fallback cannot be read: some of it is in registers"},
-		{"uprobe:" + bin + ":fallback { print(args); }", "print() cannot print the whole args: the field 'ratio'"},
+		{"uprobe:" + bin + ":fallback { print(args); }", "print() cannot print the whole args: the field 'ratio' cannot be read: it is a floating-point number"},
 		{"uprobe:" + bin + ":find { print(args.deph); }", "did you mean 'depth'? fields: n, depth"},
 		{"uprobe:" + bin + ":find+4 { print(args.depth); }", "args exist where a function begins"},
 		{"uprobe:" + bin + "@main.c:10 { print(args.n); }", "args exist where a function begins"},

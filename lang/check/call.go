@@ -411,7 +411,11 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 			tc.Errorf(i, "%s() got no value for '%s'", f, p.Name)
 		} else if row := c.info.Vars[a]; row != nil && row.Args && t.Kind == types.Struct {
 			if _, bad := types.ArgsRecord(t, c.target.Form, c.prog.Config.MaxStrlen); bad != "" {
-				tc.Errorf(i, "%s() cannot print the whole args: the field '%s' is of a type that has no text", f, bad)
+				why := "is of a type that has no text"
+				if field, _ := t.Field(bad); field.Lost != "" {
+					why = "cannot be read: " + field.Lost
+				}
+				tc.Errorf(i, "%s() cannot print the whole args: the field '%s' %s", f, bad, why)
 			}
 		} else if !storable(t) {
 			tc.Errorf(i, "%s() got '%s' for '%s', which cannot be printed by this version of slope", f, t, p.Name)
