@@ -748,3 +748,48 @@ func TestTypeNames(t *testing.T) {
 	r := script(t, "-q", "-c", cppBin, "-e", "struct task_struct { short s; } uprobe:"+cppBin+":cpp:serve { print(sizeof(struct task_struct)); exit(); }")
 	want(t, r, "2")
 }
+
+// TestUntoldArgs has functions about whose arguments there is nothing: of little debug information, and of assembly.
+func TestUntoldArgs(t *testing.T) {
+	const source = `int take(int alpha) { __asm__ volatile("" ::: "memory"); return alpha; }
+void none(void) { __asm__ volatile("" ::: "memory"); }
+int main(int argc, char **argv) { none(); return take(argc); }
+`
+	little, full := buildC(t, source, "-g1"), buildC(t, source, "-g")
+	assembly := t.TempDir() + "/f.s"
+	if err := os.WriteFile(assembly, []byte("\t.globl main\n\t.type main,@function\nmain:\n\tmov %edi,%eax\n\tret\n\t.size main,.-main\n\t.section .note.GNU-stack,\"\",@progbits\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	written := t.TempDir() + "/written"
+	if out, err := exec.Command("cc", "-g", "-o", written, assembly).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, c := range []struct{ script, want string }{
+		{"uprobe:" + little + ":take { print(args.alpha); print(args); }", "args: take of " + little + " has no debug information about its arguments: its file was compiled with -g1, or has no arguments and results at all"},
+		{"uretprobe:" + little + ":take { print(args.retval); }", "args: take of " + little + " has no debug information about its arguments"},
+		{"uprobe:" + written + ":main { print(args.x); }", "args: main of " + written + " has no debug information about its arguments: it is written in assembly"},
+		{"uprobe:" + full + ":none { print(args.x); }", "HINT: it has no fields\n"},
+	} {
+		if r := slope(t, "--dry-run", "-e", c.script); r.status != 1 || !strings.Contains(r.err+"\n", c.want) || strings.Count(r.err, "ERROR") != 1 {
+			t.Errorf("%s: want %q, got status %d\n%s", c.script, c.want, r.status, r.err)
+		}
+	}
+	if r := slope(t, "-lv", "uprobe:"+little+":take"); r.status != 0 || r.out != "uprobe:"+little+":take\n" {
+		t.Errorf("listed: status %d\n%s%s", r.status, r.out, r.err)
+	}
+}
+
+// TestLongText has a text of a Go program that is longer than texts may be: it is cut, and counted.
+func TestLongText(t *testing.T) {
+	bin := build(t, `package main
+var used string
+//go:noinline
+func take(s string, n int) { used = s }
+func main() { take("0123456789abcdefghij", 1); take("0123456789abcde", 2); take("", 3) }
+`)
+	r := script(t, "-c", bin, "-e", "config = { max_strlen = 16 } uprobe:"+bin+":main.take { @[args.s] = args.n; }")
+	want(t, r, "@[]: 3", "@[0123456789abcde..]: 2")
+	if !strings.Contains(r.err, "WARNING: 1 strings cut at their capacity") {
+		t.Errorf("%s", r.err)
+	}
+}

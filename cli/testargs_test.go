@@ -53,4 +53,10 @@ test "named" {
 			t.Errorf("%s: want %q, got status %d\n%s%s", change, want, r.status, r.out, r.err)
 		}
 	}
+	cut := run(`config = { max_strlen = 16 }
+uprobe:./c:take { @[args.s] = count(); }
+test "cut" { fire(uprobe:./c:take, s = "0123456789abcdefghij"); fire(uprobe:./c:take, s = "0123456789abcde"); assert(@["0123456789abcde"] == 2); }`)
+	if !strings.Contains(cut.out+cut.err, "WARNING: 1 strings cut at their capacity") {
+		t.Errorf("status %d\n%s%s", cut.status, cut.out, cut.err)
+	}
 }

@@ -40,8 +40,11 @@ func (d *debug) read() (*symbols.FuncInfo, error) {
 		return nil, err
 	}
 	f, err := info.Func(d.fn.Addr, cmp.Or(d.fn.Symbol, d.fn.Name))
-	if errors.Is(err, symbols.ErrNoDebug) {
+	switch {
+	case errors.Is(err, symbols.ErrNoDebug):
 		return nil, fmt.Errorf("%s has no debug information about %s", d.shown, d.fn.Name)
+	case errors.Is(err, symbols.ErrNoArgs):
+		return nil, fmt.Errorf("%s of %s has %w", d.fn.Name, d.shown, err)
 	}
 	return f, err
 }

@@ -338,6 +338,10 @@ func (c *checker) unknownField(name *syntax.Name, t *types.Type) {
 		names = append(names, f.Name)
 	}
 	d := c.errorf(name, "unknown field '%s' of %s", name.Text, c.owner(t))
+	if len(names) == 0 {
+		d.WithHint("it has no fields")
+		return
+	}
 	suggest(d, name.Text, names)
 	list := "fields: " + strings.Join(names, ", ")
 	if len(names) > 24 {

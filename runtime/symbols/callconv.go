@@ -35,6 +35,12 @@ func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 	}
 	language, _ := unit.Val(dwarf.AttrLanguage).(int64)
 	params, results := d.signature(e, language)
+	switch {
+	case language == languageAsm:
+		return nil, fmt.Errorf("%w: it is written in assembly", ErrNoArgs)
+	case len(params)+len(results) == 0 && !d.typed[unit.Offset]:
+		return nil, fmt.Errorf("%w: its file was compiled with -g1, or has no arguments and results at all", ErrNoArgs)
+	}
 	if language == languageGo {
 		d.placeGo(params, results, dictionary(name(e), unit))
 	} else {
@@ -141,6 +147,8 @@ func (d *DebugInfo) signature(e *dwarf.Entry, language int64) (params, results [
 			switch p.typ, _ = d.strip(p.typ); {
 			case p.Type.Kind == types.Struct && p.Type.Layout != nil && p.Type.Size == 0, p.Type.Kind == types.Array && p.Type.Size == 0:
 				p.empty, p.Lost = true, "it is empty"
+			case p.typ == unread:
+				p.Lost = "its type is " + inTypes
 			case p.Type.Size == 0:
 				p.Lost = "its type is not known"
 			case float(p.typ):
@@ -184,6 +192,7 @@ const (
 	floatRegs = 8  // for arguments
 
 	partlyFloat = "some of it is in registers of floating-point numbers"
+	inTypes     = "in .debug_types (-fdebug-types-section), which is not read: DWARF 5 has no such section"
 	noRust      = "the calling convention of Rust is not fixed"
 
 	wideVector   = "where a vector of more than 16 bytes is passed depends on how the program was compiled"

@@ -153,11 +153,18 @@ int main() { D d; E e; return take(&d, &e); }
 
 // TestInheritedMembers has members of base classes of the same name: those of the class itself hide them, others are lost.
 func TestInheritedMembers(t *testing.T) {
-	b := open(t, compile(t, "g++", "main.cc", derived, "-g"))
-	d, err := b.Debug()
-	if err != nil {
-		t.Fatal(err)
+	for _, flags := range []string{"-g", "-gdwarf-5 -fdebug-types-section"} {
+		b := open(t, compile(t, "g++", "main.cc", derived, strings.Fields(flags)...))
+		d, err := b.Debug()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inherited(t, d)
 	}
+}
+
+func inherited(t *testing.T, d *DebugInfo) {
+	t.Helper()
 	for class, want := range map[string]string{
 		"C": "same@0 a@4 twice@8 inside@12 text@12",
 		"D": "twice@0! b@8 a@20 twice@24! inside@28 text@28 same@32 d@36",
@@ -239,5 +246,27 @@ func TestVectors(t *testing.T) {
 		if got := info.Params[i].Places[0]; got.Value != at {
 			t.Errorf("parameter %d of stack is at %d, want %d", i, got.Value, at)
 		}
+	}
+}
+
+// TestTypesSection has types in a section of their own, as DWARF 4 does: it is said that they are not read.
+func TestTypesSection(t *testing.T) {
+	b := open(t, compile(t, "gcc", "main.c", `struct node { int id; };
+enum colour { RED };
+int take(struct node *n, int i, enum colour c, int k) { return n->id + i + c + k; }
+int main() { struct node n = {1}; return take(&n, 2, RED, 3); }
+`, "-gdwarf-4", "-fdebug-types-section"))
+	f, err := b.Lookup("take")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := told(t, b, f), "<in .debug_types>* n; int i; <in .debug_types> c: its type is "+inTypes+"; int k: where it is depends on parameter 3, whose type is not known"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if typ, err := b.debug.Shortened(f.Addr, "struct", "node"); typ != nil || err == nil || err.Error() != "the type 'node' may be "+inTypes {
+		t.Errorf("got %v, %v", typ, err)
+	}
+	if typ, err := b.debug.Shortened(f.Addr, "struct", "nosuch"); typ != nil || err != nil {
+		t.Errorf("got %v, %v", typ, err)
 	}
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
+// ErrNoArgs says that a function has debug information, but none about its arguments.
+var ErrNoArgs = errors.New("no debug information about its arguments")
+
 // ErrDebug says that debug information contradicts itself, or is of a form that is not read.
 var ErrDebug = errors.New("debug information that cannot be read")
 
@@ -31,8 +34,11 @@ type DebugInfo struct {
 	data   *dwarf.Data
 	texts  [][]byte // the sections that names are in
 	units  []debugUnit
+	signed map[uint64]dwarf.Offset           // types with units of their own
+	apart  bool                              // there are more of such in a section that is not read: typesSection
 	code   []unitCode                        // by address; nil until it is asked for
 	funcs  map[int]map[uint64][]dwarf.Offset // of the units that were asked for, by the address
+	typed  map[dwarf.Offset]bool             // of these, by the first entry: whether anything in them has a type
 	types  map[dwarf.Offset]*types.Type      // of structs and enums
 	named  map[string]namedType
 	abi    ABI
@@ -49,8 +55,12 @@ func (d *DebugInfo) begin() (end func()) {
 	return d.mu.Unlock
 }
 
-// debugUnit is where the entries of a compile unit are.
-type debugUnit struct{ first, end dwarf.Offset }
+// debugUnit is where the entries of a unit are. One that has a type has a signature, which other units refer to the type by.
+type debugUnit struct {
+	first, end dwarf.Offset
+	signature  uint64
+	typ        dwarf.Offset
+}
 
 // unitCode is a range of addresses with code of a unit.
 type unitCode struct {
@@ -109,7 +119,7 @@ func debugSections(file *elf.File) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, s := range file.Sections {
 		switch s.Name {
-		case infoSection, abbrevSection, textSection, ".debug_ranges", ".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets":
+		case infoSection, abbrevSection, textSection, typesSection, ".debug_ranges", ".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets":
 			raw, err := data(s)
 			if err != nil {
 				return nil, fmt.Errorf("section %s: %w", s.Name, err)
@@ -143,8 +153,15 @@ func parseDebug(sections map[string][]byte, abi ABI) (d *DebugInfo, err error) {
 			}
 		}
 	}
-	return &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
-		funcs: map[int]map[uint64][]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}, nil
+	d = &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
+		signed: map[uint64]dwarf.Offset{}, apart: len(sections[typesSection]) > 0, funcs: map[int]map[uint64][]dwarf.Offset{}, typed: map[dwarf.Offset]bool{},
+		types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}
+	for _, u := range d.units {
+		if u.typ > 0 {
+			d.signed[u.signature] = u.typ
+		}
+	}
+	return d, nil
 }
 
 // guard makes an error of a panic: the standard library does not promise that damaged debug information causes none.
@@ -178,17 +195,23 @@ func debugUnits(info []byte) (out []debugUnit) {
 			break
 		}
 		first := head + 2 + word + 1
+		u := debugUnit{end: dwarf.Offset(end)}
 		if le.Uint16(info[head:]) >= 5 {
 			first++
 			switch info[head+2] {
 			case unitType, unitSplitType:
+				if first+8+word > end {
+					return out
+				}
+				u.signature = le.Uint64(info[first:])
+				u.typ = dwarf.Offset(at + uint64(le.Uint32(info[first+8:])))
 				first += 8 + word
 			case unitSkeleton, unitSplit:
 				first += 8
 			}
 		}
-		if first < end {
-			out = append(out, debugUnit{dwarf.Offset(first), dwarf.Offset(end)})
+		if u.first = dwarf.Offset(first); first < end {
+			out = append(out, u)
 		}
 		at = end
 	}
@@ -293,13 +316,37 @@ func (d *DebugInfo) children(e *dwarf.Entry, f func(*dwarf.Entry) bool) {
 	}
 }
 
-// ref is what an attribute of an entry refers to.
+// ref is what an attribute of an entry refers to. A type that has a unit of its own is there also where only a place holder is referred
+// to.
 func (d *DebugInfo) ref(e *dwarf.Entry, attr dwarf.Attr) *dwarf.Entry {
-	if off, ok := e.Val(attr).(dwarf.Offset); ok {
-		return d.at(off)
+	to := d.direct(e, attr)
+	if to != nil && to != unread && to.AttrField(dwarf.AttrSignature) != nil {
+		return d.direct(to, dwarf.AttrSignature)
+	}
+	return to
+}
+
+func (d *DebugInfo) direct(e *dwarf.Entry, attr dwarf.Attr) *dwarf.Entry {
+	switch v := e.Val(attr).(type) {
+	case dwarf.Offset:
+		return d.at(v)
+	case uint64:
+		if f := e.AttrField(attr); f.Class != dwarf.ClassReferenceSig {
+			return nil
+		}
+		if off, ok := d.signed[v]; ok {
+			return d.at(off)
+		}
+		return unread
 	}
 	return nil
 }
+
+// unread stands for types of units that are not read.
+var unread = &dwarf.Entry{Tag: dwarf.TagStructType, Field: []dwarf.Field{{Attr: dwarf.AttrName, Val: "<in .debug_types>"}, {Attr: dwarf.AttrDeclaration, Val: true}}}
+
+// typesSection has the units of types of DWARF 4 (-fdebug-types-section). The standard library cannot visit what is in it.
+const typesSection = ".debug_types"
 
 func name(e *dwarf.Entry) string {
 	s, _ := e.Val(dwarf.AttrName).(string)
@@ -324,6 +371,7 @@ const (
 	languageC89  = 0x01
 	languageC99  = 0x0c
 	languageC11  = 0x1d
+	languageAsm  = 0x8001
 )
 
 // maxOrigins bounds how far an entry leads to others for what it does not say itself.
@@ -385,6 +433,9 @@ func (d *DebugInfo) function(addr uint64, symbol string) (found, unit *dwarf.Ent
 			for e := w.entry(); e != nil; e = w.entry() {
 				if low, ok := d.starts(e); ok {
 					funcs[low] = append(funcs[low], e.Offset)
+				}
+				if e.AttrField(dwarf.AttrType) != nil {
+					d.typed[top.Offset] = true
 				}
 			}
 			d.funcs[i] = funcs

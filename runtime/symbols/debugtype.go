@@ -352,6 +352,9 @@ func (d *DebugInfo) Named(near uint64, keyword, name string) (t *types.Type, err
 // Shortened is the same by a name without namespaces or packages. The error names those that could be meant.
 func (d *DebugInfo) Shortened(near uint64, keyword, name string) (t *types.Type, err error) {
 	found, err := d.search(near, keyword, name)
+	if len(found.names) == 0 && d.apart && err == nil && d.has(name) {
+		err = fmt.Errorf("the type '%s' may be %s", name, inTypes)
+	}
 	if len(found.names) > 1 {
 		err = fmt.Errorf("several types are called '%s': %s", name, strings.Join(found.names, ", "))
 	}
