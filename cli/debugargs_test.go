@@ -440,7 +440,7 @@ func TestStackGo(t *testing.T) {
 		} else if !strings.Contains(r.err, "it is behind arguments whose places are not known") {
 			t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
 		}
-		if r := slope(t, "-lv", "uprobe:"+bin+":main.outer[*]"); !strings.Contains(r.out, "\n    int a\n    go.shape.string x\n") {
+		if r := slope(t, "-lv", "uprobe:"+bin+":main.outer[*]"); !strings.Contains(r.out, ":main.outer[go.shape.string]\n    int a\n    go.shape.string x\n") {
 			t.Errorf("listed:\n%s%s", r.out, r.err)
 		}
 	}

@@ -200,12 +200,15 @@ struct boxed { wide v; };
 struct tail { wide v; int n; };
 struct mixed { double d; long i; };
 struct three { long a[3]; };
-struct odd { char c; full v; long more; } __attribute__((packed));
+struct odd { char c; full v; char more[15]; } __attribute__((packed));
+union one { long l[2]; full v; };
+union two { long l[2]; __float128 q; };
 struct even { full v; long more; };
 #define BODY { __asm__ volatile("" ::: "memory"); return 0; }
 int registers(tiny a, int i, full b, int j, lone c, int k, struct three s) BODY
 int behind(wide a, int i, struct three s, int j) BODY
 int stack(struct three a, struct odd b, struct even c) BODY
+int joined(union one a, union two b) BODY
 int inside(struct boxed a, struct tail b, int i) BODY
 wide result(int i) BODY2
 int most(wide a, double, double, double, double, double, double, struct mixed m, int i, struct mixed o, int j) BODY
@@ -223,6 +226,7 @@ func TestVectors(t *testing.T) {
 		"behind":    "wide a" + where + "; int i; struct three s" + behind + "; int j",
 		"inside":    "struct boxed a" + where + "; struct tail b" + behind + "; int i",
 		"result":    "int i" + where,
+		"joined":    "union one a; union two b",
 		"stack":     "struct three a; struct odd b; struct even c",
 		"most":      "wide a" + where + strings.Repeat("; double : it is a floating-point number", 6) + "; struct mixed m" + float + "; int i; struct mixed o" + behind + "; int j" + behind,
 	} {
@@ -234,17 +238,25 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", function, got, want)
 		}
 	}
-	f, err := b.Lookup("stack")
-	if err != nil {
-		t.Fatal(err)
+	params := func(name string) []Param {
+		f, err := b.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := b.debug.Func(f.Addr, f.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Params
 	}
-	info, err := b.debug.Func(f.Addr, f.Name)
-	if err != nil {
-		t.Fatal(err)
+	for i, p := range params("stack") { // a packed struct is aligned as a word is
+		if want := []int64{8, 32, 72}[i]; p.Places[0].Value != want {
+			t.Errorf("parameter %d of stack is at %d, want %d", i, p.Places[0].Value, want)
+		}
 	}
-	for i, at := range []int64{8, 32, 72} { // a packed struct is aligned as a word is
-		if got := info.Params[i].Places[0]; got.Value != at {
-			t.Errorf("parameter %d of stack is at %d, want %d", i, got.Value, at)
+	for i, p := range params("joined") { // in two registers each
+		if len(p.Places) != 2 || p.Places[1].Base != words(ArgRegs().Args)[2*i+1] {
+			t.Errorf("parameter %d of joined is at %+v", i, p.Places)
 		}
 	}
 }
