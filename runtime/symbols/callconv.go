@@ -42,7 +42,9 @@ func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 		return nil, fmt.Errorf("%w: its file was compiled with -g1, or has no arguments and results at all", ErrNoArgs)
 	}
 	if language == languageGo {
-		d.placeGo(params, results, dictionary(name(e), unit))
+		producer, _ := unit.Val(dwarf.AttrProducer).(string)
+		dict, unknown := dictionary(name(e), producer)
+		d.placeGo(params, results, dict, unknown)
 	} else {
 		d.placeC(params, results, language)
 		const normal, program = 1, 2

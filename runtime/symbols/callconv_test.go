@@ -282,3 +282,32 @@ int main() { struct node n = {1}; return take(&n, 2, RED, 3); }
 		t.Errorf("got %v, %v", typ, err)
 	}
 }
+
+// TestDictionary has the names of generic functions, and compilers whose debug information does not suffice.
+func TestDictionary(t *testing.T) {
+	const producer = "Go cmd/compile go1.26.8; regabi"
+	for _, c := range []struct {
+		function, producer string
+		at                 int
+		known              bool
+	}{
+		{"main.f", producer, noDict, true},
+		{"main.f[go.shape.int]", producer, 0, true},
+		{"slices.Index[go.shape.[]string,go.shape.string]", producer, 0, true},
+		{"main.(*T[go.shape.int]).m", producer, 1, true},
+		{"example.org/a.b/c.T[go.shape.struct { main.x int }].m", producer, 1, true},
+		{"main.(*T[int]).m", producer, noDict, true},
+		{"main.f[go.shape.int].func1", producer, noDict, false},
+		{"main.(*T[go.shape.int]).m.func2.1", producer, noDict, false},
+		{"main.f[go.shape.int]-range1", producer, noDict, false},
+		{"main.f[go.shape.int].deferwrap3", "Go cmd/compile go1.26.8; -N -l regabi", noDict, true},
+		{"main.f", "Go cmd/compile go1.21.13; regabi", noDict, false},
+		{"main.f", "Go cmd/compile go1.9; regabi", noDict, false},
+		{"main.f", "Go cmd/compile devel go1.27-0123abcd; regabi", noDict, true},
+		{"main.f", "GNU Go 12.2.0", noDict, false},
+	} {
+		if at, unknown := dictionary(c.function, c.producer); at != c.at || (unknown == "") != c.known {
+			t.Errorf("%s of %s: got %d, %q", c.function, c.producer, at, unknown)
+		}
+	}
+}
