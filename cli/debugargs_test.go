@@ -27,7 +27,14 @@ type signatures struct {
 	funcs  []string
 	calls  []string
 	script []string
+	packed int // structs around what is made that are packed
 }
+
+// vectorsC are vectors, as code declares that is written for units of floating-point numbers. tiny is passed as a number.
+const vectorTypes = "typedef unsigned char tiny __attribute__((vector_size(4)));\ntypedef int full __attribute__((vector_size(16)));\n" +
+	"typedef double two __attribute__((vector_size(16)));\ntypedef short half __attribute__((vector_size(8)));\n"
+
+var vectorsC = []string{"full", "two", "half"}
 
 var cNumbers = []string{"signed char", "unsigned char", "short", "unsigned short", "int", "unsigned int", "long", "unsigned long", "long long"}
 
@@ -35,11 +42,19 @@ func (s *signatures) number() string { return fmt.Sprint(s.Intn(1<<31) - 1<<30) 
 
 // scalarC is a number, a floating-point one now and then.
 func (s *signatures) scalarC() value {
-	switch s.Intn(12) {
+	switch s.Intn(14) {
 	case 0:
 		return value{typ: "double", made: "1.5", float: true}
 	case 1:
 		return value{typ: "float", made: "2.5f", float: true}
+	case 4:
+		if s.packed > 0 { // whether a struct is, is only seen where its members are not aligned
+			break
+		}
+		v := vectorsC[s.Intn(len(vectorsC))]
+		return value{typ: v, made: "(" + v + "){2, 3}", float: true}
+	case 5:
+		return value{typ: "tiny", made: "(tiny){2, 3, 4, 5}", parts: []string{"[1]", "[3]"}}
 	case 2:
 		return value{typ: "_Bool", made: "1", parts: []string{""}}
 	case 3:
@@ -55,6 +70,12 @@ func (s *signatures) structC(depth int) value {
 	s.types = append(s.types, "")
 	at := len(s.types) - 1
 	v := value{typ: "struct " + name}
+	packed := ""
+	if s.Intn(6) == 0 {
+		packed = " __attribute__((packed))"
+		s.packed++
+		defer func() { s.packed-- }()
+	}
 	var members, made []string
 	for i := range 1 + s.Intn(4) {
 		field := fmt.Sprint("m", i)
@@ -67,7 +88,7 @@ func (s *signatures) structC(depth int) value {
 			made = append(made, "."+field+" = 7")
 			v.parts = append(v.parts, "."+field)
 			continue
-		case s.Intn(5) == 0:
+		case s.Intn(5) == 0 && m.typ != "tiny":
 			n := 1 + s.Intn(3)
 			members = append(members, fmt.Sprintf("%s %s[%d]", m.typ, field, n))
 			made = append(made, "."+field+" = {"+strings.Repeat(m.made+",", n)+"}")
@@ -85,10 +106,6 @@ func (s *signatures) structC(depth int) value {
 		for _, p := range m.parts {
 			v.parts = append(v.parts, "."+field+p)
 		}
-	}
-	packed := ""
-	if s.Intn(6) == 0 {
-		packed = " __attribute__((packed))"
 	}
 	s.types[at] = fmt.Sprintf("struct %s { %s; }%s;", name, strings.Join(members, "; "), packed)
 	for i := at + 1; i < len(s.types); i++ { // those inside come first
@@ -185,7 +202,7 @@ func TestCallingConventionC(t *testing.T) {
 				for range 40 {
 					s.functionC()
 				}
-				source := "#include <stdio.h>\nenum kind { LOW = -3, HIGH = 4 };\n" + strings.Join(s.types, "\n") + "\nvolatile int tell;\n" + strings.Join(s.funcs, "\n") +
+				source := "#include <stdio.h>\nenum kind { LOW = -3, HIGH = 4 };\n" + vectorTypes + strings.Join(s.types, "\n") + "\nvolatile int tell;\n" + strings.Join(s.funcs, "\n") +
 					"\nint main(int argc, char **argv) { tell = argc > 1;\n" + strings.Join(s.calls, "\n") + "\nreturn 0; }\n"
 				compareCalls(t, buildC(t, source, strings.Fields(flags)...), s.script)
 			})
@@ -268,17 +285,53 @@ func partsGo(name string, parts []string) (formats, script, program []string) {
 	return formats, script, program
 }
 
+// functionGo is a function, a generic one, or a method of a generic type.
 func (s *signatures) functionGo() {
 	name := fmt.Sprint("f", len(s.funcs))
 	var params, args, formats, script, program []string
-	for i := range 1 + s.Intn(6) {
-		v, p := s.anyGo(2), fmt.Sprint("p", i)
-		if s.Intn(8) == 0 {
-			p, v.parts = "_", nil
-		}
+	add := func(p string, v value) {
 		params, args = append(params, p+" "+v.typ), append(args, v.made)
 		f, x, y := partsGo(p, v.parts)
 		formats, script, program = append(formats, f...), append(script, x...), append(program, y...)
+	}
+	symbol, head, call := "main."+name, name, name
+	kind := s.Intn(6)
+	of, t := "int", value{typ: "T", made: "small(5)", parts: []string{""}}
+	if s.Intn(2) == 0 {
+		of, t = "string", value{typ: "T", made: "text(6)", parts: []string{"#"}}
+	}
+	switch kind {
+	case 0:
+		symbol, head, call = symbol+"[go.shape."+of+"]", name+"[T any]", name+"["+of+"]"
+	case 1, 2:
+		typ := fmt.Sprint("G", len(s.types))
+		v, m := value{typ: typ + "[T]"}, s.anyGo(2)
+		s.types = append(s.types, fmt.Sprintf("type %s[T any] struct { m0 %s; m1 T }", typ, m.typ))
+		for _, p := range m.parts {
+			v.parts = append(v.parts, ".m0"+p)
+		}
+		v.parts = append(v.parts, ".m1"+t.parts[0])
+		v.made = fmt.Sprintf("%s[%s]{%s, %s}", typ, of, m.made, t.made)
+		symbol = fmt.Sprintf("main.%s[go.shape.%s].%s", typ, of, name)
+		if kind == 2 {
+			v.typ, v.made = "*"+v.typ, "(&"+v.made+")"
+			symbol = fmt.Sprintf("main.(*%s[go.shape.%s]).%s", typ, of, name)
+		}
+		add("p", v)
+		head, call = "("+params[0]+") "+name, args[0]+"."+name
+		params, args = nil, nil
+	}
+	for i := range 1 + s.Intn(6) {
+		v, p := s.anyGo(2), fmt.Sprint("p", i)
+		switch s.Intn(8) {
+		case 0:
+			p, v.parts = "_", nil
+		case 1:
+			if kind < 3 {
+				v = t
+			}
+		}
+		add(p, v)
 	}
 	var results, made, rets, rformats, rscript, rprogram []string
 	for i := range 1 + s.Intn(3) {
@@ -298,11 +351,11 @@ func (s *signatures) functionGo() {
 				values = strings.TrimSuffix(values, "(int64)args."+x) + "args." + x
 			}
 		}
-		return fmt.Sprintf(`%s:BIN:main.%s { printf("%s %s\n"%s); }`, kind, name, title, strings.Join(formats, " "), values)
+		return fmt.Sprintf(`%s:BIN:"%s" { printf("%s %s\n"%s); }`, kind, symbol, title, strings.Join(formats, " "), values)
 	}
-	s.funcs = append(s.funcs, fmt.Sprintf("//go:noinline\nfunc %s(%s) (%s) { %s; return %s }", name, strings.Join(params, ", "), strings.Join(results, ", "),
+	s.funcs = append(s.funcs, fmt.Sprintf("//go:noinline\nfunc %s(%s) (%s) { %s; return %s }", head, strings.Join(params, ", "), strings.Join(results, ", "),
 		tell(name, formats, program), strings.Join(made, ", ")))
-	s.calls = append(s.calls, fmt.Sprintf("{ %s := %s(%s); use(%s); %s }", strings.Join(rets, ", "), name, strings.Join(args, ", "), strings.Join(rets, ", "), tell(name+" returned", rformats, rprogram)))
+	s.calls = append(s.calls, fmt.Sprintf("{ %s := %s(%s); use(%s); %s }", strings.Join(rets, ", "), call, strings.Join(args, ", "), strings.Join(rets, ", "), tell(name+" returned", rformats, rprogram)))
 	s.script = append(s.script, probe("uprobe", name, formats, script), probe("goret", name+" returned", rformats, rscript))
 }
 
@@ -335,6 +388,64 @@ func number(x any) any { if b, ok := x.(bool); ok { if b { return 1 }; return 0 
 	}
 }
 
+const stackGo = `package main
+import "fmt"
+var used []any
+//go:noinline
+func onStack(a [3]int8, b [2]int32, c [3]int8) (r [2]int8, s [3]int32) { used = append(used, a, b, c); return [2]int8{41, 42}, [3]int32{43, 44, 45} }
+//go:noinline
+func full[T any](a [9]int, x T) (r [2]int8) { used = append(used, a, x); return [2]int8{46, 47} }
+type nine[T any] struct { a, b, c, d, e, f, g, h, i int }
+//go:noinline
+func (n nine[T]) take(x T, k [3]int8) (r [2]int8) { used = append(used, n, x, k); return [2]int8{48, 49} }
+//go:noinline
+func outer[T any](a int, x T) int { // its closure is called where it is made
+	return func(d int) int { defer func() { recover() }(); used = append(used, x); return a + d }(a + 1)
+}
+//go:noinline
+func later[T any](x T) func(d int) [2]int8 { return func(d int) [2]int8 { used = append(used, x); return [2]int8{50, int8(d)} } }
+func main() {
+	r, s := onStack([3]int8{1, 2, 3}, [2]int32{4, 5}, [3]int8{6, 7, 8})
+	fmt.Println(r, s, full([9]int{8: 9}, "text"), nine[string]{i: 10}.take("more", [3]int8{11, 12, 13}), outer(14, "x"), later("y")(16))
+}
+`
+
+// TestStackGo has arguments and results on the stack, those behind the dictionary of a generic function, and closures in such.
+func TestStackGo(t *testing.T) {
+	for _, flags := range [][]string{nil, {"-gcflags=all=-N -l"}} {
+		bin := build(t, stackGo, flags...)
+		r := script(t, "-q", "-c", bin, "-e", strings.ReplaceAll(`
+			uprobe:BIN:main.onStack { print((args.a[2], args.b[1], args.c[0], args.c[2])); }
+			goret:BIN:main.onStack { print((args.r[0], args.r[1], args.s[0], args.s[2])); }
+			uprobe:BIN:"main.full[go.shape.string]" { print((args.a[8], args.x)); }
+			goret:BIN:"main.full[go.shape.string]" { print((args.r[0], args.r[1])); }
+			uprobe:BIN:"main.nine[go.shape.string].take" { print((args.n.i, args.x, args.k[0], args.k[2])); }
+			goret:BIN:"main.nine[go.shape.string].take" { print((args.r[0], args.r[1])); }`, "BIN", bin))
+		want(t, r, "(3, 5, 6, 8)", "(41, 42, 43, 45)", "(9, text)", "(46, 47)", "(10, more, 11, 13)", "(48, 49)")
+		for symbol, wanted := range map[string]string{"main.outer[go.shape.string].func1": "(14, 15)", "main.later[go.shape.string].func1": "(16, 16)"} {
+			first := "a"
+			if strings.Contains(symbol, "later") {
+				first = "d"
+			}
+			r := slope(t, "-q", "-c", bin, "-e", "uprobe:"+bin+`:"`+symbol+`" { print((args.`+first+", args.d)); }")
+			if flags != nil {
+				want(t, r, wanted)
+			} else if !strings.Contains(r.err, "'d' of uprobe:"+bin+":"+symbol+" cannot be read: optimised programs do not tell") {
+				t.Errorf("%s: status %d\n%s%s", symbol, r.status, r.out, r.err)
+			}
+		}
+		r = slope(t, "-q", "-c", bin, "-e", "goret:"+bin+`:"main.later[go.shape.string].func1" { print((args.r0[0], args.r0[1])); }`)
+		if flags != nil {
+			want(t, r, "(50, 16)")
+		} else if !strings.Contains(r.err, "it is behind arguments whose places are not known") {
+			t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
+		}
+		if r := slope(t, "-lv", "uprobe:"+bin+":main.outer[*]"); !strings.Contains(r.out, ":main.outer[go.shape.string]\n    int a\n    go.shape.string x\n") {
+			t.Errorf("listed:\n%s%s", r.out, r.err)
+		}
+	}
+}
+
 // compareCalls runs a program that tells of its calls, then probes it, and compares. What slope refuses must be of floating-point
 // numbers.
 func compareCalls(t *testing.T, bin string, script []string) {
@@ -345,7 +456,8 @@ func compareCalls(t *testing.T, bin string, script []string) {
 	}
 	text := strings.ReplaceAll(strings.Join(script, "\n"), "BIN", bin)
 	file := t.TempDir() + "/script.bt"
-	unreadable := regexp.MustCompile(`'(\w+)' of (\w+:[^ ]+) cannot be read: (.*)`)
+	functionName := regexp.MustCompile(`\bf\d+\b`)
+	unreadable := regexp.MustCompile(`'(\w+)' of (\w+:\S+) cannot be read: (.*)`)
 	lost := map[string]bool{} // function and parameter
 	for round := 0; ; round++ {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -367,8 +479,7 @@ func compareCalls(t *testing.T, bin string, script []string) {
 				t.Errorf("%s", f[0])
 			}
 			kind, _, _ := strings.Cut(f[2], ":")
-			function := strings.TrimPrefix(f[2][strings.LastIndexByte(f[2], ':')+1:], "main.")
-			title := function
+			title := functionName.FindString(f[2][strings.LastIndexByte(f[2], ':'):])
 			if kind != "uprobe" {
 				title += " returned"
 			}
@@ -415,7 +526,7 @@ func titleOf(fields []string) (string, []string) {
 var endOfParam = regexp.MustCompile(`[.=>\[-]`)
 
 // paramOf is the parameter that "p1.a=5" tells of.
-func paramOf(field string) string { return field[:endOfParam.FindStringIndex(field)[0]] }
+func paramOf(field string) string { return endOfParam.Split(field, 2)[0] }
 
 // numbers are the lines without what is lost.
 func numbers(text string, lost map[string]bool) string {
@@ -477,7 +588,7 @@ func TestDebugArgs(t *testing.T) {
 	for _, c := range []struct{ script, want string }{
 		{"uprobe:" + bin + ":fallback { print(args.ratio); }", "'ratio' of uprobe:" + bin + ":fallback cannot be read: it is a floating-point number"},
 		{"uprobe:" + bin + ":fallback { print(args.m.i); }", "'m' of uprobe:" + bin + ":fallback cannot be read: some of it is in registers"},
-		{"uprobe:" + bin + ":fallback { print(args); }", "print() cannot print the whole args: the field 'ratio'"},
+		{"uprobe:" + bin + ":fallback { print(args); }", "print() cannot print the whole args: the field 'ratio' cannot be read: it is a floating-point number"},
 		{"uprobe:" + bin + ":find { print(args.deph); }", "did you mean 'depth'? fields: n, depth"},
 		{"uprobe:" + bin + ":find+4 { print(args.depth); }", "args exist where a function begins"},
 		{"uprobe:" + bin + "@main.c:10 { print(args.n); }", "args exist where a function begins"},
@@ -531,19 +642,26 @@ int main() {
 }
 `
 
-// TestDebugArgsCpp reads arguments of C++: this, references, objects that are passed by their address, packs of parameters.
-func TestDebugArgsCpp(t *testing.T) {
+// buildCpp compiles a program of C++ and returns its path.
+func buildCpp(t *testing.T, source string, flags ...string) string {
+	t.Helper()
 	cxx, err := exec.LookPath("c++")
 	bpftest.Require(t, err)
 	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/main.cc", []byte(debugCpp), 0o644); err != nil {
+	if err := os.WriteFile(dir+"/main.cc", []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := exec.Command(cxx, append([]string{"-o", dir + "/target", dir + "/main.cc"}, flags...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir + "/target"
+}
+
+// TestDebugArgsCpp reads arguments of C++: this, references, objects that are passed by their address, packs of parameters.
+func TestDebugArgsCpp(t *testing.T) {
+	var bin string
 	for _, flags := range []string{"-O0 -gdwarf-5", "-O1 -gdwarf-4"} {
-		bin := dir + "/target"
-		if out, err := exec.Command(cxx, append(strings.Fields(flags), "-o", bin, dir+"/main.cc")...).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+		bin = buildCpp(t, debugCpp, strings.Fields(flags)...)
 		r := script(t, "-c", bin, "-e", strings.ReplaceAll(`
 			uprobe:BIN:cpp:shop::Cart::add { print((args.this->x, args.this->y, args.this->kind, args.this->f1, args.this->f2, args.this->u1));
 				print((args.k, *args.times, args.name->_M_string_length, str(args.name->_M_dataplus._M_p)));
@@ -557,7 +675,121 @@ func TestDebugArgsCpp(t *testing.T) {
 			t.Errorf("%s: the pack:\n%s", flags, r.out)
 		}
 	}
-	if r := slope(t, "-e", "uprobe:"+dir+"/target:cpp:byAddress { print(sizeof(struct Cart)); }"); !strings.Contains(r.err, "several types are called 'Cart': other::Cart, shop::Cart") {
+	if r := slope(t, "-e", "uprobe:"+bin+":cpp:byAddress { print(sizeof(struct Cart)); }"); !strings.Contains(r.err, "several types are called 'Cart': other::Cart, shop::Cart") {
 		t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
+	}
+}
+
+// TestDebugCopies has functions whose arguments the compiler changed, by the names in the source, and parts of functions.
+func TestDebugCopies(t *testing.T) {
+	bin := buildCpp(t, `
+long volatile sum;
+static __attribute__((noinline)) long fixed(long a, long k, long b) { sum = a; return a * k + b; }
+__attribute__((cold, noinline)) void rare() { sum = 3; }
+extern "C" __attribute__((noinline)) long partly(long n) { if (__builtin_expect(n > 1000, 0)) { rare(); __builtin_abort(); } return sum + n; }
+int main(int argc, char **argv) { for (int i = 0; i < 3; i++) sum = fixed(argc, 7, i) + partly(argc); return 0; }
+`, "-O2", "-g", "-fno-ipa-sra")
+	r := script(t, "-c", bin, "-e", strings.ReplaceAll(`uprobe:BIN:partly* { print(args.n); } uretprobe:BIN:partly* { @ = count(); }`, "BIN", bin))
+	want(t, r, "1", "@: 3")
+	for script, want := range map[string]string{
+		"uprobe:" + bin + ":cpp:fixed { print(args.b); }": "'b' of uprobe:" + bin + ":cpp:fixed(long, long, long) cannot be read: the compiler changed how the function takes its arguments",
+		"uretprobe:" + bin + ":partly.cold { }":           "'partly.cold' of " + bin + " is no function, but code of 'partly' that rarely runs",
+	} {
+		if r := slope(t, "-e", script); r.status != 1 || !strings.Contains(r.err, want) {
+			t.Errorf("%s: want %q, got status %d\n%s", script, want, r.status, r.err)
+		}
+	}
+}
+
+const namesGo = `package main
+import ("fmt"; "os")
+type file struct { one int32 }
+type order struct { id int64; f *file; name string }
+type holder struct { m map[string]order; s []order; a [4]order }
+//go:noinline
+func serve(o *order, f *os.File, h *holder) { fmt.Println(o.id, f.Name(), len(h.m)) }
+func main() { serve(&order{id: 42, f: &file{7}, name: "abc"}, os.Stdout, &holder{}) }
+`
+
+const namesCpp = `
+namespace one { struct file { char c; }; struct Cart { char c; }; }
+namespace two { struct file { int n; }; struct Cart { long l; }; struct Only { int n[3]; }; }
+struct task_struct { int of_the_program; };
+struct First { int id, n; };
+struct Second { int id; };
+struct Both : First, Second { long n; };
+Both both;
+__attribute__((noinline)) int serve(one::file *a, two::file *b, one::Cart *c, two::Cart *d, two::Only *o, task_struct *t) { __asm__ volatile("" ::: "memory"); return a->c + b->n + c->c + d->l + o->n[1] + t->of_the_program; }
+int main() { one::file a = {1}; two::file b = {2}; one::Cart c = {3}; two::Cart d = {4}; two::Only o = {}; task_struct t = {5}; return serve(&a, &b, &c, &d, &o, &t) == 0; }
+`
+
+// TestTypeNames has the order in which a name of a type is sought: the script, the program, the kernel, then the program without
+// packages or namespaces.
+func TestTypeNames(t *testing.T) {
+	goBin, cppBin := build(t, namesGo), buildCpp(t, namesCpp, "-g", "-O1")
+	kernel := strings.TrimSpace(script(t, "-q", "-e", "begin { print(sizeof(struct file)); exit(); }").out)
+	for _, c := range []struct{ function, text, want string }{
+		{goBin + ":main.serve", "print(sizeof(struct file))", kernel},
+		{goBin + ":main.serve", "print(sizeof(struct main.file))", "4"},
+		{goBin + ":main.serve", "print((sizeof(struct order), sizeof(order), ((struct order *)arg0)->id))", "(32, 32, 42)"},
+		{cppBin + ":cpp:serve", "print(sizeof(struct file))", kernel},
+		{cppBin + ":cpp:serve", "print((sizeof(struct one::file), sizeof(struct task_struct), sizeof(struct Only)))", "(1, 4, 12)"},
+		{cppBin + ":cpp:serve", "print((offsetof(struct Both, n), offsetof(struct Second, id)))", "(16, 0)"},
+		{cppBin + ":cpp:serve", "print(((struct Both *)arg0)->id)", "'id' of struct Both cannot be read: both First and Second have one"},
+		{cppBin + ":cpp:serve", "print(offsetof(struct Both, id))", "'id' of struct Both cannot be read: both First and Second have one"},
+		{cppBin + ":cpp:serve", "print(sizeof(struct Cart))", "several types are called 'Cart': one::Cart, two::Cart"},
+	} {
+		bin, _, _ := strings.Cut(c.function, ":")
+		r := slope(t, "-q", "-c", bin, "-e", "uprobe:"+c.function+" { "+c.text+"; exit(); }")
+		if !strings.Contains("\n"+r.out+r.err, "\n"+c.want+"\n") && (r.status == 0 || !strings.Contains(r.err, c.want)) {
+			t.Errorf("%s: want %s, got status %d\n%s%s", c.text, c.want, r.status, r.out, r.err)
+		}
+	}
+	r := script(t, "-q", "-c", cppBin, "-e", "struct task_struct { short s; } uprobe:"+cppBin+":cpp:serve { print(sizeof(struct task_struct)); exit(); }")
+	want(t, r, "2")
+}
+
+// TestUntoldArgs has functions about whose arguments there is nothing: of little debug information, and of assembly.
+func TestUntoldArgs(t *testing.T) {
+	const source = `int take(int alpha) { __asm__ volatile("" ::: "memory"); return alpha; }
+void none(void) { __asm__ volatile("" ::: "memory"); }
+int main(int argc, char **argv) { none(); return take(argc); }
+`
+	little, full := buildC(t, source, "-g1"), buildC(t, source, "-g")
+	assembly := t.TempDir() + "/f.s"
+	if err := os.WriteFile(assembly, []byte("\t.globl main\n\t.type main,@function\nmain:\n\tmov %edi,%eax\n\tret\n\t.size main,.-main\n\t.section .note.GNU-stack,\"\",@progbits\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	written := t.TempDir() + "/written"
+	if out, err := exec.Command("cc", "-g", "-o", written, assembly).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, c := range []struct{ script, want string }{
+		{"uprobe:" + little + ":take { print(args.alpha); print(args); }", "args: take of " + little + " has no debug information about its arguments: its file was compiled with -g1, or has no arguments and results at all"},
+		{"uretprobe:" + little + ":take { print(args.retval); }", "args: take of " + little + " has no debug information about its arguments"},
+		{"uprobe:" + written + ":main { print(args.x); }", "args: main of " + written + " has no debug information about its arguments: it is written in assembly"},
+		{"uprobe:" + full + ":none { print(args.x); }", "HINT: it has no fields\n"},
+	} {
+		if r := slope(t, "--dry-run", "-e", c.script); r.status != 1 || !strings.Contains(r.err+"\n", c.want) || strings.Count(r.err, "ERROR") != 1 {
+			t.Errorf("%s: want %q, got status %d\n%s", c.script, c.want, r.status, r.err)
+		}
+	}
+	if r := slope(t, "-lv", "uprobe:"+little+":take"); r.status != 0 || r.out != "uprobe:"+little+":take\n" {
+		t.Errorf("listed: status %d\n%s%s", r.status, r.out, r.err)
+	}
+}
+
+// TestLongText has a text of a Go program that is longer than texts may be: it is cut, and counted.
+func TestLongText(t *testing.T) {
+	bin := build(t, `package main
+var used string
+//go:noinline
+func take(s string, n int) { used = s }
+func main() { take("0123456789abcdefghij", 1); take("0123456789abcde", 2); take("", 3) }
+`)
+	r := script(t, "-c", bin, "-e", "config = { max_strlen = 16 } uprobe:"+bin+":main.take { @[args.s] = args.n; }")
+	want(t, r, "@[]: 3", "@[0123456789abcde..]: 2")
+	if !strings.Contains(r.err, "WARNING: 1 strings cut at their capacity") {
+		t.Errorf("%s", r.err)
 	}
 }

@@ -17,12 +17,18 @@ uprobe:./nosuch:main.handle /args.n > 3/ {
 goret:./nosuch:main.handle { @r[args.err, args.r0, retval, goid] = count(); }
 uretprobe:./c:find { @id = retval->id; @same = args.retval->id; @text = retval->text; }
 uretprobe:./c:size { @number = retval; }
+uprobe:./c:one { @one = args.n->name; @both[args.n->name] = count(); }
+uprobe:./c:two { @two[args.n] = count(); }
+u:./c:th* { @three = args.n; }
+uprobe:./c:thr{ee,ow} { @more[args.m, probe] = count(); }
 test "named" {
 	fire(uprobe:./nosuch:main.handle, n = 5, name = "bob", req = (path = "/x", head = (size = 7)), arg1 = 9);
 	fire(uprobe:./nosuch:main.handle, n = 2, name = "eve");
 	fire(goret:./nosuch:main.handle, err = 4, r0 = 6, retval = 11, goid = 8);
 	fire(uretprobe:./c:find, retval = (id = 33, text = "t"));
 	fire(uretprobe:./c:size, retval = 12);
+	fire(uprobe:./c:one, n = (name = "x")); fire(uprobe:./c:two, n = "text"); fire(uprobe:./c:throw, m = "t"); fire(uprobe:./c:three, n = 5, m = "m");
+	assert(@one == "x" && @two["text"] == 1 && @three == 5 && @more["m", "uprobe:./c:three"] == 1);
 	assert(@["bob", "/x", 7] == 1 && @str["bob"] == 1 && @raw == 9 && @bob == 1);
 	assert(@r[4, 6, 11, 8] == 1); assert(@id == 33); assert(@same == 33); assert(@text == "t"); assert(@number == 12);
 }`
@@ -46,5 +52,11 @@ test "named" {
 		if r := run(strings.Replace(text, old, changed, 1)); r.status == 0 || !strings.Contains(r.out+r.err, want) {
 			t.Errorf("%s: want %q, got status %d\n%s%s", change, want, r.status, r.out, r.err)
 		}
+	}
+	cut := run(`config = { max_strlen = 16 }
+uprobe:./c:take { @[args.s] = count(); }
+test "cut" { fire(uprobe:./c:take, s = "0123456789abcdefghij"); fire(uprobe:./c:take, s = "0123456789abcde"); assert(@["0123456789abcde"] == 2); }`)
+	if !strings.Contains(cut.out+cut.err, "WARNING: 1 strings cut at their capacity") {
+		t.Errorf("status %d\n%s%s", cut.status, cut.out, cut.err)
 	}
 }

@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,9 +39,12 @@ func (d *debug) read() (*symbols.FuncInfo, error) {
 	case err != nil:
 		return nil, err
 	}
-	f, err := info.Func(d.fn.Addr, d.fn.Name)
-	if errors.Is(err, symbols.ErrNoDebug) {
+	f, err := info.Func(d.fn.Addr, cmp.Or(d.fn.Symbol, d.fn.Name))
+	switch {
+	case errors.Is(err, symbols.ErrNoDebug):
 		return nil, fmt.Errorf("%s has no debug information about %s", d.shown, d.fn.Name)
+	case errors.Is(err, symbols.ErrNoArgs):
+		return nil, fmt.Errorf("%s of %s has %w", d.fn.Name, d.shown, err)
 	}
 	return f, err
 }
@@ -96,11 +100,20 @@ func (d *debug) Result() *types.Type {
 
 // Named implements types.Debug.
 func (d *debug) Named(keyword, name string) (*types.Type, error) {
+	return d.search((*symbols.DebugInfo).Named, keyword, name)
+}
+
+// Shortened implements types.Debug.
+func (d *debug) Shortened(keyword, name string) (*types.Type, error) {
+	return d.search((*symbols.DebugInfo).Shortened, keyword, name)
+}
+
+func (d *debug) search(how func(d *symbols.DebugInfo, near uint64, keyword, name string) (*types.Type, error), keyword, name string) (*types.Type, error) {
 	info, err := d.bin.Debug()
 	if err != nil {
 		return nil, nil // one without types
 	}
-	t, err := info.Named(d.fn.Addr, keyword, name)
+	t, err := how(info, d.fn.Addr, keyword, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.shown, err)
 	}

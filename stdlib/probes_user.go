@@ -176,6 +176,9 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 	if bin.Inlined(name) {
 		return nil, 0, missing(2, "probe a caller, mark it //go:noinline, or build with -gcflags=-l", "every call of '%s' in %s is inlined: it has no code of its own", name, shown)
 	}
+	if function, ok := bin.PartOf(name); ok {
+		return nil, 0, missing(2, fmt.Sprintf("probe %s, or a line of it, as uprobe:binary@file:line", function), "'%s' of %s is no function, but code of '%s' that rarely runs", name, shown, function)
+	}
 	if copies, err := bin.Match(name + ".*"); err == nil && len(copies) > 0 && !bin.IsGo() {
 		return nil, 0, missing(2, fmt.Sprintf("the compiler made copies of it for some callers: %s:%s.*", shown, name), "no function '%s' in %s", name, shown)
 	}

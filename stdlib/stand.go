@@ -21,10 +21,12 @@ type Stand struct {
 	Registry *Registry
 
 	read  []string                  // all names X of args.X in the script
-	args  *shape                    // all that the script reads through args, nil when it does not
-	ret   *shape                    // the same of retval, and of args.retval
 	goid  bool                      // it reads goid
 	texts map[string]map[string]int // by full name of every probe that is fired: the capacity of its texts, by field
+
+	reads  []reading                   // of args and retval
+	given  map[string][]*syntax.Record // to every probe that is fired
+	events map[string]*event           // of programs
 }
 
 // What a test may give an event besides the fields of args.
@@ -41,39 +43,42 @@ const pad = 12
 
 // NewStand reads off a script what its events look like.
 func NewStand(r *Registry, tree *syntax.File) *Stand {
-	s := &Stand{Registry: r, texts: map[string]map[string]int{}, ret: &shape{}}
+	s := &Stand{Registry: r, texts: map[string]map[string]int{}, given: map[string][]*syntax.Record{}, events: map[string]*event{}}
 	read := map[string]bool{}
-	var given []*syntax.Record
-	syntax.WalkFile(tree, func(n syntax.Node) bool {
+	note := func(n syntax.Node, in *syntax.Probe) {
 		switch n := n.(type) {
 		case *syntax.Field:
 			if x, ok := n.X.(*syntax.Name); ok && x.Text == givenArgs {
 				read[n.Name.Text] = true
 			}
-			s.reads(n)
+			s.reads = append(s.reads, reading{n, in})
 		case *syntax.Name:
 			s.goid = s.goid || n.Text == givenGoid
-			s.reads(n)
+			s.reads = append(s.reads, reading{n, in})
 		case *syntax.Call:
 			if n.Name.Text == "fire" && len(n.Args) > 0 {
-				given = append(given, s.fired(n)...)
+				s.fired(n)
 			}
 		}
-		return true
+	}
+	syntax.WalkFile(tree, func(n syntax.Node) bool {
+		p, is := n.(*syntax.Probe)
+		if is {
+			syntax.Walk(p, func(n syntax.Node) bool { note(n, p); return true })
+		} else {
+			note(n, nil)
+		}
+		return !is
 	})
 	s.read = slices.Sorted(maps.Keys(read))
-	for _, r := range given {
-		s.args.given(r)
-		(&shape{fields: map[string]*shape{givenResult: s.ret}}).given(r)
-	}
 	return s
 }
 
-// fired notes an event of a test, and returns what is given to it.
-func (s *Stand) fired(c *syntax.Call) (given []*syntax.Record) {
+// fired notes an event of a test.
+func (s *Stand) fired(c *syntax.Call) {
 	probe, ok := c.Args[0].(*syntax.String)
 	if !ok {
-		return nil
+		return
 	}
 	name := s.Canonical(probe.Value)
 	if s.texts[name] == nil {
@@ -84,14 +89,13 @@ func (s *Stand) fired(c *syntax.Call) (given []*syntax.Record) {
 		if !ok {
 			continue
 		}
-		given = append(given, r)
+		s.given[name] = append(s.given[name], r)
 		for i, n := range r.Names {
 			if text, ok := r.Elems[i].(*syntax.String); ok {
 				s.texts[name][n.Text] = max(s.texts[name][n.Text], len(text.Value)+1)
 			}
 		}
 	}
-	return given
 }
 
 // Canonical is a probe's full name as targets have it: an alias becomes the name of the type.
@@ -198,6 +202,7 @@ func (s *Stand) Context(t *types.Target, values map[string]types.Given, memory f
 	ctx := make([]uint64, registers)
 	places := map[string]func(types.Given) error{}
 	named := map[string]types.Given{} // of args that are in memory
+	event := s.event(t.Name)
 	register := func(name string, at int) {
 		places[name] = func(v types.Given) error { ctx[at] = word(v); return nil }
 	}
@@ -211,7 +216,7 @@ func (s *Stand) Context(t *types.Target, values map[string]types.Given, memory f
 				return nil
 			}
 		}
-		for name := range s.args.all() {
+		for name := range event.args.all() {
 			places[name] = func(v types.Given) error {
 				named[name] = v
 				return nil
@@ -222,7 +227,7 @@ func (s *Stand) Context(t *types.Target, values map[string]types.Given, memory f
 				named[givenResult], ctx[wordAX] = v, word(v)
 				if v.Fields != nil {
 					var raw []byte
-					raw, err = s.ret.bytes(v.Fields, memory)
+					raw, err = event.ret.bytes(v.Fields, memory)
 					ctx[wordAX] = memory(raw)
 				}
 				return err
@@ -270,10 +275,10 @@ func (s *Stand) Context(t *types.Target, values map[string]types.Given, memory f
 		}
 	}
 	if t.Args != nil && (t.Form == types.CArgs || t.Form == types.GoArgs) {
-		if s.args.all()[givenResult] == nil {
+		if event.args.all()[givenResult] == nil {
 			delete(named, givenResult)
 		}
-		raw, err := s.args.bytes(named, memory)
+		raw, err := event.args.bytes(named, memory)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.Name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -35,29 +36,72 @@ func (s *shape) all() map[string]*shape {
 	return s.fields
 }
 
-// reads notes args.a.b and retval.a; the result is the shape of b, nil for other expressions.
-func (s *Stand) reads(e syntax.Expr) *shape {
-	switch e := e.(type) {
-	case *syntax.Name:
-		switch e.Text {
-		case givenArgs:
-			if s.args == nil {
-				s.args = &shape{}
+// reading is an expression of the script, in a probe or not, as in a function.
+type reading struct {
+	expr syntax.Expr
+	in   *syntax.Probe
+}
+
+// event is what the script reads of the events of one probe.
+type event struct {
+	args *shape // all that it reads through args, nil when it does not
+	ret  *shape // the same of retval, and of args.retval
+}
+
+// event is what the script reads of a probe of a full name.
+func (s *Stand) event(name string) *event {
+	if e := s.events[name]; e != nil {
+		return e
+	}
+	e := &event{ret: &shape{}}
+	s.events[name] = e
+	for _, r := range s.reads {
+		if r.in == nil || s.attaches(r.in, name) {
+			e.reads(r.expr)
+		}
+	}
+	for _, r := range s.given[name] {
+		e.args.given(r)
+		(&shape{fields: map[string]*shape{givenResult: e.ret}}).given(r)
+	}
+	return e
+}
+
+// attaches tells whether a probe of the script is, or its pattern matches, that of a full name.
+func (s *Stand) attaches(p *syntax.Probe, name string) bool {
+	for _, a := range p.Attach {
+		for _, parts := range alternatives(a.Parts) {
+			if full := s.Canonical(strings.Join(parts, ":")); full == name || match(full, name) {
+				return true
 			}
-			return s.args
+		}
+	}
+	return false
+}
+
+// reads notes args.a.b and retval.a; the result is the shape of b, nil for other expressions.
+func (e *event) reads(x syntax.Expr) *shape {
+	switch x := x.(type) {
+	case *syntax.Name:
+		switch x.Text {
+		case givenArgs:
+			if e.args == nil {
+				e.args = &shape{}
+			}
+			return e.args
 		case givenResult:
-			return s.ret
+			return e.ret
 		}
 	case *syntax.Field:
-		of := s.reads(e.X)
+		of := e.reads(x.X)
 		switch {
 		case of == nil:
 			return nil
-		case of == s.args && e.Name.Text == givenResult: // is retval
+		case of == e.args && x.Name.Text == givenResult: // is retval
 			of.field(givenResult)
-			of.fields[givenResult] = s.ret
+			of.fields[givenResult] = e.ret
 		}
-		return of.field(e.Name.Text)
+		return of.field(x.Name.Text)
 	}
 	return nil
 }
@@ -134,13 +178,14 @@ func (s *shape) bytes(values map[string]types.Given, memory func([]byte) uint64)
 
 // programArgs gives a target the arguments that the script reads by name. They lie on the stack, beside those in registers.
 func (s *Stand) programArgs(t *types.Target) {
-	if s.ret.fields != nil && t.Return {
-		t.Debug = shownResult{s.ret.typ()}
+	e := s.event(t.Name)
+	if e.ret.fields != nil && t.Return {
+		t.Debug = shownResult{e.ret.typ()}
 	}
-	if s.args == nil {
+	if e.args == nil {
 		return
 	}
-	fields := s.args.layout()
+	fields := e.args.layout()
 	for i := range fields {
 		fields[i].Offset = 8 * i
 		t.Places = append(t.Places, []types.Piece{{Operand: types.Operand{Kind: types.MemoryOperand, Base: wordSP, Index: -1, Value: int64(16 * i)}}})
@@ -159,6 +204,9 @@ func (r shownResult) Result() *types.Type { return r.result }
 
 // Named implements types.Debug.
 func (shownResult) Named(string, string) (*types.Type, error) { return nil, nil }
+
+// Shortened implements types.Debug.
+func (shownResult) Shortened(string, string) (*types.Type, error) { return nil, nil }
 
 // Constant implements types.Debug.
 func (shownResult) Constant(string) (int64, *types.Type, bool) { return 0, nil, false }

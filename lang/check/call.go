@@ -336,13 +336,12 @@ func path(e syntax.Expr) ([]*syntax.Name, bool) {
 func (c *checker) offset(t *types.Type, names []*syntax.Name) (int64, bool) {
 	at := int64(0)
 	for _, name := range names {
-		f, ok := t.Field(name.Text)
+		if t.Kind != types.Struct {
+			c.errorf(name, "'%s' has no fields", t)
+			return 0, false
+		}
+		f, ok := c.structField(name, t)
 		if !ok {
-			if t.Kind == types.Struct {
-				c.unknownField(name, t)
-			} else {
-				c.errorf(name, "'%s' has no fields", t)
-			}
 			return 0, false
 		}
 		at += int64(f.Offset)
@@ -412,7 +411,11 @@ func (c *checker) checkArgument(tc *types.Call, i int, a syntax.Expr, p types.Pa
 			tc.Errorf(i, "%s() got no value for '%s'", f, p.Name)
 		} else if row := c.info.Vars[a]; row != nil && row.Args && t.Kind == types.Struct {
 			if _, bad := types.ArgsRecord(t, c.target.Form, c.prog.Config.MaxStrlen); bad != "" {
-				tc.Errorf(i, "%s() cannot print the whole args: the field '%s' is of a type that has no text", f, bad)
+				why := "is of a type that has no text"
+				if field, _ := t.Field(bad); field.Lost != "" {
+					why = "cannot be read: " + field.Lost
+				}
+				tc.Errorf(i, "%s() cannot print the whole args: the field '%s' %s", f, bad, why)
 			}
 		} else if !storable(t) {
 			tc.Errorf(i, "%s() got '%s' for '%s', which cannot be printed by this version of slope", f, t, p.Name)

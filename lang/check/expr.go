@@ -257,13 +257,8 @@ func (c *checker) field(e *syntax.Field) *types.Type {
 		}
 		return t.Elems[n]
 	case types.Struct:
-		f, ok := t.Field(e.Name.Text)
+		f, ok := c.structField(e.Name, t)
 		if !ok {
-			c.unknownField(e.Name, t)
-			return types.Bad
-		}
-		if f.Lost != "" {
-			c.errorf(e.Name, "'%s' of %s cannot be read: %s", f.Name, c.target.Name, f.Lost)
 			return types.Bad
 		}
 		return c.through(owner, c.fieldType(f))
@@ -315,6 +310,24 @@ func (c *checker) fieldType(f types.Field) *types.Type {
 	return types.StringOf(t.Len)
 }
 
+// structField is a field of a struct that can be read.
+func (c *checker) structField(name *syntax.Name, t *types.Type) (f types.Field, ok bool) {
+	if f, ok = t.Field(name.Text); !ok {
+		c.unknownField(name, t)
+	} else if ok = f.Lost == ""; !ok {
+		c.errorf(name, "'%s' of %s cannot be read: %s", f.Name, c.owner(t), f.Lost)
+	}
+	return f, ok
+}
+
+// owner is what has the fields of a struct: the probe has the arguments.
+func (c *checker) owner(t *types.Type) string {
+	if c.target != nil && c.target.Args == t {
+		return c.target.Name
+	}
+	return t.String()
+}
+
 func (c *checker) unknownField(name *syntax.Name, t *types.Type) {
 	if t.Layout == nil {
 		c.errorf(name, "'%s' has no known fields", t).WithHint("%s", c.undefined())
@@ -324,11 +337,11 @@ func (c *checker) unknownField(name *syntax.Name, t *types.Type) {
 	for _, f := range t.Layout.Fields() {
 		names = append(names, f.Name)
 	}
-	owner := t.String()
-	if c.target != nil && c.target.Args == t {
-		owner = c.target.Name
+	d := c.errorf(name, "unknown field '%s' of %s", name.Text, c.owner(t))
+	if len(names) == 0 {
+		d.WithHint("it has no fields")
+		return
 	}
-	d := c.errorf(name, "unknown field '%s' of %s", name.Text, owner)
 	suggest(d, name.Text, names)
 	list := "fields: " + strings.Join(names, ", ")
 	if len(names) > 24 {

@@ -93,24 +93,39 @@ func (c *checker) undefined() string {
 	return "neither the script nor the kernel's BTF defines it"
 }
 
-// namedType finds a type of the script's C definitions, then of the program that the clause probes, then of the kernel.
+// namedType finds a type of the script's C definitions, then of the program that the clause probes by its whole name, then of the
+// kernel, then of the program by a shortened name: that of a type of the kernel still means this.
 func (c *checker) namedType(at syntax.Node, keyword, name string) (*types.Type, bool) {
 	if t, ok := c.ctypes.Named(keyword, name); ok {
 		return t, true
 	}
-	if c.target != nil && c.target.Debug != nil {
-		t, err := c.target.Debug.Named(keyword, name)
-		if err != nil {
-			c.errorf(at, "%s", err)
-			return types.Bad, true
-		}
-		if t != nil {
-			return t, true
-		}
+	var debug types.Debug
+	if c.target != nil {
+		debug = c.target.Debug
 	}
+	var t *types.Type
+	var err error
+	if debug != nil {
+		t, err = debug.Named(keyword, name)
+	}
+	if t == nil && err == nil {
+		t = c.kernelType(keyword, name)
+	}
+	if t == nil && err == nil && debug != nil {
+		t, err = debug.Shortened(keyword, name)
+	}
+	if err != nil {
+		c.errorf(at, "%s", err)
+		return types.Bad, true
+	}
+	return t, t != nil
+}
+
+// kernelType finds a type of the kernel, nil without one.
+func (c *checker) kernelType(keyword, name string) *types.Type {
 	src, ok := c.opt.Resolver.(types.Source)
 	if !ok {
-		return nil, false
+		return nil
 	}
 	key := keyword + " " + name
 	t, seen := c.named[key]
@@ -118,7 +133,7 @@ func (c *checker) namedType(at syntax.Node, keyword, name string) (*types.Type, 
 		t, _ = src.Named(keyword, name)
 		c.named[key] = t
 	}
-	return t, t != nil
+	return t
 }
 
 // builtinType resolves the types of the language itself.

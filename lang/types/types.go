@@ -78,7 +78,7 @@ type Field struct {
 	BitOff  int    // from Offset
 	BitSize int    // 0: not a bit field
 	DataLoc bool   // a __data_loc word: low half the offset of the bytes in the record, high half their length
-	Lost    string // of an argument: why it cannot be read, "" when it can
+	Lost    string // why it cannot be read, "" when it can
 }
 
 // FieldAt makes a field of a position in bits. A bit field is described from the start of its aligned storage unit,

@@ -366,9 +366,10 @@ type Debug interface {
 	Args() (args *Type, places [][]Piece, err error)
 	// Result is what retval is where it is used as a pointer, nil when that is not known.
 	Result() *Type
-	// Named returns a type by its name, nil where there is none of the name; keyword is struct, union, enum, or empty. The
-	// error says which types could be meant.
+	// Named returns a type by its whole name, nil where there is none of the name; keyword is struct, union, enum, or empty.
 	Named(keyword, name string) (*Type, error)
+	// Shortened is the same without namespaces or packages. The error says which types could be meant.
+	Shortened(keyword, name string) (*Type, error)
 	// Constant returns the value of an enumerator and the enum that it belongs to.
 	Constant(name string) (v int64, t *Type, ok bool)
 }

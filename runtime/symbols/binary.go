@@ -49,6 +49,7 @@ const (
 // Func is a function in a file.
 type Func struct {
 	Name       string
+	Symbol     string // its name in the symbol table, where Name is the one in the source
 	Addr, Size uint64 // as linked; Size is 0 when unknown
 	FileOffset uint64 // of its first instruction
 }
@@ -132,7 +133,7 @@ func (b *Binary) GoVersion() string { return b.version }
 // Lookup finds a function by its exact name.
 func (b *Binary) Lookup(name string) (Func, error) {
 	var found Func
-	err := b.each(func(raw []byte, addr, size uint64) bool {
+	err := b.whole(func(raw []byte, addr, size uint64) bool {
 		if string(raw) != name {
 			return true
 		}
@@ -151,7 +152,7 @@ func (b *Binary) Lookup(name string) (Func, error) {
 // Match finds all functions whose names match a pattern, in which * stands for any characters; sorted by name.
 func (b *Binary) Match(pattern string) ([]Func, error) {
 	var out []Func
-	err := b.each(func(raw []byte, addr, size uint64) bool {
+	err := b.whole(func(raw []byte, addr, size uint64) bool {
 		if matches(pattern, raw) {
 			if f, err := b.place(Func{Name: string(raw), Addr: addr, Size: size}); err == nil {
 				out = append(out, f)
@@ -186,6 +187,31 @@ func matches(pattern string, name []byte) bool {
 		}
 	}
 	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// whole visits the functions without their parts for what rarely happens: those are jumped to, so that they have neither arguments
+// nor an address that they return to.
+func (b *Binary) whole(f func(name []byte, addr, size uint64) bool) error {
+	return b.each(func(name []byte, addr, size uint64) bool {
+		_, part := b.partOf(name)
+		return part || f(name, addr, size)
+	})
+}
+
+// partOf tells which function a name is that of a part of. A function of Go may be called cold.
+func (b *Binary) partOf(name []byte) (function []byte, is bool) {
+	function, rest, found := bytes.Cut(name, []byte(".cold"))
+	return function, found && !b.IsGo() && (len(rest) == 0 || rest[0] == '.')
+}
+
+// PartOf tells which function a name is that of a part of that rarely runs, where the program has the function.
+func (b *Binary) PartOf(name string) (function string, is bool) {
+	of, is := b.partOf([]byte(name))
+	if is {
+		_, err := b.Lookup(string(of))
+		is = err == nil
+	}
+	return string(of), is
 }
 
 // each visits all functions until f returns false. Names are valid during the call only.
@@ -325,7 +351,7 @@ func (b *Binary) Similar(name string) []string {
 	var best []candidate
 	limit := max(2, len(name)/4)
 	last := strings.ToLower(base(name))
-	b.each(func(raw []byte, _, _ uint64) bool {
+	b.whole(func(raw []byte, _, _ uint64) bool {
 		if len(raw) > 256 {
 			return true
 		}

@@ -29,13 +29,22 @@ type FuncInfo struct {
 func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 	defer d.begin()()
 	defer guard(&err)
-	e, language, err := d.function(addr)
+	e, unit, err := d.function(addr, symbol)
 	if err != nil {
 		return nil, err
 	}
+	language, _ := unit.Val(dwarf.AttrLanguage).(int64)
 	params, results := d.signature(e, language)
+	switch {
+	case language == languageAsm:
+		return nil, fmt.Errorf("%w: it is written in assembly", ErrNoArgs)
+	case len(params)+len(results) == 0 && !d.typed[unit.Offset]:
+		return nil, fmt.Errorf("%w: its file was compiled with -g1, or has no arguments and results at all", ErrNoArgs)
+	}
 	if language == languageGo {
-		d.placeGo(params, results)
+		producer, _ := unit.Val(dwarf.AttrProducer).(string)
+		dict, unknown := dictionary(name(e), producer)
+		d.placeGo(params, results, dict, unknown)
 	} else {
 		d.placeC(params, results, language)
 		const normal, program = 1, 2
@@ -46,7 +55,9 @@ func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 	}
 	f = &FuncInfo{}
 	for _, p := range params {
-		f.Params = append(f.Params, p.Param)
+		if p.raw != dictName {
+			f.Params = append(f.Params, p.Param)
+		}
 	}
 	for _, r := range results {
 		f.Results = append(f.Results, r.Param)
@@ -58,7 +69,7 @@ func (d *DebugInfo) Func(addr uint64, symbol string) (f *FuncInfo, err error) {
 func changed(symbol string) bool {
 	for _, part := range strings.Split(symbol, ".")[1:] {
 		switch part {
-		case "isra", "constprop", "part", "cold":
+		case "isra", "constprop", "part":
 			return true
 		}
 	}
@@ -138,6 +149,8 @@ func (d *DebugInfo) signature(e *dwarf.Entry, language int64) (params, results [
 			switch p.typ, _ = d.strip(p.typ); {
 			case p.Type.Kind == types.Struct && p.Type.Layout != nil && p.Type.Size == 0, p.Type.Kind == types.Array && p.Type.Size == 0:
 				p.empty, p.Lost = true, "it is empty"
+			case p.typ == unread:
+				p.Lost = "its type is " + inTypes
 			case p.Type.Size == 0:
 				p.Lost = "its type is not known"
 			case float(p.typ):
@@ -181,18 +194,27 @@ const (
 	floatRegs = 8  // for arguments
 
 	partlyFloat = "some of it is in registers of floating-point numbers"
+	inTypes     = "in .debug_types (-fdebug-types-section), which is not read: DWARF 5 has no such section"
 	noRust      = "the calling convention of Rust is not fixed"
+
+	wideVector   = "where a vector of more than 16 bytes is passed depends on how the program was compiled"
+	behindVector = "it is behind a vector of more than 16 bytes, whose place depends on how the program was compiled"
 )
 
 // placeC places by the System V convention for x86-64. The first word on the stack is the return address.
 func (d *DebugInfo) placeC(params, results []param, language int64) {
 	abi := ArgRegs()
 	ints, floats, stack := words(abi.Args), floatRegs, 8
-	unknown := "" // why the places of what follows are not known
+	unknown := ""   // why the places of what follows are not known
+	pushed := false // what is on the stack may be behind a vector
+	vectors := 0    // in registers, or on the stack
 	for i := range results {
 		r := &results[i]
 		classes := d.classify(r.typ)
 		switch {
+		case d.wide(r.typ, 0):
+			unknown = wideVector
+			r.lose(unknown)
 		case language == languageRust && !r.Type.Scalar():
 			unknown = noRust
 			r.lose(unknown)
@@ -231,8 +253,25 @@ func (d *DebugInfo) placeC(params, results []param, language int64) {
 			ints = ints[1:]
 			continue
 		}
+		if d.wide(p.typ, 0) { // on the stack its alignment depends on that, too
+			p.lose(wideVector)
+			pushed = true
+			if floats > 0 {
+				floats--
+				vectors++
+			}
+			continue
+		}
 		classes := d.classify(p.typ)
 		if classes[0] != memoryClass && p.take(classes, &ints, &floats) {
+			continue
+		}
+		left, most := ints, floats+vectors
+		if classes[0] != memoryClass && (&param{}).take(classes, &left, &most) {
+			unknown = behindVector
+		}
+		if pushed {
+			p.lose(behindVector)
 			continue
 		}
 		stack = alignUp(stack-8, d.alignOf(p.typ, 0)) + 8
@@ -356,13 +395,38 @@ func (d *DebugInfo) copies(constructor, class *dwarf.Entry) (is bool) {
 
 // classify says how a value is passed: the class of each of its eight bytes.
 func (d *DebugInfo) classify(e *dwarf.Entry) (out [2]class) {
-	switch {
-	case vector(e):
-		return [2]class{floatClass}
-	case e == nil || d.typeOf(e, 0).Size > 16 || d.byReference(e, 0) || !d.classifyAt(e, 0, &out, 0):
+	if e == nil || d.typeOf(e, 0).Size > 16 || d.byReference(e, 0) || !d.classifyAt(e, 0, &out, 0) {
 		return [2]class{memoryClass}
 	}
 	return out
+}
+
+// wide tells whether a type is a vector of more than 16 bytes, or has nothing else in it. Such is in one register where the program was
+// compiled for a processor that has registers of the size (-mavx), else on the stack.
+func (d *DebugInfo) wide(e *dwarf.Entry, depth int) (is bool) {
+	e, _ = d.strip(e)
+	if e == nil || depth > maxNested {
+		return false
+	}
+	size := d.typeOf(e, 0).Size
+	switch {
+	case size <= 16 || depth == 0 && d.byReference(e, 0):
+		return false
+	case vector(e):
+		return true
+	case e.Tag == dwarf.TagArrayType:
+		elem := d.ref(e, dwarf.AttrType)
+		return d.typeOf(elem, 0).Size == size && d.wide(elem, depth+1)
+	case e.Tag == dwarf.TagStructType || e.Tag == dwarf.TagClassType || e.Tag == dwarf.TagUnionType:
+		d.children(e, func(c *dwarf.Entry) bool {
+			if c.Tag == dwarf.TagMember || c.Tag == dwarf.TagInheritance {
+				t := d.ref(c, dwarf.AttrType)
+				is = d.typeOf(t, 0).Size == size && d.wide(t, depth+1)
+			}
+			return !is
+		})
+	}
+	return is
 }
 
 // vector tells whether a type is one of the compiler's vectors, which are in one register each.
@@ -395,12 +459,24 @@ func (d *DebugInfo) classifyAt(e *dwarf.Entry, at int, out *[2]class, depth int)
 	ok := true
 	switch {
 	case e.Tag == dwarf.TagBaseType && float(e):
-		ok = !strings.Contains(name(e), "long double") && mark(floatClass)
-		if size == 16 && !complexNumber(e) { // in one register
+		one := size == 16 && !complexNumber(e) && out[1] == noClass // in one register
+		if ok = !strings.Contains(name(e), "long double") && mark(floatClass); one {
 			out[1] = noClass
 		}
 	case vector(e):
-		ok = mark(floatClass)
+		elem, _ := d.strip(d.ref(e, dwarf.AttrType))
+		one := size == 16 && out[1] == noClass
+		switch {
+		case float(elem) && byteSize(elem) == size:
+			ok = false
+		case size < 8:
+			ok = mark(integerClass)
+		default:
+			ok = mark(floatClass)
+		}
+		if one {
+			out[1] = noClass
+		}
 	case e.Tag == dwarf.TagArrayType:
 		elem := d.ref(e, dwarf.AttrType)
 		step := d.typeOf(elem, 0).Size
@@ -447,7 +523,8 @@ func complexNumber(e *dwarf.Entry) bool {
 	return encoding == encodeComplex
 }
 
-// alignOf is the alignment of an argument on the stack in bytes: at least that of a word.
+// alignOf is the alignment of an argument on the stack in bytes: at least that of a word. That a struct is packed is only seen where
+// its members are not aligned.
 func (d *DebugInfo) alignOf(e *dwarf.Entry, depth int) int {
 	most := 8
 	for range maxTypeDepth {
@@ -470,12 +547,18 @@ func (d *DebugInfo) alignOf(e *dwarf.Entry, depth int) int {
 	case e.Tag == dwarf.TagArrayType:
 		most = max(most, d.alignOf(d.ref(e, dwarf.AttrType), depth+1))
 	case e.Tag == dwarf.TagStructType || e.Tag == dwarf.TagClassType || e.Tag == dwarf.TagUnionType:
+		inside := 8
+		packed := false
 		d.children(e, func(c *dwarf.Entry) bool {
-			if c.Tag == dwarf.TagMember || c.Tag == dwarf.TagInheritance {
-				most = max(most, d.alignOf(d.ref(c, dwarf.AttrType), depth+1))
+			if bit, _, has := memberPlace(c, nil); has && (c.Tag == dwarf.TagMember || c.Tag == dwarf.TagInheritance) {
+				n := d.alignOf(d.ref(c, dwarf.AttrType), depth+1)
+				inside, packed = max(inside, n), packed || n > 8 && bit/8%n != 0
 			}
 			return true
 		})
+		if !packed && byteSize(e)%inside == 0 {
+			most = max(most, inside)
+		}
 	}
 	return most
 }

@@ -9,10 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+
+	"github.com/ianlancetaylor/demangle"
 
 	"github.com/slopebpf/slope/lang/types"
 )
+
+// ErrNoArgs says that a function has debug information, but none about its arguments.
+var ErrNoArgs = errors.New("no debug information about its arguments")
 
 // ErrDebug says that debug information contradicts itself, or is of a form that is not read.
 var ErrDebug = errors.New("debug information that cannot be read")
@@ -28,9 +34,12 @@ type DebugInfo struct {
 	data   *dwarf.Data
 	texts  [][]byte // the sections that names are in
 	units  []debugUnit
-	code   []unitCode                      // by address; nil until it is asked for
-	funcs  map[int]map[uint64]dwarf.Offset // of the units that were asked for, by the address
-	types  map[dwarf.Offset]*types.Type    // of structs and enums
+	signed map[uint64]dwarf.Offset           // types with units of their own
+	apart  bool                              // there are more of such in a section that is not read: typesSection
+	code   []unitCode                        // by address; nil until it is asked for
+	funcs  map[int]map[uint64][]dwarf.Offset // of the units that were asked for, by the address
+	typed  map[dwarf.Offset]bool             // of these, by the first entry: whether anything in them has a type
+	types  map[dwarf.Offset]*types.Type      // of structs and enums
 	named  map[string]namedType
 	abi    ABI
 	visits int // left of the entries that one question may look at below others
@@ -46,8 +55,12 @@ func (d *DebugInfo) begin() (end func()) {
 	return d.mu.Unlock
 }
 
-// debugUnit is where the entries of a compile unit are.
-type debugUnit struct{ first, end dwarf.Offset }
+// debugUnit is where the entries of a unit are. One that has a type has a signature, which other units refer to the type by.
+type debugUnit struct {
+	first, end dwarf.Offset
+	signature  uint64
+	typ        dwarf.Offset
+}
 
 // unitCode is a range of addresses with code of a unit.
 type unitCode struct {
@@ -57,8 +70,9 @@ type unitCode struct {
 
 // namedType is what a search for a type gave.
 type namedType struct {
-	t   *types.Type
-	err error
+	exact *types.Type // nil where there is none
+	short *types.Type // the only one that a shortened name can mean
+	names []string    // all that it can mean
 }
 
 // Debug is the binary's debug information, or that of the file with what was stripped from it. It is read once; afterwards
@@ -105,7 +119,7 @@ func debugSections(file *elf.File) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, s := range file.Sections {
 		switch s.Name {
-		case infoSection, abbrevSection, textSection, ".debug_ranges", ".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets":
+		case infoSection, abbrevSection, textSection, typesSection, ".debug_ranges", ".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets":
 			raw, err := data(s)
 			if err != nil {
 				return nil, fmt.Errorf("section %s: %w", s.Name, err)
@@ -139,8 +153,15 @@ func parseDebug(sections map[string][]byte, abi ABI) (d *DebugInfo, err error) {
 			}
 		}
 	}
-	return &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
-		funcs: map[int]map[uint64]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}, nil
+	d = &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
+		signed: map[uint64]dwarf.Offset{}, apart: len(sections[typesSection]) > 0, funcs: map[int]map[uint64][]dwarf.Offset{}, typed: map[dwarf.Offset]bool{},
+		types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}
+	for _, u := range d.units {
+		if u.typ > 0 {
+			d.signed[u.signature] = u.typ
+		}
+	}
+	return d, nil
 }
 
 // guard makes an error of a panic: the standard library does not promise that damaged debug information causes none.
@@ -174,17 +195,23 @@ func debugUnits(info []byte) (out []debugUnit) {
 			break
 		}
 		first := head + 2 + word + 1
+		u := debugUnit{end: dwarf.Offset(end)}
 		if le.Uint16(info[head:]) >= 5 {
 			first++
 			switch info[head+2] {
 			case unitType, unitSplitType:
+				if first+8+word > end {
+					return out
+				}
+				u.signature = le.Uint64(info[first:])
+				u.typ = dwarf.Offset(at + uint64(le.Uint32(info[first+8:])))
 				first += 8 + word
 			case unitSkeleton, unitSplit:
 				first += 8
 			}
 		}
-		if first < end {
-			out = append(out, debugUnit{dwarf.Offset(first), dwarf.Offset(end)})
+		if u.first = dwarf.Offset(first); first < end {
+			out = append(out, u)
 		}
 		at = end
 	}
@@ -289,13 +316,37 @@ func (d *DebugInfo) children(e *dwarf.Entry, f func(*dwarf.Entry) bool) {
 	}
 }
 
-// ref is what an attribute of an entry refers to.
+// ref is what an attribute of an entry refers to. A type that has a unit of its own is there also where only a place holder is referred
+// to.
 func (d *DebugInfo) ref(e *dwarf.Entry, attr dwarf.Attr) *dwarf.Entry {
-	if off, ok := e.Val(attr).(dwarf.Offset); ok {
-		return d.at(off)
+	to := d.direct(e, attr)
+	if to != nil && to != unread && to.AttrField(dwarf.AttrSignature) != nil {
+		return d.direct(to, dwarf.AttrSignature)
+	}
+	return to
+}
+
+func (d *DebugInfo) direct(e *dwarf.Entry, attr dwarf.Attr) *dwarf.Entry {
+	switch v := e.Val(attr).(type) {
+	case dwarf.Offset:
+		return d.at(v)
+	case uint64:
+		if f := e.AttrField(attr); f.Class != dwarf.ClassReferenceSig {
+			return nil
+		}
+		if off, ok := d.signed[v]; ok {
+			return d.at(off)
+		}
+		return unread
 	}
 	return nil
 }
+
+// unread stands for types of units that are not read.
+var unread = &dwarf.Entry{Tag: dwarf.TagStructType, Field: []dwarf.Field{{Attr: dwarf.AttrName, Val: "<in .debug_types>"}, {Attr: dwarf.AttrDeclaration, Val: true}}}
+
+// typesSection has the units of types of DWARF 4 (-fdebug-types-section). The standard library cannot visit what is in it.
+const typesSection = ".debug_types"
 
 func name(e *dwarf.Entry) string {
 	s, _ := e.Val(dwarf.AttrName).(string)
@@ -320,13 +371,22 @@ const (
 	languageC89  = 0x01
 	languageC99  = 0x0c
 	languageC11  = 0x1d
+	languageAsm  = 0x8001
 )
 
 // maxOrigins bounds how far an entry leads to others for what it does not say itself.
 const maxOrigins = 4
 
-// unitAt finds the compile unit with the code at an address, -1 without one.
+// unitAt finds a compile unit with the code at an address, -1 without one.
 func (d *DebugInfo) unitAt(addr uint64) int {
+	if units := d.unitsAt(addr); len(units) > 0 {
+		return units[0]
+	}
+	return -1
+}
+
+// unitsAt finds the compile units with the code at an address: several where the linker found the code of their functions the same.
+func (d *DebugInfo) unitsAt(addr uint64) (out []int) {
 	if d.code == nil {
 		d.code = []unitCode{}
 		for i, u := range d.units {
@@ -341,42 +401,70 @@ func (d *DebugInfo) unitAt(addr uint64) int {
 		}
 		slices.SortFunc(d.code, func(x, y unitCode) int { return cmp.Compare(x.low, y.low) })
 	}
-	i, exact := slices.BinarySearchFunc(d.code, addr, func(c unitCode, addr uint64) int { return cmp.Compare(c.low, addr) })
-	if !exact {
-		i--
+	i, _ := slices.BinarySearchFunc(d.code, addr, func(c unitCode, addr uint64) int {
+		if c.low <= addr {
+			return -1
+		}
+		return 1
+	})
+	for i--; i >= 0 && (len(out) == 0 || d.code[i].low == d.code[i+1].low); i-- {
+		if addr >= d.code[i].high {
+			break
+		}
+		out = append(out, d.code[i].unit)
 	}
-	if i < 0 || addr >= d.code[i].high {
-		return -1
-	}
-	return d.code[i].unit
+	return out
 }
 
-// function finds the entry of the function at an address, and the language that it is written in.
-func (d *DebugInfo) function(addr uint64) (*dwarf.Entry, int64, error) {
-	i := d.unitAt(addr)
-	if i < 0 {
-		return nil, 0, ErrNoDebug
-	}
-	w := d.walk(d.units[i].first, d.units[i].end)
-	top := w.entry()
-	language, _ := top.Val(dwarf.AttrLanguage).(int64)
-	if !top.Children && (top.AttrField(attrDwoName) != nil || top.AttrField(attrGNUDwoName) != nil) {
-		return nil, 0, fmt.Errorf("%w: it is kept in files of its own (-gsplit-dwarf)", ErrDebug)
-	}
-	funcs := d.funcs[i]
-	if funcs == nil {
-		funcs = map[uint64]dwarf.Offset{}
-		for e := w.entry(); e != nil; e = w.entry() {
-			if low, ok := d.starts(e); ok && funcs[low] == 0 {
-				funcs[low] = e.Offset
+// function finds the entry of the function at an address, and that of its unit. Where there are several, as the linker makes one of
+// functions with the same code, it is the one of the symbol.
+func (d *DebugInfo) function(addr uint64, symbol string) (found, unit *dwarf.Entry, err error) {
+	err = ErrNoDebug
+	for _, i := range d.unitsAt(addr) {
+		w := d.walk(d.units[i].first, d.units[i].end)
+		top := w.entry()
+		if !top.Children && (top.AttrField(attrDwoName) != nil || top.AttrField(attrGNUDwoName) != nil) {
+			err = fmt.Errorf("%w: it is kept in files of its own (-gsplit-dwarf)", ErrDebug)
+			continue
+		}
+		funcs := d.funcs[i]
+		if funcs == nil {
+			funcs = map[uint64][]dwarf.Offset{}
+			for e := w.entry(); e != nil; e = w.entry() {
+				if low, ok := d.starts(e); ok {
+					funcs[low] = append(funcs[low], e.Offset)
+				}
+				if e.AttrField(dwarf.AttrType) != nil {
+					d.typed[top.Offset] = true
+				}
+			}
+			d.funcs[i] = funcs
+		}
+		for _, off := range funcs[addr] {
+			e := d.at(off)
+			if is := d.isOf(e, symbol); is || found == nil {
+				if found, unit, err = e, top, nil; is {
+					return found, unit, nil
+				}
 			}
 		}
-		d.funcs[i] = funcs
 	}
-	if e := d.at(funcs[addr]); e != nil && funcs[addr] != 0 {
-		return e, language, nil
+	return found, unit, err
+}
+
+// isOf tells whether a symbol is that of a function.
+func (d *DebugInfo) isOf(e *dwarf.Entry, symbol string) bool {
+	whole, _, _ := strings.Cut(symbol, ".") // without what the compiler adds to copies
+	if linkage := d.textOf(e, dwarf.AttrLinkageName); linkage != "" {
+		return linkage == symbol || linkage == whole
 	}
-	return nil, 0, ErrNoDebug
+	own := d.nameOf(e)
+	if mangled([]byte(symbol)) {
+		whole = demangle.Filter(symbol, demangle.NoClones, demangle.NoParams)
+		whole = whole[strings.LastIndex(whole, "::")+1:]
+		whole = strings.TrimPrefix(whole, ":")
+	}
+	return own == symbol || own == whole
 }
 
 // Attributes and tags that debug/dwarf has no names for.
@@ -388,6 +476,7 @@ const (
 	attrDefaulted   dwarf.Attr = 0x8b
 	attrGNUVector   dwarf.Attr = 0x2107
 	attrGoKind      dwarf.Attr = 0x2900
+	attrGoDictIndex dwarf.Attr = 0x2906
 	tagSkeletonUnit dwarf.Tag  = 0x4a
 
 	tagGNUParameterPack dwarf.Tag = 0x4108
@@ -436,13 +525,16 @@ func (d *DebugInfo) Inlined(function string) (is bool) {
 }
 
 // nameOf is the name of an entry, or of the one that it completes.
-func (d *DebugInfo) nameOf(e *dwarf.Entry) string {
+func (d *DebugInfo) nameOf(e *dwarf.Entry) string { return d.textOf(e, dwarf.AttrName) }
+
+// textOf is a text that an entry has, or the one that it completes.
+func (d *DebugInfo) textOf(e *dwarf.Entry, attr dwarf.Attr) string {
 	for range maxOrigins {
 		if e == nil {
 			break
 		}
-		if n := name(e); n != "" {
-			return n
+		if text, _ := e.Val(attr).(string); text != "" {
+			return text
 		}
 		if next := d.ref(e, dwarf.AttrAbstractOrigin); next != nil {
 			e = next

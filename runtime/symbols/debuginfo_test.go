@@ -42,8 +42,8 @@ func fieldNames(t *types.Type) (out []string) {
 
 // TestDebugTypes compares the types that debug information tells of, in all of its versions, with what the program itself prints.
 func TestDebugTypes(t *testing.T) {
-	for _, version := range []string{"2", "3", "4", "5"} {
-		bin := compile(t, "cc", "main.c", layouts, "-O1", "-gdwarf-"+version, "-gstrict-dwarf")
+	for _, version := range []string{"2", "3", "4", "5", "5 -fdebug-types-section"} {
+		bin := compile(t, "cc", "main.c", layouts, append(strings.Fields("-gdwarf-"+version), "-O1", "-gstrict-dwarf")...)
 		said, err := exec.Command(bin).Output()
 		if err != nil {
 			t.Fatal(err)
@@ -98,8 +98,10 @@ func TestDebugTypes(t *testing.T) {
 			t.Errorf("DWARF %s: inner is %+v", version, got)
 		}
 		for _, missing := range []string{"hidden", "nosuch", ""} {
-			if got, err := d.Named(0, "struct", missing); got != nil || err != nil {
-				t.Errorf("DWARF %s: struct %s is %v, %v", version, missing, got, err)
+			for _, find := range []func(uint64, string, string) (*types.Type, error){d.Named, d.Shortened} {
+				if got, err := find(0, "struct", missing); got != nil || err != nil {
+					t.Errorf("DWARF %s: struct %s is %v, %v", version, missing, got, err)
+				}
 			}
 		}
 		info, err := d.Func(f.Addr, "take")
@@ -189,8 +191,8 @@ int take(struct node n, double d) { return n.c + (d > 1); }
 
 // FuzzDebug asks damaged debug information for everything: it must answer, with what there is.
 func FuzzDebug(f *testing.F) {
-	for _, version := range []string{"3", "4", "5"} {
-		bin := compile(f, "cc", "main.c", small, "-O1", "-gdwarf-"+version)
+	for _, version := range []string{"3", "4", "5", "5 -fdebug-types-section"} {
+		bin := compile(f, "cc", "main.c", small, append(strings.Fields("-gdwarf-"+version), "-O1")...)
 		file, err := elf.Open(bin)
 		if err != nil {
 			f.Fatal(err)

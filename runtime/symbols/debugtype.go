@@ -1,6 +1,7 @@
 package symbols
 
 import (
+	"cmp"
 	"debug/dwarf"
 	"encoding/binary"
 	"fmt"
@@ -232,11 +233,16 @@ func (l *debugLayout) Fields() []types.Field {
 	return l.fields
 }
 
-// fields lists the fields of a struct that begins at a bit, with those of base classes and of anonymous members.
+// fields lists the fields of a struct that begins at a bit, with those of anonymous members, and of base classes as long as it has
+// none of the name itself. Those that several base classes have are lost.
 func (d *DebugInfo) fields(e *dwarf.Entry, base, depth int, out *[]types.Field) {
 	if depth > maxNested {
 		return
 	}
+	const own = -1
+	first := len(*out)
+	var from []int // of each from the first on: the base class that has it
+	var bases []string
 	d.children(e, func(c *dwarf.Entry) bool {
 		if len(*out) >= maxMembers {
 			return false
@@ -247,14 +253,49 @@ func (d *DebugInfo) fields(e *dwarf.Entry, base, depth int, out *[]types.Field) 
 			return true
 		}
 		bit += base
+		whose := own
 		switch {
-		case c.Tag == dwarf.TagInheritance, c.Tag == dwarf.TagMember && name(c) == "" && t.Tag != dwarf.TagBaseType:
+		case c.Tag == dwarf.TagInheritance:
+			whose = len(bases)
+			bases = append(bases, name(t))
+			d.fields(t, bit, depth+1, out)
+		case c.Tag == dwarf.TagMember && name(c) == "" && t.Tag != dwarf.TagBaseType:
 			d.fields(t, bit, depth+1, out)
 		case c.Tag == dwarf.TagMember && name(c) != "":
 			*out = append(*out, types.FieldAt(name(c), d.typeOf(d.ref(c, dwarf.AttrType), 0), bit, bits))
 		}
+		from = append(from, slices.Repeat([]int{whose}, len(*out)-first-len(from))...)
 		return true
 	})
+	if len(bases) > 0 {
+		*out = append((*out)[:first], inherit((*out)[first:], from, bases)...)
+	}
+}
+
+// inherit leaves out what is hidden by a member of the class itself. from has of each field the base class, -1 without one.
+func inherit(fields []types.Field, from []int, bases []string) []types.Field {
+	own := map[string]bool{}
+	has := map[string]int{}
+	for i, f := range fields {
+		own[f.Name] = own[f.Name] || from[i] < 0
+	}
+	lost := map[string]string{}
+	for i, f := range fields {
+		if other, again := has[f.Name]; again && other != from[i] {
+			lost[f.Name] = "both " + bases[other] + " and " + bases[from[i]] + " have one"
+		} else if !own[f.Name] {
+			has[f.Name] = from[i]
+		}
+	}
+	kept := fields[:0]
+	for i, f := range fields {
+		if from[i] >= 0 && own[f.Name] {
+			continue
+		}
+		f.Lost = cmp.Or(f.Lost, lost[f.Name])
+		kept = append(kept, f)
+	}
+	return kept
 }
 
 // memberPlace is the first bit of a member of type t, and how many a bit field has. ok is false for what no object holds, and for
@@ -301,28 +342,45 @@ func memberPlace(c, t *dwarf.Entry) (bit, bits int, ok bool) {
 	return int(at), int(width), at >= 0
 }
 
-// Named returns a type of the program by the name that its language gives it, without namespaces or packages as long as that
-// tells which is meant; the types of the unit with the code at an address come first. keyword is struct, union, enum, or empty. t is
-// nil where there is none; the error names those that could be meant.
+// Named returns a type of the program by the whole name that its language gives it; the types of the unit with the code at an
+// address come first. keyword is struct, union, enum, or empty. It is nil where there is none.
 func (d *DebugInfo) Named(near uint64, keyword, name string) (t *types.Type, err error) {
+	found, err := d.search(near, keyword, name)
+	return found.exact, err
+}
+
+// Shortened is the same by a name without namespaces or packages. The error names those that could be meant.
+func (d *DebugInfo) Shortened(near uint64, keyword, name string) (t *types.Type, err error) {
+	found, err := d.search(near, keyword, name)
+	if len(found.names) == 0 && d.apart && err == nil && d.has(name) {
+		err = fmt.Errorf("the type '%s' may be %s", name, inTypes)
+	}
+	if len(found.names) > 1 {
+		err = fmt.Errorf("several types are called '%s': %s", name, strings.Join(found.names, ", "))
+	}
+	return found.short, err
+}
+
+func (d *DebugInfo) search(near uint64, keyword, name string) (found namedType, err error) {
 	defer d.begin()()
 	defer guard(&err)
 	if last := name[strings.LastIndexByte(name, ':')+1:]; last == "" || !d.has(last) {
-		return nil, nil
+		return found, nil
 	}
 	home := d.unitAt(near)
 	key := fmt.Sprint(keyword, " ", name, " ", home)
 	found, seen := d.named[key]
 	if !seen {
-		found.t, found.err = d.findType(home, keyword, name)
+		found = d.findType(home, keyword, name)
 		d.named[key] = found
 	}
-	return found.t, found.err
+	return found, nil
 }
 
-func (d *DebugInfo) findType(home int, keyword, want string) (*types.Type, error) {
-	var exact, near *dwarf.Entry
-	var names []string
+// findType looks for a type in all units. Of shortened names that of the home wins, if it has only one.
+func (d *DebugInfo) findType(home int, keyword, want string) (found namedType) {
+	var exact, short *dwarf.Entry
+	settled := false // which the short name means
 	look := func(e *dwarf.Entry, full string) bool {
 		if declared, _ := e.Val(dwarf.AttrDeclaration).(bool); declared || !keywordOf(e.Tag, keyword) {
 			return true
@@ -331,28 +389,32 @@ func (d *DebugInfo) findType(home int, keyword, want string) (*types.Type, error
 			exact = e
 			return false
 		}
-		if rest, ok := strings.CutSuffix(full, want); ok && (strings.HasSuffix(rest, "::") || strings.HasSuffix(rest, ".") || strings.HasSuffix(rest, "/")) && !slices.Contains(names, full) {
-			names = append(names, full)
-			near = e
+		if rest, ok := strings.CutSuffix(full, want); ok && !settled && scope(rest) && !slices.Contains(found.names, full) {
+			found.names = append(found.names, full)
+			short = e
 		}
 		return true
 	}
 	for i, u := range d.fromHome(home) {
-		d.eachType(u, look)
-		if exact != nil || i == 0 && home >= 0 && len(names) == 1 {
+		if d.eachType(u, look); exact != nil {
 			break
 		}
+		settled = settled || i == 0 && home >= 0 && len(found.names) == 1
 	}
-	switch {
-	case exact != nil:
-		return d.typeOf(exact, 0), nil
-	case len(names) == 1:
-		return d.typeOf(near, 0), nil
-	case len(names) > 1:
-		slices.Sort(names)
-		return nil, fmt.Errorf("several types are called '%s': %s", want, strings.Join(names, ", "))
+	slices.Sort(found.names)
+	if exact != nil {
+		found.exact = d.typeOf(exact, 0)
 	}
-	return nil, nil
+	if len(found.names) == 1 {
+		found.short = d.typeOf(short, 0)
+	}
+	return found
+}
+
+// scope tells whether what stands before a name is the path of a namespace or package, and not the rest of another type, as in
+// []os.File.
+func scope(path string) bool {
+	return (strings.HasSuffix(path, "::") || strings.HasSuffix(path, ".") || strings.HasSuffix(path, "/")) && !strings.ContainsAny(path, "[]*(){} ")
 }
 
 // fromHome lists the units, one before the others.
@@ -488,6 +550,10 @@ func (d *DebugInfo) spell(e *dwarf.Entry, depth int) string {
 			text += fmt.Sprintf("[%d]", n)
 		}
 		return text
+	case dwarf.TagTypedef:
+		if e.AttrField(attrGoDictIndex) != nil { // a parameter of a generic function's types
+			return inner()
+		}
 	case dwarf.TagStructType:
 		keyword = "struct "
 	case dwarf.TagUnionType:

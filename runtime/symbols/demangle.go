@@ -11,11 +11,11 @@ import (
 
 // MatchDemangled finds the functions of C++ and Rust whose names, as they are in the source, match a pattern with *. A
 // pattern without "(" leaves the parameters out, so that it finds all overloads. Func.Name is the name in the source with
-// its parameters. Functions of one name and address, such as two kinds of a constructor, count once.
+// its parameters; Func.Symbol tells copies that the compiler made. Functions of one name and address, such as two kinds of a constructor, count once.
 func (b *Binary) MatchDemangled(pattern string) ([]Func, error) {
 	short := !bytes.ContainsRune([]byte(pattern), '(')
 	var out []Func
-	err := b.each(func(raw []byte, addr, size uint64) bool {
+	err := b.whole(func(raw []byte, addr, size uint64) bool {
 		if !mangled(raw) {
 			return true
 		}
@@ -30,7 +30,7 @@ func (b *Binary) MatchDemangled(pattern string) ([]Func, error) {
 			}
 		}
 		if matches(pattern, []byte(name)) {
-			if f, err := b.place(Func{Name: full, Addr: addr, Size: size}); err == nil {
+			if f, err := b.place(Func{Name: full, Symbol: string(raw), Addr: addr, Size: size}); err == nil {
 				out = append(out, f)
 			}
 		}
