@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -89,10 +90,11 @@ func (f *Features) Helper(t ebpf.ProgramType, fn asm.BuiltinFunc) error {
 	})
 }
 
-// known tells of the refusal of a call whether it is one for the arguments alone.
+// known tells of the refusal of a call whether it is one for the arguments alone, not of the helper in what the program is
+// attached to ("helper call is not allowed in probe").
 func known(err error) error {
 	var v *VerifierError
-	if errors.As(err, &v) && v.Missing == nil && v.Log != "" {
+	if errors.As(err, &v) && v.Missing == nil && v.Log != "" && !strings.Contains(v.Reason, "not allowed") {
 		return nil
 	}
 	return err

@@ -230,9 +230,9 @@ func TestModuleLinks(t *testing.T) {
 		script, mechanism string
 		feature           error
 	}{
-		{`kprobe:vfs_stat*, kprobe:sunrpc:ip_map_*, kprobe:ip_map_parse { @n[func == kaddr("ip_map_parse") ? "f" : "other"] = count(); }`, "kprobe_multi", feat.KprobeMulti()},
-		{`kretprobe:vfs_stat*, kretprobe:sunrpc:ip_map_* { @n[func == kaddr("ip_map_parse") ? "f" : "other"] = count(); }`, "kprobe_multi", feat.KprobeMulti()},
-		{`kprobe:vfs_stat*, kprobe:sunrpc:ip_map_* { @in[tid]++; } kretprobe:vfs_stat*, kretprobe:sunrpc:ip_map_* /@in[tid]/ { @n[func == kaddr("ip_map_parse") ? "f" : "other"] = count(); delete(@in, tid); }`,
+		{`kprobe:vfs_stat*, kprobe:sunrpc:ip_map_*, kprobe:ip_map_parse { @n[(uint64)func == kaddr("ip_map_parse") ? "f" : "other"] = count(); }`, "kprobe_multi", feat.KprobeMulti()},
+		{`kretprobe:vfs_stat*, kretprobe:sunrpc:ip_map_* { @n[(uint64)func == kaddr("ip_map_parse") ? "f" : "other"] = count(); }`, "kprobe_multi", feat.KprobeMulti()},
+		{`kprobe:vfs_stat*, kprobe:sunrpc:ip_map_* { @in[tid]++; } kretprobe:vfs_stat*, kretprobe:sunrpc:ip_map_* /@in[tid]/ { @n[(uint64)func == kaddr("ip_map_parse") ? "f" : "other"] = count(); delete(@in, tid); }`,
 			"kprobe_session", feat.KprobeSession()},
 	} {
 		t.Run(c.script, func(t *testing.T) {
