@@ -1,9 +1,12 @@
 package stdlib
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 
+	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -26,6 +29,26 @@ func TestPlaces(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%x: got %q, want %q", c.addresses, got, c.want)
+		}
+	}
+}
+
+// TestAllTypes asks only the types of the modules that a pattern means, after the kernel's.
+func TestAllTypes(t *testing.T) {
+	m := &Machine{}
+	base, err := m.BTF()
+	bpftest.Require(t, err)
+	defer m.Close()
+	defer func() { m.modules = nil }() // whose types are the kernel's here
+	for pattern, want := range map[string]string{"*": "vmlinux kvm kvm_amd ", "vmlinux": "vmlinux ", "kvm": "kvm ", "kvm_*": "kvm_amd ", "?*m*": "vmlinux kvm kvm_amd ", "x": ""} {
+		m.modules = []*module{{name: "kvm", types: base}, {name: "kvm_amd", types: base}}
+		got := ""
+		err := m.allTypes(pattern, func(mod string, _ *btf.Index) bool {
+			got += cmp.Or(mod, kernelItself) + " "
+			return true
+		})
+		if err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", pattern, got, err, want)
 		}
 	}
 }
