@@ -313,6 +313,29 @@ func (f *Features) ReturnStacks() error {
 	})
 }
 
+// Missed tells whether the kernel says how many calls and returns of its functions it could not follow (6.7).
+func (f *Features) Missed() error {
+	return f.probe("counts of missed calls", func() error {
+		ix, err := btf.Open()
+		if err != nil {
+			return err
+		}
+		defer ix.Close()
+		info, err := ix.Struct("bpf_link_info")
+		if err != nil {
+			return err
+		}
+		multi, ok := info.Field("kprobe_multi")
+		if ok {
+			_, ok = multi.Type.Field("missed")
+		}
+		if !ok {
+			return errors.New("its links do not have them")
+		}
+		return nil
+	})
+}
+
 // UprobeMulti tells about attaching to many places of a file with one link (6.6).
 func (f *Features) UprobeMulti() error {
 	return f.probe("uprobe_multi links", func() error { return tryUprobeLink(sys.AttachUprobeMulti) })
