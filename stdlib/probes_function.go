@@ -82,8 +82,11 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	var out []*types.Target
 	var untyped error
 	for _, f := range found {
-		whole := inModule(f.module, f.name)
-		t := types.Target{Probe: p, Name: p.Name + ":" + whole, Goid: -1, Syscall: -1, Form: types.CArgs,
+		name, whole := f.name, inModule(f.module, f.name)
+		if len(parts) == 3 {
+			name = whole
+		}
+		t := types.Target{Probe: p, Name: p.Name + ":" + name, Goid: -1, Syscall: -1, Form: types.CArgs,
 			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: whole, Offset: offset}}
 		if probed && !byKprobe {
 			t.Hook.Asked = t.Name

@@ -164,6 +164,8 @@ func TestModules(t *testing.T) {
 		{`tracepoint:sunrpc:cache_entry_update { @n[str(args.name, 32)] = count(); }`, "auth.unix.ip", false, n},
 		{`kprobe:sunrpc:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
 		{`kprobe:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:ip_map_parse { @n[probe] = count(); }`, "kprobe:ip_map_parse", false, n},
+		{`kprobe:sunrpc:ip_map_parse+0 { @n[probe] = count(); }`, "kprobe:sunrpc:ip_map_parse", false, n},
 		{`kprobe:sunrpc:ip_map_pars? { @n["f"] = count(); }`, "f", false, n},
 		{`kprobe:sunrpc:ip_map_pars*, kprobe:sunrpc:ip_map_alloc { @n["f"] = count(); }`, "f", false, 2 * n},
 		{`kprobe:sun*:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
