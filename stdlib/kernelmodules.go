@@ -184,36 +184,43 @@ func (m *Machine) Constant(name string) (v int64, t *types.Type, ok bool) {
 	return v, t, ok
 }
 
-// typedFunction finds the types of a function of the kernel. in is the module that it is in.
-func (m *Machine) typedFunction(f kernelFunction, part int) (in string, id uint32, args types.Fields, result *types.Type, err error) {
-	mod, of := f.module, cmp.Or(f.module, kernelItself)
+// functionTypes are the types of a function of the kernel.
+type functionTypes struct {
+	module   string // "" for the kernel itself
+	id       uint32
+	args     types.Fields
+	variadic bool // it has more of them
+	result   *types.Type
+}
+
+// typedFunction finds the types of a function.
+func (m *Machine) typedFunction(f kernelFunction, part int) (functionTypes, error) {
+	var out functionTypes
+	of := cmp.Or(f.module, kernelItself)
 	if f.anywhere {
 		of = "*"
 	}
-	err = m.allTypes(of, func(one string, ix *btf.Index) bool {
-		in = one
-		var e error
-		id, args, result, e = ix.Func(f.name)
-		return e != nil
+	err := m.allTypes(of, func(mod string, ix *btf.Index) bool {
+		id, args, result, err := ix.Func(f.name)
+		if err == nil {
+			out = functionTypes{mod, id, args, ix.Variadic(id), result}
+		}
+		return err != nil
 	})
 	switch {
 	case err != nil:
-		return "", 0, nil, nil, wrong(-1, "", "%s", err)
-	case id != 0:
-		return in, id, args, result, nil
-	case mod == "":
-		return "", 0, nil, nil, m.noFunction(f.name, part)
+		return out, wrong(-1, "", "%s", err)
+	case out.id != 0:
+		return out, nil
 	}
-	for _, one := range m.kernelModules() {
-		if one.name != mod {
-			continue
-		}
-		if _, err := m.moduleTypes(one); err != nil {
-			return "", 0, nil, nil, wrong(part-1, "", "%s", err)
-		}
-		return "", 0, nil, nil, m.noModuleFunction(one, f.name, part)
+	i := slices.IndexFunc(m.kernelModules(), func(o *module) bool { return o.name == f.module })
+	if i < 0 {
+		return out, m.noFunction(f.name, part)
 	}
-	return "", 0, nil, nil, missing(part-1, "", "no module '%s' of the kernel is loaded", mod)
+	if _, err := m.moduleTypes(m.modules[i]); err != nil {
+		return out, wrong(part-1, "", "%s", err)
+	}
+	return out, m.noModuleFunction(m.modules[i], f.name, part)
 }
 
 func (m *Machine) noModuleFunction(mod *module, name string, part int) error {

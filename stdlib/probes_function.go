@@ -264,18 +264,17 @@ func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types
 // typedKprobe makes a target of a function's entry or return by a kprobe, with the kernel's types: for kernels without
 // trampolines. Arguments are in registers, so there are no more than six, and none at the return.
 func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error {
-	_, _, args, result, err := m.typedFunction(f, part)
+	typed, err := m.typedFunction(f, part)
 	if err != nil {
 		return err
 	}
 	t.Hook.Asked, t.Hook.Kind = t.Name, types.HookKprobe
 	if t.Return {
 		t.Hook.Kind = types.HookKretprobe
-		if t.Result = result; result.Kind == types.Void {
-			t.Result = types.Int64
-		}
+		t.Result = typed.returned()
 		return nil
 	}
+	args := typed.args
 	for i, a := range args {
 		if !a.Type.Scalar() || i >= len(cArgWords) {
 			args = args[:i] // what follows is not where it seems
@@ -289,20 +288,29 @@ func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error
 
 // trampoline makes a target of the function's entry or return, with the kernel's types.
 func (m *Machine) trampoline(t *types.Target, f kernelFunction, part int) error {
-	module, id, args, result, err := m.typedFunction(f, part)
+	typed, err := m.typedFunction(f, part)
 	if err != nil {
 		return err
 	}
-	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: f.name, Layout: args}
-	t.Hook.ID, t.Hook.Event = uint64(id), inModule(module, f.name)
+	if typed.variadic {
+		return missing(part, "try --attach fentry=kprobe", "'%s' takes any number of arguments, so the kernel has no trampoline for it", f.name)
+	}
+	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: f.name, Layout: typed.args}
+	t.Hook.ID, t.Hook.Event = uint64(typed.id), inModule(typed.module, f.name)
 	t.Hook.Kind = types.HookFentry
 	if t.Return {
-		t.Hook.Kind, t.Word = types.HookFexit, len(args)
-		if t.Result = result; result.Kind == types.Void {
-			t.Result = types.Int64
-		}
+		t.Hook.Kind, t.Word = types.HookFexit, len(typed.args)
+		t.Result = typed.returned()
 	}
 	return nil
+}
+
+// returned is what retval is: a number where the function returns nothing.
+func (f *functionTypes) returned() *types.Type {
+	if f.result.Kind == types.Void {
+		return types.Int64
+	}
+	return f.result
 }
 
 // untraced tells whether the kernel itself has a function that it does not list for tracing: some can be probed.

@@ -173,6 +173,7 @@ func TestModules(t *testing.T) {
 		{`kprobe:sunrpc:ip_map_parse, kprobe:vmlinux:vfs_stat* { @n["f"] = count(); }`, "f", false, n},
 		{`kretprobe:*:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
 		{`fentry:*:ip_map_parse { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`fentry:sunrpc:svc_p*, fentry:sunrpc:ip_map_parse { @n["f"] = count(); }`, "f", true, n}, // svc_printk is variadic
 		{`fentry:sunrpc:ip_map_* /probe == "fentry:sunrpc:ip_map_parse"/ { @n["f"] = count(); }`, "f", true, n},
 		{`kretprobe:sunrpc:ip_map_parse /retval == 0/ { @n["f"] = count(); }`, "f", false, n},
 		{`kprobe:sunrpc:ip_map_parse { @n[str(((struct cache_detail *)arg0)->name, 32)] = count(); }`, "auth.unix.ip", true, n},
