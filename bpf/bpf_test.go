@@ -400,18 +400,18 @@ func FuzzParseLog(f *testing.F) {
 func TestPrivileges(t *testing.T) {
 	const bpfPerfmon = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON
 	for _, test := range []struct {
-		s    standing
+		s    Standing
 		want string
 	}{
-		{standing{effective: 1 << unix.CAP_SYS_ADMIN, last: 40}, ""},
-		{standing{effective: bpfPerfmon, last: 40}, ""},
-		{standing{effective: 1 << unix.CAP_BPF, last: 40, unprivileged: "2"}, "tracing needs root, or CAP_PERFMON, which this process does not have (kernel.unprivileged_bpf_disabled is 2)"},
-		{standing{last: 40}, "tracing needs root, or CAP_BPF and CAP_PERFMON, which this process does not have"},
-		{standing{last: 37}, "tracing needs root, or CAP_SYS_ADMIN, which this process does not have"},
-		{standing{effective: ^uint64(0), last: 40, lockdown: "confidentiality"}, "tracing needs root (kernel lockdown is in confidentiality mode: reading kernel memory is refused even to root)"},
+		{Standing{effective: 1 << unix.CAP_SYS_ADMIN, last: 40}, ""},
+		{Standing{effective: bpfPerfmon, last: 40}, ""},
+		{Standing{effective: 1 << unix.CAP_BPF, last: 40, unprivileged: "2"}, "tracing needs root, or CAP_PERFMON, which this process does not have (kernel.unprivileged_bpf_disabled is 2)"},
+		{Standing{last: 40}, "tracing needs root, or CAP_BPF and CAP_PERFMON, which this process does not have"},
+		{Standing{last: 37}, "tracing needs root, or CAP_SYS_ADMIN, which this process does not have"},
+		{Standing{effective: ^uint64(0), last: 40, Lockdown: "confidentiality"}, "tracing needs root (kernel lockdown is in confidentiality mode: reading kernel memory is refused even to root)"},
 	} {
 		got := ""
-		if err := test.s.check(); err != nil {
+		if err := test.s.Check(); err != nil {
 			got = err.Error()
 			if !errors.Is(err, ErrPrivilege) {
 				t.Errorf("%v is not ErrPrivilege", err)

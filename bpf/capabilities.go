@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ type Capability struct {
 	Since   Release
 	Config  string    // what a kernel may be built without, so that a newer one lacks it too; "" for nothing
 	Unbuilt []Release // the kernels of the matrix that are
-	Instead string    // what serves where it is missing; "" for nothing: it is an error
+	Instead string    // what serves where it is missing, which may be the name of another; "" for nothing: it is an error
 	Has     func(*Features) error
 }
 
@@ -64,7 +65,7 @@ func Capabilities() []Capability {
 	return []Capability{
 		{ForProbes, "typed raw tracepoints (tp_btf)", Release{5, 5}, "CONFIG_DEBUG_INFO_BTF", nil, "raw tracepoints", (*Features).TPBTF},
 		{ForProbes, "function entry programs (fentry)", Release{5, 5}, "CONFIG_DEBUG_INFO_BTF, CONFIG_FUNCTION_TRACER", nil, "kprobes", (*Features).Fentry},
-		{ForProbes, "kprobes", Release{4, 17}, "CONFIG_KPROBES, CONFIG_KPROBE_EVENTS", nil, "trampolines", (*Features).Kprobe},
+		{ForProbes, "kprobes", Release{4, 17}, "CONFIG_KPROBES, CONFIG_KPROBE_EVENTS", nil, "function entry programs (fentry)", (*Features).Kprobe},
 		iterator("iter:task", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF"),
 		iterator("iter:task_file", Release{5, 8}, "CONFIG_DEBUG_INFO_BTF"),
 		iterator("iter:task_vma", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF"),
@@ -86,7 +87,7 @@ func Capabilities() []Capability {
 		{ForMechanism, "signed division", Release{6, 6}, "", nil, "several instructions", (*Features).SDiv},
 		{ForMechanism, "loops without a known end (may_goto)", Release{6, 9}, "", nil, "a limit of turns, which counts what it cuts off", (*Features).MayGoto},
 
-		{ForFunctions, "write_user()", Release{4, 8}, "lockdown refuses it", nil, "", (*Features).WriteUser},
+		{ForFunctions, "write_user()", Release{4, 8}, "no lockdown", nil, "", (*Features).WriteUser},
 		{ForFunctions, "override()", Release{4, 16}, "CONFIG_BPF_KPROBE_OVERRIDE", []Release{{5, 10}, {6, 1}, {6, 12}}, "", (*Features).Override},
 		{ForFunctions, "path()", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF", nil, "", (*Features).DPath},
 		{ForFunctions, "socket_cookie()", Release{5, 12}, "CONFIG_DEBUG_INFO_BTF", nil, "", (*Features).SocketCookie},
@@ -94,8 +95,28 @@ func Capabilities() []Capability {
 		{ForFunctions, "func in a kprobe or kretprobe", Release{5, 15}, "", nil, "", func(f *Features) error { return f.FuncIP(false) }},
 		{ForFunctions, "an aggregation read in a probe", Release{5, 19}, "", nil, "", (*Features).PerCPULookup},
 		{ForFunctions, "nsecs(tai)", Release{6, 1}, "", nil, "", (*Features).KtimeTAI},
+		{ForFunctions, "dw_ustack: calls without frame pointers", Release{6, 9}, "", nil, "ustack, by frame pointers", func(f *Features) error { return errors.Join(f.TaskRegs(), f.MayGoto()) }},
 		{ForFunctions, "func in a uretprobe", Release{6, 6}, "", nil, "", func(f *Features) error { return f.FuncIP(true) }},
 	}
+}
+
+// Wants is what a kernel must be to have it: "Linux 5.5, CONFIG_DEBUG_INFO_BTF".
+func (c *Capability) Wants() string {
+	wants := "Linux " + c.Since.String()
+	if c.Config != "" {
+		wants += ", " + c.Config
+	}
+	return wants
+}
+
+// Serves tells whether there is what serves instead: it may be another capability that is missing too.
+func (c *Capability) Serves(f *Features) bool {
+	for _, other := range Capabilities() {
+		if other.Name == c.Instead {
+			return other.Has(f) == nil
+		}
+	}
+	return c.Instead != ""
 }
 
 // Required tells whether no script runs without it: nothing serves instead, and the oldest kernel that is served has it.

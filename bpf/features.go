@@ -156,6 +156,11 @@ func (f *Features) TaskBTF() error {
 	return f.Helper(ebpf.RawTracepoint, asm.FnGetCurrentTaskBtf)
 }
 
+// TaskRegs tells about bpf_task_pt_regs (5.15).
+func (f *Features) TaskRegs() error {
+	return f.Helper(ebpf.RawTracepoint, asm.FnTaskPtRegs)
+}
+
 // Loop tells about the helper bpf_loop (5.17).
 func (f *Features) Loop() error { return f.Helper(ebpf.RawTracepoint, asm.FnLoop) }
 

@@ -12,7 +12,10 @@ import (
 	"github.com/slopebpf/slope/bpf/internal/sys"
 )
 
-const flagNoPrealloc = 1
+const (
+	flagNoPrealloc = 1 << 0
+	flagMmapable   = 1 << 10
+)
 
 // MapSpec describes a map. Sizes are in bytes; a ring buffer has neither key nor value and MaxEntries is its size.
 type MapSpec struct {
@@ -22,6 +25,7 @@ type MapSpec struct {
 	ValueSize  int
 	MaxEntries int
 	NoPrealloc bool // hash maps only: allocate entries when they appear
+	Mapped     bool // arrays only: the value can be mapped into memory (5.5)
 }
 
 // NewMap creates a map. Its name is shortened to what the kernel keeps.
@@ -30,6 +34,9 @@ func NewMap(spec MapSpec) (*ebpf.Map, error) {
 		MaxEntries: uint32(spec.MaxEntries), Name: sys.Name(spec.Name)}
 	if spec.NoPrealloc {
 		attr.Flags |= flagNoPrealloc
+	}
+	if spec.Mapped {
+		attr.Flags |= flagMmapable
 	}
 	fd, err := sys.BPF(sys.MapCreate, &attr)
 	if errors.Is(err, unix.EPERM) && raiseMemlock() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -35,22 +36,49 @@ func (e *PrivilegeError) Error() string {
 // Is makes errors.Is(err, ErrPrivilege) true.
 func (e *PrivilegeError) Is(target error) bool { return target == ErrPrivilege }
 
-// standing is what decides about privileges.
-type standing struct {
+// CapabilityUse is what a capability of a process (capabilities(7)) is good for.
+type CapabilityUse struct {
+	Number    int
+	Name, For string
+}
+
+// CapabilityUses are those of what slope does. CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON too.
+func CapabilityUses() []CapabilityUse {
+	return []CapabilityUse{
+		{unix.CAP_BPF, "CAP_BPF", "programs and maps"},
+		{unix.CAP_PERFMON, "CAP_PERFMON", "probes, and reading the memory of the kernel"},
+		{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "the numbers of tracepoints, and binaries of other users"},
+		{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "what processes of other users have mapped: their symbols"},
+		{unix.CAP_SYSLOG, "CAP_SYSLOG", "addresses of the kernel: its symbols"},
+		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "write_user(), functions of other BPF programs, costs of probes"},
+	}
+}
+
+// Standing is what decides about privileges.
+type Standing struct {
 	effective     uint64 // capabilities
 	last          int    // the highest capability that the kernel knows
 	unprivileged  string // kernel.unprivileged_bpf_disabled
-	lockdown      string // the chosen mode
+	Lockdown      string // the mode of the kernel: none, integrity, confidentiality; "" where it has none
 	userNamespace bool
 }
 
 // CheckPrivileges returns nil when the process may load and attach tracing programs, else a *PrivilegeError.
 func CheckPrivileges() error {
-	s := standing{last: unix.CAP_BPF}
+	s, err := ReadStanding()
+	if err != nil {
+		return err
+	}
+	return s.Check()
+}
+
+// ReadStanding reads that of this process.
+func ReadStanding() (Standing, error) {
+	s := Standing{last: unix.CAP_BPF}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
+		return s, fmt.Errorf("read capabilities: %w", err)
 	}
 	s.effective = uint64(data[0].Effective) | uint64(data[1].Effective)<<32
 	if b := content("/proc/sys/kernel/cap_last_cap"); b != "" {
@@ -58,12 +86,20 @@ func CheckPrivileges() error {
 	}
 	s.unprivileged = content("/proc/sys/kernel/unprivileged_bpf_disabled")
 	if _, rest, ok := strings.Cut(content("/sys/kernel/security/lockdown"), "["); ok {
-		s.lockdown, _, _ = strings.Cut(rest, "]")
+		s.Lockdown, _, _ = strings.Cut(rest, "]")
 	}
 	if m := strings.Fields(content("/proc/self/uid_map")); len(m) == 3 {
 		s.userNamespace = m[0] != "0" || m[1] != "0" || m[2] != "4294967295"
 	}
-	return s.check()
+	return s, nil
+}
+
+// Has tells whether the process has a capability.
+func (s Standing) Has(c int) bool {
+	if (c == unix.CAP_BPF || c == unix.CAP_PERFMON) && s.Has(unix.CAP_SYS_ADMIN) {
+		return true
+	}
+	return s.effective>>c&1 != 0
 }
 
 func content(path string) string {
@@ -74,26 +110,22 @@ func content(path string) string {
 	return string(bytes.TrimSpace(b))
 }
 
-func (s standing) check() error {
-	has := func(c int) bool { return s.effective>>c&1 != 0 }
+// Check returns nil when the process may load and attach tracing programs, else a *PrivilegeError.
+func (s Standing) Check() error {
 	e := &PrivilegeError{}
-	switch {
-	case s.last < unix.CAP_BPF: // before 5.8
-		if !has(unix.CAP_SYS_ADMIN) {
-			e.Missing = append(e.Missing, "CAP_SYS_ADMIN")
-		}
-	case !has(unix.CAP_SYS_ADMIN):
-		if !has(unix.CAP_BPF) {
-			e.Missing = append(e.Missing, "CAP_BPF")
-		}
-		if !has(unix.CAP_PERFMON) {
-			e.Missing = append(e.Missing, "CAP_PERFMON")
+	needed := []int{unix.CAP_BPF, unix.CAP_PERFMON}
+	if s.last < unix.CAP_BPF { // before 5.8
+		needed = []int{unix.CAP_SYS_ADMIN}
+	}
+	for _, use := range CapabilityUses() {
+		if slices.Contains(needed, use.Number) && !s.Has(use.Number) {
+			e.Missing = append(e.Missing, use.Name)
 		}
 	}
 	if s.userNamespace {
 		e.Notes = append(e.Notes, "it runs in a user namespace, where capabilities do not count for BPF")
 	}
-	if s.lockdown == "confidentiality" {
+	if s.Lockdown == "confidentiality" {
 		e.Notes = append(e.Notes, "kernel lockdown is in confidentiality mode: reading kernel memory is refused even to root")
 	}
 	if len(e.Missing) == 0 && len(e.Notes) == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/runtime/export"
 )
 
 var sloBlock = regexp.MustCompile("(?s)```slo\n(.*?)```")
@@ -34,6 +35,48 @@ func TestDocs(t *testing.T) {
 			if r := slope(t, "fmt", script); r.status != 0 || r.out != m[1] {
 				t.Errorf("%s: a script that is not formatted:\n%s\nwant\n%s", file, m[1], r.out)
 			}
+		}
+	}
+}
+
+// TestMetricsPage looks for every metric that the sources name, and every cause of losses, in the page about them.
+func TestMetricsPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, dir := range []string{".", "../runtime/export"} {
+		in, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, in...)
+	}
+	named := regexp.MustCompile(`(?:send|gauge|counter|set|family)\("(slope_[a-z_]+)"`)
+	metrics := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			metrics++
+			if !strings.Contains(string(page), "`"+m[1]+"`") {
+				t.Errorf("%s: the page has no %s", file, m[1])
+			}
+		}
+	}
+	if metrics < 30 {
+		t.Errorf("found %d metrics in the sources", metrics)
+	}
+	for _, c := range export.Causes() {
+		text := c.Text
+		if head, _, cut := strings.Cut(text, ": {"); cut {
+			text = head
+		}
+		if row := "| `" + c.Name + "` | " + strings.ReplaceAll(text, " {map}", "") + " |\n"; !strings.Contains(string(page), row) {
+			t.Errorf("the page has no row %q", row)
 		}
 	}
 }

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -37,26 +40,40 @@ func (s Streams) doctor(f *bpf.Features) bool {
 	w := newWorkshop(0)
 	defer w.close()
 	fine := true
-	tell := func(name, instead string, needed bool, err error) {
+	tell := func(name, remedy string, err error) {
 		if err == nil {
 			fmt.Fprintf(s.Out, "  ok  %s\n", name)
 			return
 		}
-		fine = fine && !needed
-		if instead != "" {
-			instead = "; instead: " + instead
+		if remedy != "" {
+			remedy = " (" + remedy + ")"
 		}
-		fmt.Fprintf(s.Out, "  no  %s: %s%s\n", name, reason(err), instead)
+		fmt.Fprintf(s.Out, "  no  %s: %s%s\n", name, reason(err), remedy)
 	}
-	unprivileged := bpf.CheckPrivileges()
-	tell("privileges", "", true, unprivileged)
-	_, err := w.machine.BTF()
-	tell("type information (BTF): fields of kernel structures", "", false, err)
+	standing, err := bpf.ReadStanding()
+	if err == nil {
+		err = standing.Check()
+	}
+	unprivileged := err
+	tell("privileges", "", unprivileged)
+	for _, c := range bpf.CapabilityUses() {
+		err := error(nil)
+		if !standing.Has(c.Number) {
+			err = errors.New("this process does not have it")
+		}
+		tell(c.Name+": "+c.For, "setcap "+strings.ToLower(c.Name)+"+ep slope, or AmbientCapabilities= in systemd", err)
+	}
+	if standing.Lockdown != "" && standing.Lockdown != "none" {
+		tell("without lockdown: "+lockedDown[standing.Lockdown], "boot with lockdown=none, or without Secure Boot", fmt.Errorf("the kernel is in mode %s", standing.Lockdown))
+	}
+	_, err = w.machine.BTF()
+	tell("type information (BTF): fields of kernel structures", "a kernel with CONFIG_DEBUG_INFO_BTF", err)
 	fs, err := tracefs.Open()
 	if err == nil {
 		err = fs.Close()
 	}
-	tell("tracefs: tracepoints", "", false, err)
+	tell("tracefs: tracepoints", "mount -t tracefs tracefs /sys/kernel/tracing, and CAP_DAC_READ_SEARCH to read it", err)
+	s.limits()
 	if unprivileged != nil {
 		fmt.Fprintln(s.Out, "what else there is cannot be tried without privileges")
 		return false
@@ -67,9 +84,39 @@ func (s Streams) doctor(f *bpf.Features) bool {
 			need = c.Need
 			fmt.Fprintln(s.Out, need)
 		}
-		tell(c.Name, c.Instead, c.Required(), c.Has(f))
+		err := c.Has(f)
+		remedy := "wants " + c.Wants()
+		if c.Serves(f) {
+			remedy += "; instead: " + c.Instead
+		}
+		tell(c.Name, remedy, err)
+		fine = fine && (err == nil || !c.Required())
 	}
 	return fine
+}
+
+// lockedDown is what the modes of the kernel's lockdown refuse, even to root.
+var lockedDown = map[string]string{
+	"integrity":       "write_user()",
+	"confidentiality": "probes, and reading the memory of the kernel",
+}
+
+// limits prints what bounds scripts that are allowed to run.
+func (s Streams) limits() {
+	fmt.Fprintln(s.Out, "limits")
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil {
+		fmt.Fprintf(s.Out, "      %d open files: a descriptor for each place of a probe, where no multi link serves\n", files.Cur)
+	}
+	for _, l := range []struct{ name, text string }{
+		{"perf_event_max_stack", "frames of kstack and ustack"},
+		{"perf_event_max_sample_rate", "samples of profile in a second"},
+		{"perf_cpu_time_max_percent", "per cent of the time of a CPU for samples"},
+	} {
+		if b, err := os.ReadFile("/proc/sys/kernel/" + l.name); err == nil {
+			fmt.Fprintf(s.Out, "      %s %s (kernel.%s)\n", bytes.TrimSpace(b), l.text, l.name)
+		}
+	}
 }
 
 // reason is what the kernel said, without the name of the feature that stands before it already.

@@ -41,9 +41,9 @@ type target struct {
 	out interface{ Read([]byte) (int, error) }
 }
 
-func startTarget(t *testing.T, bin string) *target {
+func startTarget(t *testing.T, bin string, args ...string) *target {
 	t.Helper()
-	c := &target{t: t, cmd: exec.Command(bin)}
+	c := &target{t: t, cmd: exec.Command(bin, args...)}
 	in, err := c.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

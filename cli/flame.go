@@ -22,6 +22,7 @@ type flameFlags struct {
 	format    string
 	output    string
 	title     string
+	dwarf     bool
 }
 
 // newFlame is "slope flame".
@@ -35,6 +36,7 @@ keyed by kstack or ustack, an incident report, or folded lines. With --for, all 
 
 The output is an SVG picture, folded lines, or a profile that go tool pprof reads.`,
 		Example: `  slope flame --for 10s -o cpu.svg
+  slope flame --for 10s --dwarf -o cpu.svg
   slope flame --for 30s -p 4711 --format pprof -o cpu.pb.gz
   slope -f json -e 'tracepoint:block:block_rq_issue { @[kstack, comm] = count(); }' | slope flame -o io.svg
   slope flame incident-fast-20261125T025300Z.json -o why.svg`,
@@ -45,6 +47,7 @@ The output is an SVG picture, folded lines, or a profile that go tool pprof read
 	fl.DurationVar(&f.length, "for", 0, "sample all CPUs for so long")
 	fl.IntVarP(&f.frequency, "frequency", "F", 99, "how often to sample each CPU, in Hz")
 	fl.VarP((*pidFlag)(&f.pid), "pid", "p", "sample only this process")
+	fl.BoolVar(&f.dwarf, "dwarf", false, "find the calls in user space without frame pointers, by .eh_frame (dw_ustack)")
 	fl.StringVar(&f.format, "format", "svg", "svg, folded or pprof")
 	fl.StringVarP(&f.output, "output", "o", "", "write to this file")
 	fl.StringVar(&f.title, "title", "", "title of the picture")
@@ -57,6 +60,8 @@ func (s Streams) flame(f *flameFlags, args []string) error {
 		return usagef("invalid format '%s': want svg, folded or pprof", f.format)
 	case f.length < 0 || f.length > 0 && f.length < time.Millisecond:
 		return usagef("invalid --for %s: want a time", f.length)
+	case f.dwarf && f.length == 0:
+		return usagef("--dwarf is for --for")
 	case f.length > 0 && len(args) > 0:
 		return usagef("a file and --for exclude each other")
 	case f.frequency < 1 || f.frequency > 10_000:
@@ -96,7 +101,11 @@ func (s Streams) flame(f *flameFlags, args []string) error {
 func (s Streams) flameInput(f *flameFlags, args []string) (title string, r io.Reader, err error) {
 	if f.length > 0 {
 		title = fmt.Sprintf("%d Hz for %s", f.frequency, f.length)
-		script := fmt.Sprintf("profile:hz:%d { @[comm, ustack, kstack] = count(); } interval:ms:%d { exit(); }", f.frequency, f.length.Milliseconds())
+		calls := "ustack"
+		if f.dwarf {
+			calls = "dw_ustack"
+		}
+		script := fmt.Sprintf("profile:hz:%d { @[comm, %s, kstack] = count(); } interval:ms:%d { exit(); }", f.frequency, calls, f.length.Milliseconds())
 		var b bytes.Buffer
 		inner := s
 		inner.Out = &b

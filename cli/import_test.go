@@ -26,7 +26,13 @@ func main() {
 	}
 	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { time.Sleep(30 * time.Millisecond) })
 	http.HandleFunc("/quick", func(w http.ResponseWriter, r *http.Request) {})
+	http.HandleFunc("/abort", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	go http.Serve(l, nil)
+	for range 3 {
+		if r, err := http.Post("http://"+l.Addr().String()+"/abort", "text/plain", strings.NewReader("x")); err == nil {
+			panic(r.Status)
+		}
+	}
 	for range 30 {
 		do(http.Get("http://" + l.Addr().String() + "/quick?x=1"))
 	}
@@ -54,6 +60,9 @@ func TestModuleHTTP(t *testing.T) {
 		if !strings.Contains(strings.NewReplacer(": ", ":", ", ", ",").Replace(r.out), want) {
 			t.Errorf("no %s in\n%s%s", want, r.out, r.err)
 		}
+	}
+	if strings.Contains(r.out, "/abort") {
+		t.Errorf("requests whose goroutine has ended are left\n%s", r.out)
 	}
 }
 

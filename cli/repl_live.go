@@ -71,7 +71,7 @@ func (m *replMachine) Start(obj *compiler.Object, before repl.Program, quiet boo
 
 // load makes a generation, attached beside the one before.
 func (m *replMachine) load(obj *compiler.Object, old *live, quiet bool) (*live, error) {
-	opt := engine.Options{Features: m.work.features, BTF: m.work.rawID, Pid: m.flags.pid, Switch: m.turn}
+	opt := engine.Options{Features: m.work.features, BTF: m.work.rawID, Pid: m.flags.pid, Switch: m.turn, Warn: m.streams.warn}
 	now := time.Now()
 	n := &live{machine: m, quiet: quiet, done: make(chan struct{}), called: make(chan struct{}), entered: now}
 	if old != nil {

@@ -101,6 +101,7 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 		opt.Verbose = func(line string) { fmt.Fprintln(r.streams.Err, line) }
 	}
 	if !r.flags.noWarnings {
+		opt.Warn = r.streams.warn
 		opt.Missing = func(d source.Diagnostics) { r.streams.render(d, false) }
 	}
 	if r.streams.ErrTerminal && !r.flags.quiet {

@@ -103,7 +103,8 @@ func withoutTracer(frames []export.Frame) []export.Frame {
 }
 
 // Note implements events.Host.
-func (r *session) Note(pid int) {
+func (r *session) Note(pid int, space uint64) {
+	r.eng.Noted(pid, space)
 	r.stacks.mu.Lock()
 	defer r.stacks.mu.Unlock()
 	r.stacks.processes.Note(pid)

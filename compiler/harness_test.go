@@ -340,7 +340,7 @@ func load(obj *compiler.Object, ring int) (*loaded, error) {
 		if m.ValueSize == 0 && m.Kind != ir.RingBuf {
 			continue
 		}
-		spec := bpf.MapSpec{Name: m.Name, Type: kinds[m.Kind], KeySize: m.KeySize, ValueSize: m.ValueSize, MaxEntries: m.MaxEntries, NoPrealloc: m.NoPrealloc}
+		spec := bpf.MapSpec{Name: m.Name, Type: kinds[m.Kind], KeySize: m.KeySize, ValueSize: m.ValueSize, MaxEntries: m.MaxEntries, NoPrealloc: m.NoPrealloc, Mapped: m.Mapped}
 		if m.Kind == ir.RingBuf {
 			spec.MaxEntries = cmp.Or(ring, 1<<16)
 		}

@@ -2,6 +2,7 @@ package compiler_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/slopebpf/slope/compiler"
@@ -43,6 +44,7 @@ func (a at) Helper(h ir.Helper) int64 {
 // TestSession: clauses on the entry of functions and on the return of the same are one program, which runs those of the one
 // or of the other. The kernel runs such programs in TestSession of package cli and in the matrix.
 func TestSession(t *testing.T) {
+	const objective = " sli s { unit = seconds; begin { observe(1ms); } } slo o = 99% of s <= 1ms over 30d;"
 	for script, want := range map[string]struct {
 		funcs    int // programs
 		sessions int
@@ -54,6 +56,8 @@ func TestSession(t *testing.T) {
 		"kprobe:f, kprobe:g { @in = count(); } kretprobe:f, kretprobe:g { @out = count(); }":                                     {1, 1, "@in 1 @out 1"},
 		"kprobe:f, kprobe:g { @in = count(); } kretprobe:f { @out = count(); }":                                                  {2, 0, ""},
 		"kprobe:f { @in = count(); } kretprobe:f { @out = count(); } kretprobe:g { @g = count(); } kprobe:n { } kretprobe:n { }": {4, 1, "@in 1 @out 1"},
+		"kprobe:f /burning(o)/ { @in = count(); } kretprobe:f { @out = count(); }" + objective:                                   {3, 0, ""},
+		"kprobe:f /burning(o)/ { @in = count(); } kretprobe:f /burning(o)/ { @out = count(); }" + objective:                      {2, 1, ""},
 	} {
 		reg := stdlib.New()
 		o := options(backend.Features{Returning: func() int64 { return 1 }}, false, -1)
@@ -86,7 +90,7 @@ func TestSession(t *testing.T) {
 				got += fmt.Sprintf(" %s %d", im.Name, le.Uint64(v))
 			}
 		}
-		if len(obj.IR.Funcs) != want.funcs || sessions != want.sessions || sessions > 0 && got != " "+want.maps {
+		if len(obj.IR.Funcs) != want.funcs || sessions != want.sessions || sessions > 0 && strings.TrimSpace(got) != want.maps {
 			t.Errorf("%s: %d programs, %d for both,%s", script, len(obj.IR.Funcs), sessions, got)
 		}
 	}

@@ -208,6 +208,8 @@ func Lacks(f *bpf.Features) func(ir.Helper) string {
 			err, why = f.DPath(), "path() is there since Linux 5.12"
 		case ir.HelperSocketCookie:
 			err, why = f.SocketCookie(), "socket_cookie() is there since Linux 5.12"
+		case ir.HelperTaskRegs:
+			err, why = errors.Join(f.TaskRegs(), f.MayGoto()), "dw_ustack is there since Linux 6.9; ustack finds the calls by frame pointers"
 		case ir.HelperOverride:
 			err, why = f.Override(), "it needs CONFIG_BPF_KPROBE_OVERRIDE"
 		}

@@ -18,6 +18,9 @@ const (
 // mapIters walk over the entries of one map, which a script has no way to name.
 var mapIters = []string{"bpf_map_elem", "bpf_sk_storage_map", "sockmap"}
 
+// oneReadIters are those that the kernel walks to the end in one read, or not at all (types.Hook.OneRead).
+var oneReadIters = []string{"cgroup"}
+
 func iterProbes() []Probe {
 	return []Probe{{
 		Probe: types.Probe{Doc: types.Doc{Name: "iter", Text: "Once for each object of a kind that the kernel has now, such as tasks, their open files or their mappings; then the script ends. It must be the only probe. With -p those of one process.",
@@ -55,7 +58,7 @@ func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, e
 	args := *ctx
 	args.Args = true
 	return []*types.Target{{Probe: p, Name: p.Name + ":" + name, Form: types.IterArgs, Args: &args, Goid: -1, Syscall: -1,
-		Hook: types.Hook{Kind: types.HookIter, Event: name, ID: uint64(id)}}}, nil
+		Hook: types.Hook{Kind: types.HookIter, Event: name, ID: uint64(id), OneRead: slices.Contains(oneReadIters, name)}}}, nil
 }
 
 // iterKinds are the names of what the kernel can walk over, in order.

@@ -18,41 +18,60 @@ func stackModes(user bool) []string {
 
 // stacks are the variables that hold calls.
 func stacks() []Var {
-	row := func(name, text, example string, user bool) Var {
+	row := func(name, text, example string, user bool, unwind bool) Var {
 		depth := func(n int) int {
 			if d := n % (maxFrames + 1); d > 0 {
 				return d
 			}
 			return maxFrames
 		}
+		doc := types.Doc{Name: name, Text: text, Examples: []string{example}}
+		if unwind {
+			doc.Since = name + ": calls without frame pointers"
+		}
 		return Var{
-			Var: types.Var{Doc: types.Doc{Name: name, Text: text, Examples: []string{example}},
+			Var: types.Var{Doc: doc,
 				Modes: stackModes(user), Limit: maxFrames,
 				Type: func(_ *types.Target, n int) (*types.Type, error) {
 					return types.StackOf(user, stackModes(user)[n/(maxFrames+1)], depth(n)), nil
 				}},
 			VarLower: ir.VarLower{Into: func(l ir.Lowering, _ int, t *types.Type, p *ir.Value, off int, _ bool) {
-				stackInto(l, t, p, off)
+				stackInto(l, t, p, off, unwind)
 			}},
 		}
 	}
 	return []Var{
 		row("kstack", "The calls in the kernel that led here: kstack, kstack(limit) or kstack(mode, limit). Modes: bpftrace, perf (with addresses), raw (addresses only).",
-			"profile:hz:99 { @[kstack(5)] = count(); }", false),
+			"profile:hz:99 { @[kstack(5)] = count(); }", false, false),
 		row("ustack", "The calls in user space that led here, found by frame pointers: ustack, ustack(limit) or ustack(mode, limit). Modes as of kstack, and build_id: the build ID of the file and the offset in it.",
-			"profile:hz:99 { @[ustack(perf, 5), comm] = count(); }", true),
+			"profile:hz:99 { @[ustack(perf, 5), comm] = count(); }", true, false),
+		row("dw_ustack", "As ustack, but found by what compilers write for exceptions and debuggers (.eh_frame), for code without frame pointers, such as the C library. The tables of processes that are running when the script starts are there from the first event with -p and with probes of their functions; otherwise a process's first stacks are found by frame pointers, and counted.",
+			"profile:hz:99 { @[dw_ustack(5), comm] = count(); }", true, true),
 	}
 }
 
 // stackInto writes the two words of a stack: the hash of its return addresses, which are kept under it, or 0 when there
 // are none; and the process whose code they are in.
-func stackInto(l ir.Lowering, t *types.Type, p *ir.Value, off int) {
+func stackInto(l ir.Lowering, t *types.Type, p *ir.Value, off int, unwind bool) {
 	b, depth, user := l.Builder(), t.Kept(), t.User
 	m := l.StackMap(depth)
 	frames := b.Addr(b.Slot("stack", 8*depth))
 	key := b.Addr(b.Slot("stack key", 8))
 	some, none, next := b.Block(), b.Block(), b.Block(ir.Scalar)
-	b.If(b.Bin(ir.OpSLt, b.Const(0), b.Stack(frames, 8*depth, !user)), some, none)
+	process := b.Const(0)
+	if user {
+		process = b.Bin(ir.OpShr, l.Kernel().PidTgid(b), b.Const(32))
+		if unwind || t.Mode != types.RawStack { // which is never looked up
+			l.NoteProcess(process)
+		}
+	}
+	var found *ir.Value // greater than 0 where there are any
+	if unwind {
+		found = byTables(l, frames, process, depth)
+	} else {
+		found = b.Stack(frames, 8*depth, !user)
+	}
+	b.If(b.Bin(ir.OpSLt, b.Const(0), found), some, none)
 	b.SetBlock(none)
 	b.Jump(next, b.Const(0))
 
@@ -88,12 +107,5 @@ func stackInto(l ir.Lowering, t *types.Type, p *ir.Value, off int) {
 
 	b.SetBlock(next)
 	b.Store(p, off, 8, next.Params[0])
-	process := b.Const(0)
-	if user {
-		process = b.Bin(ir.OpShr, l.Kernel().PidTgid(b), b.Const(32))
-		if t.Mode != types.RawStack { // which is never looked up
-			l.NoteProcess(process)
-		}
-	}
 	b.Store(p, off+8, 8, process)
 }

@@ -20,12 +20,8 @@ const TraceIterType = ebpf.AttachType(sys.AttachTraceIter)
 // Iterator runs a program for the objects that the kernel has, as it is read. It is a Link.
 type Iterator struct {
 	links
-	kind string
-	buf  []byte
+	buf []byte
 }
-
-// wholeRead is what the kernel keeps for a reader of an iterator, eight pages.
-const wholeRead = 8 << 12
 
 // Iter makes an iterator of a program, over the objects it was loaded for: all of them, or with a pid greater than 0 those
 // of that process, which only the iterators over tasks know (6.1).
@@ -50,15 +46,12 @@ func Iter(prog *ebpf.Program, kind string, pid int) (*Iterator, error) {
 		unix.Close(link)
 		return nil, failed(target, err)
 	}
-	return &Iterator{links: links{fds: []int{link, fd}, how: "iterator"}, kind: kind}, nil
+	return &Iterator{links: links{fds: []int{link, fd}, how: "iterator"}}, nil
 }
 
 // Next runs the program until it has given the reader so many bytes, or there are no objects any more: then it returns
-// io.EOF. Over cgroups the kernel does not go on where a read has ended, so the first one has all.
+// io.EOF. A program that gives nothing runs over up to a million objects; over cgroups the kernel does not go on there.
 func (it *Iterator) Next(size int) error {
-	if it.kind == sys.CgroupIter {
-		size = wholeRead
-	}
 	if len(it.buf) < size {
 		it.buf = make([]byte, size)
 	}
@@ -66,8 +59,8 @@ func (it *Iterator) Next(size int) error {
 		n, err := unix.Read(it.fds[1], it.buf[:size])
 		switch {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN): // EAGAIN: a million objects gave the reader nothing
-		case errors.Is(err, unix.EOPNOTSUPP) && it.kind == sys.CgroupIter:
-			return fmt.Errorf("read iterator: there are more cgroups than the kernel gives to one read of %d bytes: %w", size, err)
+		case errors.Is(err, unix.EOPNOTSUPP):
+			return fmt.Errorf("read iterator: there are more objects than the kernel walks over in one read: %w", err)
 		case err != nil:
 			return fmt.Errorf("read iterator: %w", err)
 		case n == 0:

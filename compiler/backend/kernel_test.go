@@ -3,7 +3,6 @@ package backend
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -109,13 +108,12 @@ func loadFunc(t testing.TB, p *ir.Program, f *ir.Func, feat Features) *loaded {
 	if f.Type == ir.Uprobe {
 		typ = ebpf.Kprobe
 	}
-	l.prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: typ, Instructions: insns, License: "GPL"})
+	l.prog, err = bpf.Load(bpf.ProgSpec{Name: "test", Type: typ, Insns: insns})
 	if err != nil {
-		var ve *ebpf.VerifierError
-		if errors.As(err, &ve) {
-			err = fmt.Errorf("%+v", ve)
-		}
 		log := err.Error()
+		if ve := (*bpf.VerifierError)(nil); errors.As(err, &ve) {
+			log = ve.Log
+		}
 		if lines := strings.Split(log, "\n"); len(lines) > 60 {
 			log = strings.Join(lines[len(lines)-60:], "\n")
 		}

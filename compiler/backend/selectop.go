@@ -47,6 +47,7 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperComm:         16,
 	ir.HelperTask:         35,
 	ir.HelperTaskBTF:      158,
+	ir.HelperTaskRegs:     175,
 	ir.HelperCookie:       174,
 	ir.HelperFuncIP:       173,
 	ir.HelperSeqWrite:     127,

@@ -31,6 +31,7 @@ type Program struct {
 	Objectives *Map // ObjectiveWords words for every slo of the script, which the engine sets; nil when no program reads them
 
 	Stacks map[int]*Map // return addresses by the ID of a stack, for each number of frames
+	Unwind *Unwind      // what finds callers without frame pointers; nil without
 
 	Ring   *Map // the ring buffer, nil when nothing is sent to user space
 	Health *Map // one value of len(Counters) words, nil when nothing is counted
@@ -73,6 +74,7 @@ type Map struct {
 	ValueSize  int
 	MaxEntries int
 	NoPrealloc bool
+	Mapped     bool   // user space writes into an Array as into its own memory
 	Init       []byte // first value of an Array map, nil for zeros
 
 	// What the script says about it; nil types for maps of the compiler's own.
@@ -97,7 +99,7 @@ const (
 	EventSystem
 	EventError
 	EventWarning
-	EventNote    // a process whose code user space will look up: its argument
+	EventNote    // a process whose code user space will look up, and the kernel's number for its address space: its arguments
 	EventUnwatch // the watchpoints at an address end: its argument
 	numEvents
 )
@@ -156,10 +158,11 @@ const (
 	LossLoopLimit                // a loop was left before its end: it had more turns than the kernel allows
 	LossSignal                   // a signal could not be sent
 	LossCounterReset             // a counter went back to 0; what it counted since the last look before is not known
+	LossUnwind                   // the callers of a stack were not all found, or by frame pointers: see Unwind
 )
 
 func (l Loss) String() string {
-	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "signal_failed", "counter_reset"}[l]
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "signal_failed", "counter_reset", "not_unwound"}[l]
 }
 
 // Counter is one word of Program.Health: how often something was lost, and where.

@@ -198,6 +198,7 @@ const (
 	HelperComm                // p: 16 bytes of the current task's name; padded with NUL
 	HelperTask                // the current task's address
 	HelperTaskBTF             // the current task: BTFPtr
+	HelperTaskRegs            // b (task): the registers of user space that the task entered the kernel with: BTFPtr (5.15)
 	HelperCookie              // the attach cookie; the context is passed by the back end
 	HelperFuncIP              // the address of the function that is probed; the context is passed by the back end (5.15)
 	HelperSeqWrite            // b (seq), p: gives IterMark bytes to the reader of an iterator
@@ -242,6 +243,7 @@ var helperTable = [numHelpers]helperInfo{
 	HelperComm:         {name: "get_current_comm", args: "p", effect: Call, class: Scalar, bytes: 16},
 	HelperTask:         {name: "get_current_task", effect: Read, class: Scalar, once: true},
 	HelperTaskBTF:      {name: "get_current_task_btf", effect: Read, class: BTFPtr, once: true},
+	HelperTaskRegs:     {name: "task_pt_regs", args: "b", effect: Read, class: BTFPtr, once: true},
 	HelperCookie:       {name: "get_attach_cookie", effect: Read, class: Scalar, once: true},
 	HelperFuncIP:       {name: "get_func_ip", effect: Read, class: Scalar, once: true},
 	HelperSeqWrite:     {name: "seq_write", args: "bp", effect: Call, class: Scalar, bytes: IterMark},

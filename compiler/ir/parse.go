@@ -102,8 +102,12 @@ func (ps *parser) mapLine(word string, w []string) error {
 	}
 	m.Kind = MapKind(kind)
 	for i := 2; i < len(w); i++ {
-		if w[i] == "noprealloc" {
+		switch w[i] {
+		case "noprealloc":
 			m.NoPrealloc = true
+			continue
+		case "mapped":
+			m.Mapped = true
 			continue
 		}
 		if i+1 == len(w) {

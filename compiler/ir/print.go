@@ -76,6 +76,9 @@ func (m *Map) String() string {
 	if m.NoPrealloc {
 		s += " noprealloc"
 	}
+	if m.Mapped {
+		s += " mapped"
+	}
 	return s
 }
 

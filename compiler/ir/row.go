@@ -57,6 +57,8 @@ type Lowering interface {
 	Objective(index int64) *Value
 	// StackMap keeps the return addresses of stacks of so many frames.
 	StackMap(depth int) *Map
+	// Unwind are the maps by which callers are found where there are no frame pointers.
+	Unwind() *Unwind
 	// NoteProcess tells user space of a process whose code it will look up, when the process is first seen.
 	NoteProcess(pid *Value)
 	// Goid is the ID of the running goroutine, where the target's form is GoArgs.
@@ -126,6 +128,15 @@ func (k *Kernel) PidTgid(b *Builder) *Value {
 	b.Store(p, 0, 8, b.Const(0)) // in another namespace
 	b.Help(HelperNsPidTgid, b.Const(int64(k.PidNS[0])), b.Const(int64(k.PidNS[1])), p)
 	return b.Load(p, 0, 8, false)
+}
+
+// Space is the number of the address space of the current task, which every program that it runs has its own of; 0 where
+// there is none, or where it cannot be known.
+func (k *Kernel) Space(b *Builder) *Value {
+	if !k.TaskBTF || k.MM == 0 {
+		return b.Const(0)
+	}
+	return b.Load(b.Help(HelperTaskBTF), k.MM, 8, false)
 }
 
 // FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.

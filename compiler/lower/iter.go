@@ -9,7 +9,8 @@ import (
 // context are loaded only once, since the kernel's verifier takes every load for another pointer that may be null.
 //
 // The reader of the iterator gets one word for each object. So the kernel returns to it after as many objects as it asked
-// for, and it can take the records away before the ring buffer is full.
+// for, and it can take the records away before the ring buffer is full. Where all objects are walked over in one read, the
+// words would not fit into it, and there are none.
 func (f *fn) selectObject() {
 	f.objects = nil
 	if f.entryOf.form() != types.IterArgs {
@@ -25,6 +26,9 @@ func (f *fn) selectObject() {
 		default:
 			f.objects[fld.Offset] = f.NullCheck(f.LoadBTFOrNull(fld.Offset), f.end)
 		}
+	}
+	if f.entryOf.targets[0].Hook.OneRead {
+		return
 	}
 	meta := fields[0]
 	seq, ok := meta.Type.Elem.Field("seq")

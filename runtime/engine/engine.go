@@ -33,6 +33,7 @@ import (
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/unwind"
 )
 
 // Options is what the engine needs besides the object.
@@ -43,6 +44,7 @@ type Options struct {
 	Progress func(done, total int)              // told while attaching; may be nil
 	Verbose  func(line string)                  // told how and how fast everything is attached and detached; may be nil
 	Missing  func(d source.Diagnostics)         // told what could not be attached where the script goes on without; may be nil
+	Warn     func(text string)                  // told what is left out while it runs, once each; may be nil
 	Kprobe   Way                                // how functions of the kernel are probed
 	Uprobe   Way                                // how functions of programs are probed
 	Switch   *Switch                            // attach through it; nil for a script that is not replaced
@@ -76,6 +78,7 @@ type Engine struct {
 	handled atomic.Uint64    // records handed over
 	damaged atomic.Uint64    // records that could not be decoded
 	polls   polls
+	tables  *unwind.Tables // of what unwinds stacks; nil without
 
 	needs     map[*ir.Func][]string // see Part
 	side      int                   // of the Switch
@@ -188,7 +191,7 @@ func (e *Engine) load() error {
 		}
 		e.ring = ring
 	}
-	return nil
+	return e.openTables()
 }
 
 // newMap creates one map and stores its first value.
@@ -196,7 +199,7 @@ func (e *Engine) newMap(m *ir.Map) (*ebpf.Map, error) {
 	types := [...]ebpf.MapType{ir.Hash: ebpf.Hash, ir.LRUHash: ebpf.LRUHash, ir.PerCPUHash: ebpf.PerCPUHash,
 		ir.LRUPerCPUHash: ebpf.LRUCPUHash, ir.Array: ebpf.Array, ir.PerCPUArray: ebpf.PerCPUArray, ir.RingBuf: ebpf.RingBuf}
 	km, err := bpf.NewMap(bpf.MapSpec{Name: m.Name, Type: types[m.Kind], KeySize: m.KeySize, ValueSize: m.ValueSize,
-		MaxEntries: m.MaxEntries, NoPrealloc: m.NoPrealloc})
+		MaxEntries: m.MaxEntries, NoPrealloc: m.NoPrealloc, Mapped: m.Mapped})
 	if err != nil {
 		return nil, err
 	}
@@ -422,6 +425,7 @@ func (p *program) takeOff(which func(*types.Hook) bool) error {
 	p.mu.Lock()
 	var gone, links []attach.Link
 	var hooks []*types.Hook
+	var lost uint64 // by links that are gone; what they lose until they have stopped comes to it below
 	for i, l := range p.links {
 		if !which(p.hooks[i]) {
 			links, hooks = append(links, l), append(hooks, p.hooks[i])
@@ -429,9 +433,12 @@ func (p *program) takeOff(which func(*types.Hook) bool) error {
 		}
 		if at, ok := l.(*plug); ok {
 			at.note()
+		} else {
+			lost += l.Missed()
 		}
 		gone = append(gone, l)
 	}
+	p.past.Lost += lost
 	p.links, p.hooks = links, hooks
 	p.mu.Unlock()
 	errs := make([]error, len(gone))
@@ -444,14 +451,16 @@ func (p *program) takeOff(which func(*types.Hook) bool) error {
 		})
 	}
 	wg.Wait()
+	p.over = append(p.over, gone...)
+	var all uint64
 	for _, l := range gone {
-		p.over = append(p.over, l)
 		if _, ok := l.(*plug); !ok {
-			p.mu.Lock()
-			p.past.Lost += l.Missed()
-			p.mu.Unlock()
+			all += l.Missed()
 		}
 	}
+	p.mu.Lock()
+	p.past.Lost += all - lost
+	p.mu.Unlock()
 	return errors.Join(errs...)
 }
 
@@ -467,6 +476,9 @@ func (e *Engine) Close() error {
 		signal.Stop(e.signals)
 	}
 	e.opt.Previous = nil // or every generation would keep all before it
+	if e.tables != nil {
+		e.tables.Close()
+	}
 	if e.ring != nil {
 		errs = append(errs, e.ring.Close())
 	}

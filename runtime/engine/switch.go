@@ -106,8 +106,9 @@ func (p *plug) note() {
 	past.Time += s.Runtime - p.noted.Runtime
 	past.Missed += s.RecursionMisses - p.noted.RecursionMisses
 	p.noted = *s
-	past.Lost += p.Missed()
-	p.lost += p.Missed()
+	lost := p.Missed()
+	past.Lost += lost
+	p.lost += lost
 }
 
 // plug puts a program on its side of a hook.

@@ -24,7 +24,7 @@ func (r *recorder) PrintEntry(m *ir.Map, key []byte) {
 func (r *recorder) Clear(m *ir.Map)                  { fmt.Fprintf(r, "clear %s;", m.Name) }
 func (r *recorder) Zero(m *ir.Map)                   { fmt.Fprintf(r, "zero %s;", m.Name) }
 func (r *recorder) Exit(status int)                  { fmt.Fprintf(r, "exit %d;", status) }
-func (r *recorder) Note(pid int)                     { fmt.Fprintf(r, "note %d;", pid) }
+func (r *recorder) Note(pid int, space uint64)       { fmt.Fprintf(r, "note %d of %d;", pid, space) }
 func (r *recorder) Unwatch(address uint64)           { fmt.Fprintf(r, "unwatch %d;", address) }
 func (r *recorder) Cat(path string)                  { fmt.Fprintf(r, "cat %s;", path) }
 func (r *recorder) System(command string)            { fmt.Fprintf(r, "system %s;", command) }

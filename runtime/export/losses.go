@@ -1,6 +1,9 @@
 package export
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Losses prints a line for everything that was lost.
 func (t *Text) Losses(losses []Loss) {
@@ -18,48 +21,51 @@ func (t *Text) Losses(losses []Loss) {
 	t.flush(t.Diag)
 }
 
+// Cause is a cause of losses: its name in metrics and in reports, and what it means after a count.
+type Cause struct{ Name, Text string }
+
+// ofMap and detail stand in the text of a cause for the name of the map, and for what an error said.
+const (
+	ofMap  = " {map}"
+	detail = "{detail}"
+)
+
+// Causes are those of everything that can be lost or changed.
+func Causes() []Cause {
+	return []Cause{
+		{"ring_full", "events lost: the ring buffer was full"},
+		{"map_full", "new keys lost: map" + ofMap + " is full; declare it larger or raise max_map_keys"},
+		{"span_full", "span starts lost: too many open spans" + ofMap},
+		{"scratch_busy", "events lost: scratch memory was in use by an interrupted run"},
+		{"truncated", "strings cut at their capacity"},
+		{"over_limit", "events of label sets beyond the limit" + ofMap + " counted as other"},
+		{"divide_by_zero", "divisions by zero gave 1"},
+		{"read_fault", "reads of memory failed and gave zeros"},
+		{"loop_limit", "loops were left before their end: they had more turns than this kernel allows"},
+		{"signal_failed", "signals could not be sent"},
+		{"counter_reset", "counters went back: what they counted before is not known"},
+		{"not_unwound", "stacks of dw_ustack that are incomplete, or found by frame pointers: the tables of their process were not read yet, or say nothing that is known"},
+		{"poll_failed", "polls failed: " + detail},
+		{"negative", "negative values were recorded as 0"},
+		{"missed", "runs skipped by the kernel, because the program was already running on the CPU"},
+		{"unfollowed", "calls or returns missed by the kernel: more calls were under way than it can follow, or they were made by a probe"},
+		{"damaged", "damaged records in the ring buffer"},
+	}
+}
+
 // Explain says in words what a loss means.
 func Explain(l Loss) string {
-	n := Grouped(l.Count)
+	text := "lost: " + l.Cause
+	for _, c := range Causes() {
+		if c.Name == l.Cause {
+			text = c.Text
+		}
+	}
 	in := ""
 	if l.Map != "" {
 		in = " " + l.Map
 	}
-	switch l.Cause {
-	case "ring_full":
-		return n + " events lost: the ring buffer was full"
-	case "map_full":
-		return n + " new keys lost: map" + in + " is full; declare it larger or raise max_map_keys"
-	case "span_full":
-		return n + " span starts lost: too many open spans" + in
-	case "scratch_busy":
-		return n + " events lost: scratch memory was in use by an interrupted run"
-	case "truncated":
-		return n + " strings cut at their capacity"
-	case "over_limit":
-		return n + " events of label sets beyond the limit" + in + " counted as other"
-	case "divide_by_zero":
-		return n + " divisions by zero gave 1"
-	case "read_fault":
-		return n + " reads of memory failed and gave zeros"
-	case "loop_limit":
-		return n + " loops were left before their end: they had more turns than this kernel allows"
-	case "signal_failed":
-		return n + " signals could not be sent"
-	case "counter_reset":
-		return n + " counters went back: what they counted before is not known"
-	case "poll_failed":
-		return n + " polls failed: " + l.Detail
-	case "negative":
-		return n + " negative values were recorded as 0"
-	case "missed":
-		return n + " runs skipped by the kernel, because the program was already running on the CPU"
-	case "unfollowed":
-		return n + " calls or returns missed by the kernel: more calls were under way than it can follow, or they were made by a probe"
-	case "damaged":
-		return n + " damaged records in the ring buffer"
-	}
-	return n + " lost: " + l.Cause
+	return Grouped(l.Count) + " " + strings.NewReplacer(ofMap, in, detail, l.Detail).Replace(text)
 }
 
 // Tenths writes a number of tenths.

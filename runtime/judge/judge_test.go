@@ -62,6 +62,8 @@ type run struct {
 	heard  []string
 	files  []string
 	errors []error
+
+	alerted uint64 // how often alert:fine:ok had run when the last report was written
 }
 
 func (r *run) Changed(o *check.SLO, c slo.Change) {
@@ -75,6 +77,9 @@ func (r *run) Gated(o *check.SLO, g engine.GateChange) {
 }
 func (r *run) Incident(o *check.SLO, files []string) {
 	r.files = append(r.files, files...)
+	if o.Name == "fine" {
+		r.alerted, _ = r.counts("@ok")
+	}
 }
 func (r *run) Trouble(err error)     { r.errors = append(r.errors, err) }
 func (r *run) Handle(b []byte) error { return nil }
@@ -249,6 +254,9 @@ func TestBurn(t *testing.T) {
 	pgid(50)
 	if n, _ := r.counts("@why"); n != 77 {
 		t.Errorf("the gated probe saw %d calls after the burn, want 77", n)
+	}
+	if r.alerted != 1 {
+		t.Errorf("the alert probe had run %d times when the report was written", r.alerted)
 	}
 	if len(r.files) < 2 {
 		t.Fatalf("no incident was reported: %q", r.files)

@@ -72,6 +72,8 @@ func (p *process) Helper(h ir.Helper) int64 {
 		return int64(uint32(p.random))
 	case ir.HelperTask, ir.HelperTaskBTF:
 		p.lacks = errors.New("the current task")
+	case ir.HelperTaskRegs:
+		p.lacks = errors.New("the registers of user space")
 	case ir.HelperPath, ir.HelperSocketCookie:
 		p.lacks = errors.New("an object of the kernel")
 	case ir.HelperFuncIP:

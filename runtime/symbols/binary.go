@@ -74,7 +74,7 @@ type symbolTable struct{ symbols, strings []byte }
 
 // Open opens a file.
 func Open(path string) (*Binary, error) {
-	f, err := openRegular(path)
+	f, err := OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +96,9 @@ func Open(path string) (*Binary, error) {
 	return b, nil
 }
 
-// openRegular opens a file. What is no file, such as a pipe or a device, is an error and is not opened, which could block
+// OpenRegular opens a file. What is no file, such as a pipe or a device, is an error and is not opened, which could block
 // or set something off; unless it comes to the place of a file at that moment.
-func openRegular(path string) (*os.File, error) {
+func OpenRegular(path string) (*os.File, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err

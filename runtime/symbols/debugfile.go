@@ -28,7 +28,7 @@ func (b *Binary) openDebug() *os.File {
 	if id := b.BuildID(); len(id) > 1 {
 		name := fmt.Sprintf("%x", id)
 		for _, d := range dirs {
-			if f, err := openRegular(filepath.Join(d, ".build-id", name[:2], name[2:]+".debug")); err == nil {
+			if f, err := OpenRegular(filepath.Join(d, ".build-id", name[:2], name[2:]+".debug")); err == nil {
 				return f
 			}
 		}
@@ -47,7 +47,7 @@ func (b *Binary) openDebug() *os.File {
 		places = append(places, filepath.Join(d, strings.TrimPrefix(home, root), name))
 	}
 	for _, place := range places {
-		f, err := openRegular(place)
+		f, err := OpenRegular(place)
 		if err != nil {
 			continue
 		}

@@ -71,10 +71,10 @@ func MatchPaths(pattern string, pid int) ([]string, error) {
 		}
 		var out []string
 		for _, r := range proc.regions {
-			if base, err := filepath.Match(pattern, filepath.Base(r.path)); err != nil || !base {
+			if base, err := filepath.Match(pattern, filepath.Base(r.Path)); err != nil || !base {
 				continue
 			}
-			if file := regular(inRoot(root, r.path)); file != "" && !slices.Contains(out, file) {
+			if file := regular(inRoot(root, r.Path)); file != "" && !slices.Contains(out, file) {
 				out = append(out, file)
 			}
 		}
@@ -211,7 +211,7 @@ func inDir(dir, name string) string {
 }
 
 func isELF(path string) bool {
-	f, err := openRegular(path)
+	f, err := OpenRegular(path)
 	if err != nil {
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/ianlancetaylor/demangle"
@@ -35,14 +36,25 @@ const (
 
 // process is what a process has mapped.
 type process struct {
-	regions []region
+	regions []Mapping
 	started string   // when, in ticks since boot: another process of the same number has started later
 	jit     *perfMap // nil until needed
 }
 
-type region struct {
-	start, end, offset uint64
-	path               string
+// Mapping is code of a file that a process has mapped.
+type Mapping struct {
+	Start, End uint64 // in the process
+	Offset     uint64 // in the file
+	Path       string // in the process's own root
+}
+
+// Mappings are those of a process that lives, by address; none of one that has gone.
+func Mappings(pid int) []Mapping {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return nil
+	}
+	return parseMaps(text)
 }
 
 // functions are those of one file, by address.
@@ -57,12 +69,22 @@ type functions struct {
 // Note reads what a process has mapped. It does nothing for a process that is gone.
 func (p *Processes) Note(pid int) { p.read(pid) }
 
-func (p *Processes) read(pid int) *process {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+// Running are the numbers of all processes that /proc shows.
+func Running() (pids []int) {
+	dirs, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	proc := &process{regions: parseMaps(text), started: startOf(pid)}
+	for _, d := range dirs {
+		if pid, err := strconv.Atoi(d.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (p *Processes) read(pid int) *process {
+	proc := &process{regions: Mappings(pid), started: startOf(pid)}
 	if len(proc.regions) == 0 { // it is ending
 		return nil
 	}
@@ -97,8 +119,8 @@ func startOf(pid int) string {
 }
 
 // parseMaps reads the executable mappings of files, in the form of /proc/PID/maps.
-func parseMaps(text []byte) []region {
-	var out []region
+func parseMaps(text []byte) []Mapping {
+	var out []Mapping
 	for scan := bufio.NewScanner(bytes.NewReader(text)); scan.Scan(); {
 		fields := strings.Fields(scan.Text())
 		if len(fields) < 6 || len(fields[1]) != 4 || fields[1][2] != 'x' || fields[5][0] != '/' {
@@ -109,15 +131,15 @@ func parseMaps(text []byte) []region {
 		end, ok2 := hex([]byte(to))
 		offset, ok3 := hex([]byte(fields[2]))
 		if ok && ok1 && ok2 && ok3 && start < end {
-			out = append(out, region{start, end, offset, strings.TrimSuffix(strings.Join(fields[5:], " "), " (deleted)")})
+			out = append(out, Mapping{start, end, offset, strings.TrimSuffix(strings.Join(fields[5:], " "), " (deleted)")})
 		}
 	}
 	return out
 }
 
-func (p *process) find(addr uint64) *region {
+func (p *process) find(addr uint64) *Mapping {
 	for i := range p.regions {
-		if r := &p.regions[i]; addr >= r.start && addr < r.end {
+		if r := &p.regions[i]; addr >= r.Start && addr < r.End {
 			return r
 		}
 	}
@@ -128,7 +150,7 @@ func (p *process) find(addr uint64) *region {
 // file is known. The file of a function that the process has compiled itself is the list that it is in.
 func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, path string, ok bool) {
 	proc := p.byID[pid]
-	var r *region
+	var r *Mapping
 	if proc != nil {
 		r = proc.find(addr)
 	}
@@ -149,17 +171,17 @@ func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, pa
 			return p.source(name), offset, path, name != ""
 		}
 	}
-	f := p.functions(pid, r.path)
+	f := p.functions(pid, r.Path)
 	if f == nil {
 		if name, offset, path = proc.generated(pid, addr); name != "" { // memory that it has given a name
 			return p.source(name), offset, path, true
 		}
-		return "", 0, r.path, true
+		return "", 0, r.Path, true
 	}
-	if at, known := f.file.address(addr - r.start + r.offset); known {
+	if at, known := f.file.address(addr - r.Start + r.Offset); known {
 		name, offset = f.find(at)
 	}
-	return p.source(name), offset, r.path, true
+	return p.source(name), offset, r.Path, true
 }
 
 // buildID is how many bytes the kernel takes of a build ID; shorter ones it pads with zeros, longer ones it does not take.
@@ -167,7 +189,7 @@ const buildID = 20
 
 // File finds the build ID of the file of a process that an address is in, and where in the file; nil when it is not known.
 func (p *Processes) File(pid int, addr uint64) (build []byte, offset uint64) {
-	var r *region
+	var r *Mapping
 	if proc := p.byID[pid]; proc != nil {
 		r = proc.find(addr)
 	}
@@ -180,11 +202,11 @@ func (p *Processes) File(pid int, addr uint64) (build []byte, offset uint64) {
 			return nil, 0
 		}
 	}
-	f := p.functions(pid, r.path)
+	f := p.functions(pid, r.Path)
 	if f == nil || len(f.build) == 0 || len(f.build) > buildID {
 		return nil, 0
 	}
-	return append(f.build[:len(f.build):len(f.build)], make([]byte, buildID-len(f.build))...), addr - r.start + r.offset
+	return append(f.build[:len(f.build):len(f.build)], make([]byte, buildID-len(f.build))...), addr - r.Start + r.Offset
 }
 
 // source is a function's name as it is in the source.

@@ -158,9 +158,9 @@ type LinkIterAttr struct {
 	InfoLen, _                          uint32
 }
 
-// CgroupIter is the kind of iterator over cgroups, and cgroupsBelow its order that has all of them, parents first.
+// cgroupIter is the kind of iterator over cgroups, and cgroupsBelow its order that has all of them, parents first.
 const (
-	CgroupIter   = "cgroup"
+	cgroupIter   = "cgroup"
 	cgroupsBelow = 2
 )
 
@@ -168,7 +168,7 @@ const (
 // bpf_iter_link_info): all, or with a pid greater than 0 those of a process.
 func IterInfo(kind string, pid int) []uint32 {
 	switch {
-	case kind == CgroupIter: // order, descriptor and id of the first one: none is the root
+	case kind == cgroupIter: // order, descriptor and id of the first one: none is the root
 		return []uint32{cgroupsBelow, 0, 0, 0}
 	case pid > 0: // thread, process, its descriptor
 		return []uint32{0, uint32(pid), 0, 0}

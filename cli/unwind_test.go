@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
+)
+
+// unwoundTarget calls leaf in ways that are hard to follow, one for each letter that it reads, and prints what the C
+// library's own unwinder says of the callers: a line of addresses for every call.
+const unwoundTarget = `
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { MOST = 300 };
+
+__attribute__((noinline)) int leaf(int n) {
+	void *at[MOST];
+	int found = backtrace(at, MOST);
+	for (int i = 1; i < found; i++) printf("%p ", at[i]);
+	printf("\n");
+	syscall(SYS_getpgid, 4711);
+	return n + 1;
+}
+static int compare(const void *a, const void *b) { return leaf(*(int *)a) - *(int *)b; }
+static void handler(int s) { leaf(s); }
+static void *thread(void *p) { return leaf(1) ? p : 0; }
+__attribute__((noinline)) int deep(int n) { return n == 0 ? leaf(n) : deep(n - 1) + 1; }
+__attribute__((noinline)) int sized(int n) { // a frame whose size is not known
+	char *p = __builtin_alloca(n * 100 + 16);
+	memset(p, n, n * 100);
+	return leaf(n) + p[n];
+}
+__attribute__((noinline)) int signalled(int n) { // the same, when the kernel calls
+	char *p = __builtin_alloca(n * 100 + 16);
+	memset(p, n, n * 100);
+	__asm__ volatile("int3");
+	return p[n];
+}
+__attribute__((noinline)) int aligned(int n, int b, int c, int d, int e, int f, int g, int h) { // a frame at an address of its own
+	volatile char p[256] __attribute__((aligned(64)));
+	char *q = __builtin_alloca(n * 100 + 16);
+	p[n] = q[n] = n;
+	return leaf(n) + p[n] + q[n] + g + h;
+}
+__attribute__((noinline)) int within(int n) { // which needs its own frame pointer again
+	char *p = __builtin_alloca(n * 100 + 16);
+	memset(p, n, n * 100);
+	return aligned(n, 2, 3, 4, 5, 6, 7, 8) + p[n];
+}
+int main(int argc, char **argv) {
+	setvbuf(stdout, 0, _IONBF, 0);
+	backtrace((void *[1]){0}, 1); // which loads its library
+	int n = 0, v[] = {3, 1, 2};
+	pthread_t other;
+	for (char c; read(0, &c, 1) == 1;) {
+		switch (c) {
+		case 'q': qsort(v, 3, sizeof *v, compare); break;
+		case 's': signal(SIGTRAP, handler); n += signalled(argc * 7); break;
+		case 't': n += pthread_create(&other, 0, thread, 0); n += pthread_join(other, 0); break;
+		case 'd': n += deep(argc * 20); break;
+		case 'D': n += deep(argc * 200); break;
+		case 'z': n += sized(argc * 7); break;
+		case 'a': n += within(argc); break;
+		case 'l': ((int (*)(int (*)(int)))dlsym(dlopen(argv[1], RTLD_NOW), "callback"))(leaf); break;
+		}
+		printf("done\n");
+	}
+	return n > 100000;
+}
+`
+
+// TestUnwound holds the stacks of dw_ustack against those that the C library finds in the program itself, address by
+// address: at the entry of a function, in a system call, and of a program that loads a library while it is traced.
+func TestUnwound(t *testing.T) {
+	features := new(bpf.Features)
+	bpftest.Require(t, features.TaskRegs())
+	if err := features.MayGoto(); err != nil {
+		t.Skip(err)
+	}
+	bin := buildC(t, unwoundTarget, "-O2", "-fomit-frame-pointer", "-lpthread")
+	lib := buildC(t, `int callback(int (*f)(int)) { char p[100]; p[f(1)] = 1; return f(p[2]) + p[1]; }`, "-O2", "-fomit-frame-pointer", "-shared", "-fPIC")
+	for name, c := range map[string]struct {
+		probe string
+		own   int // frames of leaf, and of what it calls
+	}{
+		"entry":       {`uprobe:` + bin + `:leaf`, 1},
+		"system call": {`tracepoint:syscalls:sys_enter_getpgid /args.pid == 4711/`, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := startTarget(t, bin, lib)
+			from := bufio.NewReader(target.out)
+			var want []string // stacks, as the program itself sees them
+			run := func(way string) {
+				t.Helper()
+				if _, err := io.WriteString(target.in, way); err != nil {
+					t.Fatal(err)
+				}
+				for {
+					line, err := from.ReadString('\n')
+					if err != nil {
+						t.Fatal(err)
+					}
+					if line == "done\n" {
+						return
+					}
+					f := strings.Fields(strings.ReplaceAll(line, "0x", ""))
+					want = append(want, strings.Join(f[:min(len(f), 127-c.own)], " "))
+				}
+			}
+			p := trace(t, "-p", target.pid(), "-e", c.probe+` { print(dw_ustack(raw)); }`)
+			var seen []string
+			compare := func() (wrong string) { // the stacks that came since it was called before
+				t.Helper()
+				bpftest.Eventually(t, 20*time.Second, "all stacks", func() bool {
+					seen = stacks(p.out.String(), c.own)
+					return len(seen) == len(want)
+				})
+				for i, w := range want {
+					if w != "" && seen[i] != w {
+						wrong += fmt.Sprintf("stack %d: got %s, want %s\n", i, seen[i], w)
+					}
+					want[i] = ""
+				}
+				return wrong
+			}
+			for _, way := range []string{"q", "q", "s", "t", "d", "D", "z", "a"} {
+				run(way)
+				if wrong := compare(); wrong != "" {
+					t.Errorf("%s: %s", way, wrong)
+				}
+			}
+			// What the library has is not mapped at the start, but it is once the tables are read anew.
+			wrong := ""
+			bpftest.Eventually(t, 20*time.Second, "the stacks through the library", func() bool {
+				run("l")
+				wrong = compare()
+				return wrong == ""
+			})
+			p.signal(t, syscall.SIGINT)
+			r := p.wait(t)
+			if r.status != 0 {
+				t.Errorf("status %d\n%s", r.status, r.err)
+			}
+		})
+	}
+}
+
+// stacks are those that were printed, each in a line, without the innermost frames.
+func stacks(text string, without int) (out []string) {
+	for block := range strings.SplitSeq(text, "\n\n") {
+		if f := strings.Fields(block); len(f) > 0 {
+			out = append(out, strings.Join(f[min(without, len(f)):], " "))
+		}
+	}
+	return out
+}

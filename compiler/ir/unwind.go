@@ -1,0 +1,38 @@
+package ir
+
+// Unwind are the maps by which programs find the callers in user space where there are no frame pointers. User space
+// fills them (package unwind).
+type Unwind struct {
+	Processes *Map // by process: what it has mapped, see the words below
+	Rows      *Map // one value: the rows of all tables
+}
+
+// The words of a process in Unwind.Processes: its address space, 0 for any; how often code was met that is in no
+// mapping; how many mappings there are, and from UnwindFirst on the words of each.
+const (
+	UnwindSpace = iota
+	UnwindMissed
+	UnwindCount
+	UnwindFirst
+)
+
+// The words of a mapping, by address: where it starts and ends, how much higher it is than it was linked, the number of
+// its first row, and how many there are.
+const (
+	MappingStart = iota
+	MappingEnd
+	MappingBias
+	MappingRow
+	MappingRows
+	MappingWords
+)
+
+// What there is room for.
+const (
+	UnwindMappings  = 96      // of one process
+	UnwindProcesses = 1024    //
+	UnwindRows      = 1 << 20 // of 8 bytes
+)
+
+// UnwindWords is how many words a process takes.
+const UnwindWords = UnwindFirst + UnwindMappings*MappingWords

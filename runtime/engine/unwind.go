@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
+	"github.com/slopebpf/slope/runtime/unwind"
+)
+
+// unwindMaps writes the tables into the maps of the script.
+type unwindMaps struct {
+	processes *ebpf.Map
+	rows      *ebpf.Memory
+}
+
+const rowBytes = int(unsafe.Sizeof(unwind.Row(0)))
+
+// Rows implements unwind.Memory.
+func (m unwindMaps) Rows(first int, rows []byte) error {
+	if _, err := m.rows.WriteAt(rows, int64(first*rowBytes)); err != nil {
+		return fmt.Errorf("write unwind rows: %w", err)
+	}
+	return nil
+}
+
+// Process implements unwind.Memory.
+func (m unwindMaps) Process(pid int, words []byte) error {
+	var err error
+	if words == nil {
+		err = m.processes.Delete(uint64(pid))
+	} else {
+		err = m.processes.Put(uint64(pid), words)
+	}
+	if err != nil {
+		return fmt.Errorf("write unwind tables of process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// Missed implements unwind.Memory.
+func (m unwindMaps) Missed(pid int) (uint64, error) {
+	value := make([]byte, 8*ir.UnwindWords)
+	if err := m.processes.Lookup(uint64(pid), &value); err != nil {
+		return 0, err
+	}
+	return le.Uint64(value[8*ir.UnwindMissed:]), nil
+}
+
+// openTables begins to keep the tables of a script that unwinds stacks, with those of the processes that are known already:
+// the one asked for, and those that have mapped a binary that is probed.
+func (e *Engine) openTables() error {
+	u := e.obj.IR.Unwind
+	if u == nil {
+		return nil
+	}
+	rows, err := e.maps[u.Rows].Memory()
+	if err != nil {
+		return fmt.Errorf("map unwind rows: %w", err)
+	}
+	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, func(text string) {
+		if e.opt.Warn != nil {
+			e.opt.Warn(text)
+		}
+	})
+	if pid := e.opt.Pid; pid > 0 && !ourselves(pid) { // or it is the command that this process runs, and about to become it
+		e.tables.Add(pid, 0)
+		return nil
+	}
+	var paths []string
+	for _, f := range e.obj.IR.Funcs {
+		for _, h := range f.Hooks {
+			if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
+				paths = append(paths, h.Path)
+			}
+		}
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	for _, pid := range symbols.Running() {
+		if slices.ContainsFunc(symbols.Mappings(pid), func(m symbols.Mapping) bool { return slices.Contains(paths, m.Path) }) {
+			e.tables.Add(pid, 0)
+		}
+	}
+	return nil
+}
+
+// ourselves tells whether a process runs the program that this one runs.
+func ourselves(pid int) bool {
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && os.SameFile(own, other)
+}
+
+// Noted says that a process was seen whose code will be looked up, with the kernel's number for its address space.
+func (e *Engine) Noted(pid int, space uint64) {
+	if e.tables != nil {
+		e.tables.Note(pid, space)
+	}
+}
