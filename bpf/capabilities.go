@@ -80,6 +80,7 @@ func Capabilities() []Capability {
 		{ForMechanism, "padded task names", Release{5, 17}, "", nil, "another helper", (*Features).CommPadded},
 		{ForMechanism, "kprobe_multi links", Release{5, 18}, "CONFIG_FPROBE", []Release{{6, 1}}, "a perf event for each function", (*Features).KprobeMulti},
 		{ForMechanism, "uprobe_multi links", Release{6, 6}, "", nil, "a perf event for each place", (*Features).UprobeMulti},
+		{ForMechanism, "counts of missed calls", Release{6, 7}, "CONFIG_DEBUG_INFO_BTF", nil, "fentry, or --attach kprobe=fentry, which miss no return", (*Features).Missed},
 		{ForMechanism, "kprobe_session links", Release{6, 10}, "CONFIG_FPROBE", nil, "a program for the entry and one for the return", (*Features).KprobeSession},
 		{ForMechanism, "uprobe_session links", Release{6, 13}, "", nil, "a program for the entry and one for the return", (*Features).UprobeSession},
 		{ForMechanism, "return addresses by task", Release{6, 14}, "CONFIG_FPROBE", nil, "a pool: kprobe_session only where asked for", (*Features).ReturnStacks},

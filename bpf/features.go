@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -89,10 +90,11 @@ func (f *Features) Helper(t ebpf.ProgramType, fn asm.BuiltinFunc) error {
 	})
 }
 
-// known tells of the refusal of a call whether it is one for the arguments alone.
+// known tells of the refusal of a call whether it is one for the arguments alone, not of the helper in what the program is
+// attached to ("helper call is not allowed in probe").
 func known(err error) error {
 	var v *VerifierError
-	if errors.As(err, &v) && v.Missing == nil && v.Log != "" {
+	if errors.As(err, &v) && v.Missing == nil && v.Log != "" && !strings.Contains(v.Reason, "not allowed") {
 		return nil
 	}
 	return err
@@ -311,6 +313,29 @@ func (f *Features) ReturnStacks() error {
 		}
 		if _, pool := fprobe.Field("rethook"); pool {
 			return errors.New("it keeps them in a pool")
+		}
+		return nil
+	})
+}
+
+// Missed tells whether the kernel says how many calls and returns of its functions it could not follow (6.7).
+func (f *Features) Missed() error {
+	return f.probe("counts of missed calls", func() error {
+		ix, err := btf.Open()
+		if err != nil {
+			return err
+		}
+		defer ix.Close()
+		info, err := ix.Struct("bpf_link_info")
+		if err != nil {
+			return err
+		}
+		multi, ok := info.Field("kprobe_multi")
+		if ok {
+			_, ok = multi.Type.Field("missed")
+		}
+		if !ok {
+			return errors.New("its links do not have them")
 		}
 		return nil
 	})

@@ -1,18 +1,18 @@
 package stdlib
 
 import (
-	"bufio"
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/lang/types"
+	"github.com/slopebpf/slope/runtime/symbols"
 )
 
 // kernelItself is the name that stands for the kernel without its modules.
@@ -29,8 +29,8 @@ func inModule(module, name string) string {
 // module is what is known of a loaded module of the kernel.
 type module struct {
 	name      string
-	types     *btf.Index        // nil until they are asked for
-	functions map[string]uint64 // and their addresses; nil until they are asked for
+	types     *btf.Index       // nil until they are asked for
+	functions []kernelFunction // in order of their names; nil until they are asked for
 }
 
 // kernelModules are the modules that are loaded, in order of their names.
@@ -82,16 +82,20 @@ func (m *Machine) moduleTypes(mod *module) (*btf.Index, error) {
 	return mod.types, err
 }
 
-// allTypes are the kernel's types, and after them those of the modules that have some.
-func (m *Machine) allTypes(f func(mod string, ix *btf.Index) (more bool)) error {
+// allTypes are the kernel's types, and after them those of the modules that have some, as far as their names, or vmlinux,
+// match a pattern.
+func (m *Machine) allTypes(of string, f func(mod string, ix *btf.Index) (more bool)) error {
 	base, err := m.BTF()
 	if err != nil {
 		return err
 	}
-	if !f("", base) {
+	if match(of, kernelItself) && !f("", base) {
 		return nil
 	}
 	for _, mod := range m.kernelModules() {
+		if !match(of, mod.name) {
+			continue
+		}
 		if ix, err := m.moduleTypes(mod); err == nil && !f(mod.name, ix) {
 			break
 		}
@@ -99,40 +103,44 @@ func (m *Machine) allTypes(f func(mod string, ix *btf.Index) (more bool)) error 
 	return nil
 }
 
-// moduleFunctions are the functions of a module with their addresses, which are 0 where the kernel hides them or has two of
-// the name.
-func (m *Machine) moduleFunctions(mod *module) (map[string]uint64, error) {
+// moduleFunctions are the functions of a module. Those of all modules are read at once.
+func (m *Machine) moduleFunctions(mod *module) ([]kernelFunction, error) {
 	if mod.functions != nil {
 		return mod.functions, nil
 	}
-	f, err := os.Open("/proc/kallsyms")
+	all := map[string]map[string][]uint64{}
+	for _, o := range m.kernelModules() {
+		all[o.name] = map[string][]uint64{}
+	}
+	err := symbols.EachKernelFunction(func(in, name []byte, addr uint64) bool {
+		if functions := all[string(in)]; functions != nil {
+			at := functions[string(name)]
+			if addr != 0 && !slices.Contains(at, addr) {
+				at = append(at, addr)
+			}
+			functions[string(name)] = at
+		}
+		return true
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read kernel symbols: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	out := map[string]uint64{}
-	suffix := []byte("\t[" + mod.name + "]")
-	for scan := bufio.NewScanner(f); scan.Scan(); {
-		line, ok := bytes.CutSuffix(scan.Bytes(), suffix)
-		if !ok {
-			continue
+	for _, o := range m.kernelModules() {
+		traced := m.tracedFunctions(o.name)
+		slices.Sort(traced)
+		o.functions = []kernelFunction{}
+		for _, name := range slices.Sorted(maps.Keys(all[o.name])) {
+			_, listed := slices.BinarySearch(traced, name)
+			at := all[o.name][name]
+			o.functions = append(o.functions, kernelFunction{module: o.name, name: name, addresses: at, traced: listed || len(m.traced) == 0})
 		}
-		fields := bytes.Fields(line)
-		if len(fields) != 3 || fields[1][0]|0x20 != 't' {
-			continue
-		}
-		address, err := strconv.ParseUint(string(fields[0]), 16, 64)
-		if err != nil {
-			continue
-		}
-		name := string(fields[2])
-		if _, twice := out[name]; twice {
-			address = 0
-		}
-		out[name] = address
 	}
-	mod.functions = out
-	return out, nil
+	return mod.functions, nil
+}
+
+// findFunction finds a function by its name in a list that is in order.
+func findFunction(all []kernelFunction, name string) (int, bool) {
+	return slices.BinarySearchFunc(all, name, func(f kernelFunction, name string) int { return strings.Compare(f.name, name) })
 }
 
 // doubtful tells whether an argument of a raw tracepoint may be null.
@@ -158,7 +166,7 @@ func (m *Machine) doubtful(h *types.Hook, arg int) bool {
 
 // Named implements types.Source by the BTF of the kernel and its modules.
 func (m *Machine) Named(keyword, name string) (t *types.Type, ok bool) {
-	_ = m.allTypes(func(_ string, ix *btf.Index) bool { // without BTF no type is known
+	_ = m.allTypes("*", func(_ string, ix *btf.Index) bool { // without BTF no type is known
 		found, err := ix.Named(keyword, name)
 		t, ok = found, err == nil
 		return !ok
@@ -168,7 +176,7 @@ func (m *Machine) Named(keyword, name string) (t *types.Type, ok bool) {
 
 // Constant implements types.Source by the BTF of the kernel and its modules.
 func (m *Machine) Constant(name string) (v int64, t *types.Type, ok bool) {
-	_ = m.allTypes(func(_ string, ix *btf.Index) bool {
+	_ = m.allTypes("*", func(_ string, ix *btf.Index) bool {
 		found, of, err := ix.Enumerator(name)
 		v, t, ok = found, of, err == nil
 		return !ok
@@ -176,47 +184,51 @@ func (m *Machine) Constant(name string) (v int64, t *types.Type, ok bool) {
 	return v, t, ok
 }
 
-// typedFunction finds a function of the kernel with its types: in a module or, where none is named, in the kernel itself
-// and then in all modules. in is the module that it is in.
-func (m *Machine) typedFunction(mod, name string, part int) (in string, id uint32, args types.Fields, result *types.Type, err error) {
-	err = m.allTypes(func(of string, ix *btf.Index) bool {
-		if mod != "" && of != mod {
-			return true
+// functionTypes are the types of a function of the kernel.
+type functionTypes struct {
+	module   string // "" for the kernel itself
+	id       uint32
+	args     types.Fields
+	variadic bool // it has more of them
+	result   *types.Type
+}
+
+// typedFunction finds the types of a function.
+func (m *Machine) typedFunction(f kernelFunction, part int) (functionTypes, error) {
+	var out functionTypes
+	of := cmp.Or(f.module, kernelItself)
+	if f.anywhere {
+		of = "*"
+	}
+	err := m.allTypes(of, func(mod string, ix *btf.Index) bool {
+		id, args, result, err := ix.Func(f.name)
+		if err == nil {
+			out = functionTypes{mod, id, args, ix.Variadic(id), result}
 		}
-		var e error
-		if id, args, result, e = ix.Func(name); e != nil {
-			return true
-		}
-		in = of
-		return false
+		return err != nil
 	})
 	switch {
 	case err != nil:
-		return "", 0, nil, nil, wrong(-1, "", "%s", err)
-	case id != 0:
-		return in, id, args, result, nil
-	case mod == "":
-		return "", 0, nil, nil, m.noFunction(name, part)
+		return out, wrong(-1, "", "%s", err)
+	case out.id != 0:
+		return out, nil
 	}
-	for _, one := range m.kernelModules() {
-		if one.name != mod {
-			continue
-		}
-		if _, err := m.moduleTypes(one); err != nil {
-			return "", 0, nil, nil, wrong(part-1, "", "%s", err)
-		}
-		return "", 0, nil, nil, m.noModuleFunction(one, name, part)
+	i := slices.IndexFunc(m.kernelModules(), func(o *module) bool { return o.name == f.module })
+	if i < 0 {
+		return out, m.noFunction(f.name, part)
 	}
-	return "", 0, nil, nil, missing(part-1, "", "no module '%s' of the kernel is loaded", mod)
+	if _, err := m.moduleTypes(m.modules[i]); err != nil {
+		return out, wrong(part-1, "", "%s", err)
+	}
+	return out, m.noModuleFunction(m.modules[i], f.name, part)
 }
 
 func (m *Machine) noModuleFunction(mod *module, name string, part int) error {
 	var names []string
 	if all, err := m.moduleFunctions(mod); err == nil {
-		for n := range all {
-			names = append(names, n)
+		for _, f := range all {
+			names = append(names, f.name)
 		}
-		slices.Sort(names)
 	}
 	return missing(part, closest(name, names), "the module '%s' has no function '%s'", mod.name, name)
 }

@@ -120,7 +120,7 @@ func listTracepoints(m *Machine, p *types.Probe, _ string) listing {
 
 func listRawTracepoints(m *Machine, p *types.Probe, _ string) listing {
 	return func(yield func(Listed, error) bool) {
-		err := m.allTypes(func(mod string, ix *btf.Index) (more bool) {
+		err := m.allTypes("*", func(mod string, ix *btf.Index) (more bool) {
 			ix.EachRawTracepoint(func(event string, _ uint32, args func() types.Fields) bool {
 				more = yield(Listed{Name: p.Name + ":" + inModule(mod, event), Args: func() []string {
 					return fieldList(&types.Type{Kind: types.Struct, Layout: args()})

@@ -18,7 +18,7 @@ func typePattern(pattern string) (keyword, name string, ok bool) {
 func (m *Machine) listTypes(keyword, pattern string, f func(Listed) bool) error {
 	kinds := map[string][]btf.Kind{"struct": {btf.KindStruct}, "union": {btf.KindUnion}, "enum": {btf.KindEnum, btf.KindEnum64}}[keyword]
 	names := map[string]*btf.Index{}
-	err := m.allTypes(func(_ string, ix *btf.Index) bool {
+	err := m.allTypes("*", func(_ string, ix *btf.Index) bool {
 		for _, k := range kinds {
 			ix.Each(k, func(_ uint32, name string) bool {
 				if name != "" && names[name] == nil && match(pattern, name) {

@@ -37,12 +37,11 @@ type Machine struct {
 	rawNames map[string]bool
 	enums    map[string]*types.Type // of fields of tracepoints, by name
 
-	doubts          map[string]bool   // arguments of raw tracepoints that may be null, as far as they were tried
-	kernelFuncs     []string          // sorted
-	traceable       bool              // they are those that the kernel lists for tracing
-	kernelAddresses map[string]uint64 // of symbols that were asked for
-
-	kernelSymbols *symbols.Kernel
+	doubts          map[string]bool     // arguments of raw tracepoints that may be null, as far as they were tried
+	traced          map[string][]string // functions that the kernel lists for tracing, by their module; nil until they are asked for
+	kernelFuncs     []string            // sorted
+	traceable       bool                // they are those that the kernel lists for tracing
+	kernelAddresses map[string]uint64   // of symbols that were asked for
 }
 
 // Close closes what was opened.

@@ -3,7 +3,6 @@ package stdlib
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,96 +56,129 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	if strings.HasPrefix(pattern, "0x") && kind == types.HookKprobe {
 		return addressProbe(m, p, pattern, last)
 	}
-	names := []kernelFunction{{name: pattern}}
-	if wild(pattern) || len(parts) == 3 {
-		of := kernelItself
-		if len(parts) == 3 {
-			of = parts[1]
-		}
-		var err error
-		if names, err = m.matchingFunctions(of, pattern, last); err != nil {
-			return nil, err
-		}
-	}
 	probed := kind == types.HookKprobe || kind == types.HookKretprobe
 	noKprobes := new(bpf.Features).Kprobe()
 	if m.Fentry {
 		noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
 	}
 	asKprobe := !probed && noKprobes == nil && (m.Kprobe || new(bpf.Features).Fentry() != nil)
+	byKprobe := asKprobe || probed && noKprobes == nil
+	if probed && !byKprobe && offset > 0 {
+		return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), noKprobes)
+	}
+	var found []kernelFunction
+	var err error
+	switch {
+	case len(parts) == 3:
+		found, err = m.matchingFunctions(parts[1], pattern, last)
+	case wild(pattern):
+		found, err = m.matchingFunctions(kernelItself, pattern, last)
+	default:
+		found, err = m.functionsNamed(pattern, last)
+	}
+	if err != nil {
+		return nil, err
+	}
 	var out []*types.Target
-	for _, f := range names {
-		whole := inModule(f.module, f.name)
-		t := &types.Target{Probe: p, Name: p.Name + ":" + whole, Goid: -1, Syscall: -1, Form: types.CArgs,
-			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: whole, Offset: offset, Address: f.address}}
-		if probed && noKprobes == nil {
-			if f.module == "" {
-				traced, err := m.knownFunction(f.name, last)
-				if err != nil {
-					return nil, err
-				}
-				t.Hook.Session = traced && offset == 0 && m.session(kind)
-			}
-			out = append(out, t)
-			continue
+	var untyped error
+	for _, f := range found {
+		name, whole := f.name, inModule(f.module, f.name)
+		if len(parts) == 3 {
+			name = whole
 		}
-		if asKprobe {
-			if err := m.typedKprobe(t, f, last); err != nil {
-				return nil, err
-			}
-			out = append(out, t)
-			continue
-		}
-		if probed && offset > 0 {
-			return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), noKprobes)
-		}
-		if probed {
+		t := types.Target{Probe: p, Name: p.Name + ":" + name, Goid: -1, Syscall: -1, Form: types.CArgs,
+			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: whole, Offset: offset}}
+		if probed && !byKprobe {
 			t.Hook.Asked = t.Name
 		}
-		if err := m.trampoline(t, f, last); err != nil {
-			return nil, err
+		var err error
+		switch {
+		case asKprobe:
+			err = m.typedKprobe(&t, f, last)
+		case !byKprobe:
+			err = m.trampoline(&t, f, last)
 		}
-		out = append(out, t)
+		switch {
+		case err != nil && wild(pattern): // the others of the pattern may have types
+			untyped = err
+		case err != nil:
+			return nil, err
+		case byKprobe:
+			t.Hook.Traced = f.traced && offset == 0
+			t.Hook.Session = probed && t.Hook.Traced && m.traceable && m.session(kind)
+			out = append(out, places(t, f.addresses)...)
+		default:
+			out = append(out, &t)
+		}
+	}
+	if len(out) == 0 {
+		return nil, untyped
 	}
 	return out, nil
 }
 
-// kernelFunction is a function of the kernel or, with its address where that is known, of a module.
-type kernelFunction struct {
-	module, name string
-	address      uint64
+// places is the target of a kprobe at each of the addresses of a function: a module may have several of a name.
+func places(t types.Target, addresses []uint64) []*types.Target {
+	if len(addresses) == 0 {
+		return []*types.Target{&t}
+	}
+	var out []*types.Target
+	for _, at := range addresses {
+		one := t
+		if one.Hook.Address = at; len(addresses) > 1 {
+			one.Hook.Event = fmt.Sprintf("%#x", at)
+		}
+		out = append(out, &one)
+	}
+	return out
 }
 
-// matchingFunctions finds functions by patterns of the module, or vmlinux, and of the name.
+// kernelFunction is a function of the kernel or of a module.
+type kernelFunction struct {
+	module    string // "" for the kernel itself
+	anywhere  bool   // in the kernel itself or else in any module: which one is not known
+	name      string
+	addresses []uint64 // of a module's: where the functions of the name are, none where the kernel hides it
+	traced    bool     // it can be attached to together with others, as far as is known
+}
+
+// matchingFunctions finds functions by patterns of the module, or vmlinux, and of the name. Those that match a pattern are as
+// many as can be traced.
 func (m *Machine) matchingFunctions(of, pattern string, part int) (out []kernelFunction, err error) {
-	if match(of, kernelItself) {
-		if !wild(pattern) {
-			out = append(out, kernelFunction{name: pattern})
-		} else if all, err := m.kernelFunctions(); err != nil {
-			return nil, wrong(-1, "", "%s", err)
-		} else {
-			for _, f := range all {
-				if match(pattern, f) {
-					out = append(out, kernelFunction{name: f})
-				}
-			}
-		}
-	}
 	modules, err := m.matchingModules(of, part-1)
 	if err != nil {
 		return nil, err
+	}
+	if match(of, kernelItself) {
+		all, err := m.kernelFunctions()
+		if err != nil && wild(pattern) {
+			return nil, wrong(-1, "", "%s", err)
+		}
+		for _, name := range all {
+			if match(pattern, name) {
+				out = append(out, kernelFunction{name: name, traced: true})
+			}
+		}
+		if len(out) == 0 && !wild(pattern) {
+			there, err := m.untraced(pattern)
+			if there || err != nil { // else the kernel will say
+				out = append(out, kernelFunction{name: pattern})
+			} else if !wild(of) {
+				return nil, m.noFunction(pattern, part)
+			}
+		}
 	}
 	for _, mod := range modules {
 		all, err := m.moduleFunctions(mod)
 		if err != nil {
 			return nil, wrong(-1, "", "%s", err)
 		}
-		for _, name := range slices.Sorted(maps.Keys(all)) {
-			if match(pattern, name) {
-				out = append(out, kernelFunction{mod.name, name, all[name]})
+		for _, f := range all {
+			if match(pattern, f.name) && (f.traced || !wild(pattern)) {
+				out = append(out, f)
 			}
 		}
-		if len(out) == 0 && !wild(pattern) && len(modules) == 1 {
+		if len(out) == 0 && !wild(pattern) && !wild(of) {
 			return nil, m.noModuleFunction(mod, pattern, part)
 		}
 	}
@@ -154,6 +186,40 @@ func (m *Machine) matchingFunctions(of, pattern string, part int) (out []kernelF
 		return nil, missing(part, "", "no function of the kernel matches '%s'", pattern)
 	}
 	return out, nil
+}
+
+// functionsNamed finds a function by its name alone, in the kernel itself or else in the only module that has it.
+func (m *Machine) functionsNamed(name string, part int) ([]kernelFunction, error) {
+	all, err := m.kernelFunctions()
+	unsure := []kernelFunction{{name: name, anywhere: true}}
+	if err != nil {
+		return unsure, nil // the kernel will say
+	}
+	if _, found := slices.BinarySearch(all, name); found {
+		return []kernelFunction{{name: name, traced: true}}, nil
+	}
+	if there, err := m.untraced(name); err != nil {
+		return unsure, nil
+	} else if there {
+		return []kernelFunction{{name: name}}, nil
+	}
+	var out []kernelFunction
+	for _, mod := range m.kernelModules() {
+		all, err := m.moduleFunctions(mod)
+		if err != nil {
+			return unsure, nil
+		}
+		if i, found := findFunction(all, name); found {
+			out = append(out, all[i])
+		}
+	}
+	switch len(out) {
+	case 0:
+		return nil, m.noFunction(name, part)
+	case 1:
+		return out, nil
+	}
+	return unsure, nil // it is for the kernel to choose
 }
 
 // addressProbe is a kprobe at an address, which the kernel checks only for being an instruction's.
@@ -198,18 +264,17 @@ func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types
 // typedKprobe makes a target of a function's entry or return by a kprobe, with the kernel's types: for kernels without
 // trampolines. Arguments are in registers, so there are no more than six, and none at the return.
 func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error {
-	_, _, args, result, err := m.typedFunction(f.module, f.name, part)
+	typed, err := m.typedFunction(f, part)
 	if err != nil {
 		return err
 	}
 	t.Hook.Asked, t.Hook.Kind = t.Name, types.HookKprobe
 	if t.Return {
 		t.Hook.Kind = types.HookKretprobe
-		if t.Result = result; result.Kind == types.Void {
-			t.Result = types.Int64
-		}
+		t.Result = typed.returned()
 		return nil
 	}
+	args := typed.args
 	for i, a := range args {
 		if !a.Type.Scalar() || i >= len(cArgWords) {
 			args = args[:i] // what follows is not where it seems
@@ -223,38 +288,38 @@ func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error
 
 // trampoline makes a target of the function's entry or return, with the kernel's types.
 func (m *Machine) trampoline(t *types.Target, f kernelFunction, part int) error {
-	module, id, args, result, err := m.typedFunction(f.module, f.name, part)
+	typed, err := m.typedFunction(f, part)
 	if err != nil {
 		return err
 	}
-	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: f.name, Layout: args}
-	t.Hook.ID, t.Hook.Event = uint64(id), inModule(module, f.name)
+	if typed.variadic {
+		return missing(part, "try --attach fentry=kprobe", "'%s' takes any number of arguments, so the kernel has no trampoline for it", f.name)
+	}
+	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: f.name, Layout: typed.args}
+	t.Hook.ID, t.Hook.Event = uint64(typed.id), inModule(typed.module, f.name)
 	t.Hook.Kind = types.HookFentry
 	if t.Return {
-		t.Hook.Kind, t.Word = types.HookFexit, len(args)
-		if t.Result = result; result.Kind == types.Void {
-			t.Result = types.Int64
-		}
+		t.Hook.Kind, t.Word = types.HookFexit, len(typed.args)
+		t.Result = typed.returned()
 	}
 	return nil
 }
 
-// knownFunction says whether the kernel has a function, by its symbols, and whether it lists it for tracing.
-func (m *Machine) knownFunction(name string, part int) (traced bool, err error) {
-	all, err := m.kernelFunctions()
-	if err != nil {
-		return false, nil // the kernel will say
+// returned is what retval is: a number where the function returns nothing.
+func (f *functionTypes) returned() *types.Type {
+	if f.result.Kind == types.Void {
+		return types.Int64
 	}
-	if _, found := slices.BinarySearch(all, name); found {
-		return m.traceable, nil
-	}
-	if m.kernelSymbols == nil { // some can be probed but not traced
-		m.kernelSymbols, err = symbols.OpenKernel()
-	}
-	if err != nil || m.kernelSymbols.Has(name) {
-		return false, nil // the kernel will say
-	}
-	return false, m.noFunction(name, part)
+	return f.result
+}
+
+// untraced tells whether the kernel itself has a function that it does not list for tracing: some can be probed.
+func (m *Machine) untraced(name string) (there bool, err error) {
+	err = symbols.EachKernelFunction(func(mod, f []byte, _ uint64) bool {
+		there = len(mod) == 0 && string(f) == name
+		return !there
+	})
+	return there, err
 }
 
 func (m *Machine) noFunction(name string, part int) error {
@@ -271,10 +336,7 @@ func (m *Machine) kernelFunctions() ([]string, error) {
 	if m.kernelFuncs != nil {
 		return m.kernelFuncs, nil
 	}
-	var out []string
-	if fs, err := m.tracefs(); err == nil {
-		out, _ = fs.Functions()
-	}
+	out := m.tracedFunctions("")
 	if m.traceable = len(out) > 0; !m.traceable {
 		ix, err := m.BTF()
 		if err != nil {
@@ -288,6 +350,19 @@ func (m *Machine) kernelFunctions() ([]string, error) {
 	slices.Sort(out)
 	m.kernelFuncs = slices.Compact(out)
 	return m.kernelFuncs, nil
+}
+
+// tracedFunctions are those that the kernel lists for tracing, of a module or, for "", of itself; none where it keeps no list.
+func (m *Machine) tracedFunctions(mod string) []string {
+	if m.traced == nil {
+		m.traced = map[string][]string{}
+		if fs, err := m.tracefs(); err == nil {
+			if all, err := fs.Functions(); err == nil {
+				m.traced = all
+			}
+		}
+	}
+	return m.traced[mod]
 }
 
 // listKernelFunctions lists them where the kernel can probe them.

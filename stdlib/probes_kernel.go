@@ -1,7 +1,6 @@
 package stdlib
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -192,10 +191,7 @@ func resolveRawTracepoint(m *Machine, p *types.Probe, parts []string) ([]*types.
 		}
 	}
 	var out []*types.Target
-	err := m.allTypes(func(mod string, ix *btf.Index) bool {
-		if !match(of, cmp.Or(mod, kernelItself)) {
-			return true
-		}
+	err := m.allTypes(of, func(mod string, ix *btf.Index) bool {
 		add := func(event string, id uint32, args types.Layout) {
 			whole := inModule(mod, event)
 			t := &types.Target{Probe: p, Name: p.Name + ":" + whole, Hook: types.Hook{Kind: types.HookRaw, Event: whole}, Form: types.WordArgs, Goid: -1,

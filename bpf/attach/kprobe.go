@@ -106,6 +106,7 @@ func Kprobe(prog *ebpf.Program, function string, offset uint64, ret bool) (Link,
 		if attr.Ext2, err = strconv.ParseUint(function, 0, 64); err != nil {
 			return nil, failed(target, err)
 		}
+		attr.Ext2 += offset
 	} else {
 		attr.Ext1, attr.Ext2 = uint64(uintptr(sys.Ptr(l.path))), offset
 	}

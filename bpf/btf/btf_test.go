@@ -130,6 +130,12 @@ func TestFuncAndConstant(t *testing.T) {
 	if id == 0 || len(args) != 4 || args[0].Name != "file" || args[1].Type.Kind != types.Pointer || !result.Equal(types.Int64) {
 		t.Fatalf("got %d %+v %v", id, args, result)
 	}
+	if ix.Variadic(id) {
+		t.Error("vfs_read is variadic")
+	}
+	if id, _, _, err := ix.Func("seq_printf"); err != nil || !ix.Variadic(id) {
+		t.Errorf("seq_printf is not variadic: %v", err)
+	}
 	if v, err := ix.Constant("TCP_LISTEN"); err != nil || v != 10 {
 		t.Fatal(v, err)
 	}

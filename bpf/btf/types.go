@@ -308,6 +308,13 @@ func (ix *Index) Func(name string) (id uint32, args types.Fields, result *types.
 	return f.id, args, ix.typeOf(p.sizeType, 0), nil
 }
 
+// Variadic tells whether the function of an id takes any number of arguments, which the kernel's trampolines refuse.
+func (ix *Index) Variadic(id uint32) bool {
+	f, _ := ix.record(id)
+	p, ok := ix.strip(f.sizeType)
+	return ok && p.kind() == KindFuncProto && p.vlen() > 0 && p.word(2*p.vlen()-1) == 0
+}
+
 // params lists the parameters of a prototype from the skip-th on; named is false when none has a name.
 func (ix *Index) params(p record, skip int) (fields types.Fields, named bool) {
 	for i := skip; i < p.vlen() && i < maxParams; i++ {

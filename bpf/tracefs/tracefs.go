@@ -194,18 +194,33 @@ func (fs *FS) dirs(path string) ([]string, error) {
 	return out, nil
 }
 
-// Functions lists the functions of the kernel that can be traced, without those of modules; none where the kernel keeps no
-// list.
-func (fs *FS) Functions() ([]string, error) {
+// Functions lists the functions that can be traced by the module that they are in, "" for the kernel itself; none where the
+// kernel keeps no list.
+func (fs *FS) Functions() (map[string][]string, error) {
 	text, err := fs.read("available_filter_functions", maxList)
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	for _, line := range strings.Split(text, "\n") {
-		if name := strings.TrimSpace(line); name != "" && !strings.Contains(name, " ") && !strings.Contains(name, "\t") {
-			out = append(out, name)
+	return parseFunctions(text), nil
+}
+
+// invalidAddress starts the name that the kernel gives to a function that it has thrown away.
+const invalidAddress = "__ftrace_invalid_address__"
+
+// parseFunctions reads lines of a name and, in brackets, perhaps its module.
+func parseFunctions(text string) map[string][]string {
+	out := map[string][]string{}
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		module := ""
+		if len(fields) == 2 && strings.HasPrefix(fields[1], "[") {
+			module = strings.Trim(fields[1], "[]")
+		} else if len(fields) != 1 {
+			continue
+		}
+		if !strings.HasPrefix(fields[0], invalidAddress) {
+			out[module] = append(out[module], fields[0])
 		}
 	}
-	return out, nil
+	return out
 }

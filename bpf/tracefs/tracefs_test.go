@@ -3,6 +3,7 @@ package tracefs
 import (
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -168,6 +169,23 @@ func TestPrivateMount(t *testing.T) {
 	defer fs.Close()
 	if _, err := fs.Format("raw_syscalls", "sys_enter"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFunctions reads the list of functions that can be traced: by their modules, without those that are gone.
+func TestFunctions(t *testing.T) {
+	got := parseFunctions("vfs_read\nip_map_parse [sunrpc]\n__ftrace_invalid_address___132 [sunrpc]\nvfs_write\ncache_init\t[sunrpc]\nodd of three\n\n")
+	want := map[string][]string{"": {"vfs_read", "vfs_write"}, "sunrpc": {"ip_map_parse", "cache_init"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	all, err := open(t).Functions()
+	if errors.Is(err, ErrNotFound) || errors.Is(err, os.ErrPermission) {
+		t.Logf("no list on this host: %v", err)
+		return
+	}
+	if err != nil || !slices.Contains(all[""], "vfs_read") {
+		t.Errorf("vfs_read is not among %d functions of the kernel: %v", len(all[""]), err)
 	}
 }
 

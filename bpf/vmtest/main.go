@@ -253,14 +253,14 @@ var (
 	consoleJunk = regexp.MustCompile(`\r|\x1b\[[0-9;?]*[a-zA-Z]|\x1bc`)
 )
 
-// boot runs a machine and returns the status of its tests and what it printed; a machine that does not end is an error of
-// status 125.
+// boot runs a machine and returns the status of its tests and what it printed; a machine that does not end, or whose kernel
+// crashes, is an error of status 125.
 func boot(kernel, image string, o options) (status int, out string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), o.limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-M", "pc", "-smp", "2",
 		"-m", fmt.Sprint(o.memory), "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot", "-net", "none",
-		"-kernel", kernel, "-initrd", image, "-append", "console=ttyS0 panic=-1 quiet")
+		"-kernel", kernel, "-initrd", image, "-append", "console=ttyS0 panic=-1 oops=panic quiet")
 	var b bytes.Buffer
 	c.Stdout, c.Stderr = &b, &b
 	err = c.Run()

@@ -35,9 +35,12 @@ func skips() []skip {
 		{"./bpf/attach", "TestGoFunction", bpf.Release{}, noGo},
 		{"./bpf/attach", "TestReturns", bpf.Release{}, noCC},
 		{"./compiler/backend", "TestScratch", since(5, 12), "compare-and-exchange"},
+		{"./compiler/backend", "TestLongJumps", since(6, 6), "jumps over more than 32767 instructions"},
 		{"./compiler/backend", "TestAtomics", since(5, 12), "atomic fetch-and-add"},
 		{"./compiler", "TestScratchBusy", since(5, 12), "compare-and-exchange: preemption is off instead"},
 		{"./stdlib", "TestExamples/len", since(5, 13), "len(@map)"},
+		{"./stdlib", "TestExamples/path", since(5, 12), "path()"},
+		{"./stdlib", "TestExamples/socket_cookie", since(5, 12), "socket_cookie()"},
 		{"./runtime/engine", "TestIterators/iter:cgroup", since(6, 1), "iter:cgroup"},
 	}
 	for name := range strings.FieldsSeq("signal signal_thread usym func retval uprobe uretprobe") {

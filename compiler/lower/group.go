@@ -91,7 +91,7 @@ func (l *lowerer) place() []*group {
 	shared := map[string]*group{}
 	for _, key := range order {
 		g := byHook[key]
-		sign := fmt.Sprint(g.typ, g.hooks[0].Kind, " ", signature[key])
+		sign := fmt.Sprint(g.typ, g.hooks[0].Kind, g.hooks[0].Traced, " ", signature[key]) // a program is attached to many at once, or to each
 		alone := g.typ == ir.TPBTF || g.hooks[0].Kind == types.HookRaw || !attached(g.hooks[0].Kind)
 		if !alone && shared[sign] != nil {
 			shared[sign].join(g.hooks[0])

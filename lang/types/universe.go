@@ -278,6 +278,7 @@ type Hook struct {
 	Offset uint64 // into a function of the kernel
 
 	Address uint64 // of a function of a module, 0 where it is not known
+	Traced  bool   // the function may be one of many that are attached to at once
 	Asked   string // the probe that the script has, where another kind serves it: "kprobe:f"
 	// Session says of an entry or a return that one program may serve both, where a script has both; once programs are
 	// lowered, that it does, and the hook is the entry.

@@ -38,7 +38,7 @@ func (e *Engine) many(f *ir.Func) bool {
 	if e.opt.Switch != nil || e.opt.Kprobe != BestWay {
 		return e.opt.Switch == nil && e.opt.Kprobe >= MultiWay
 	}
-	return len(f.Hooks) > 1 && e.opt.Features.KprobeMulti() == nil
+	return len(f.Hooks) > 1 && f.Hooks[0].Traced && e.opt.Features.KprobeMulti() == nil
 }
 
 // wanted tells what the kernel lacks for a way that was asked for.
@@ -88,9 +88,11 @@ func (e *Engine) attachAll(ctx context.Context) error {
 
 // attachProgram attaches a program to all of its hooks, and tells after how many more each time.
 func (e *Engine) attachProgram(ctx context.Context, p *program, progress func(n int)) error {
-	if attached, err := e.attachMany(p); err != nil {
-		return err
-	} else if attached {
+	if kind := p.fn.Hooks[0].Kind; !p.single && (kind == types.HookKprobe || kind == types.HookKretprobe) {
+		named, addressed := byName(p.fn.Hooks)
+		if err := errors.Join(e.attachMany(ctx, p, named), e.attachMany(ctx, p, addressed)); err != nil {
+			return err
+		}
 		progress(len(p.fn.Hooks))
 		return nil
 	}
@@ -107,52 +109,56 @@ func (e *Engine) attachProgram(ctx context.Context, p *program, progress func(n 
 	return nil
 }
 
-// attachMany attaches a program to all of its kernel functions at once, where it is loaded for that. Where the kernel
-// refuses one of them they are attached one by one, for which the program is loaded again if need be.
-func (e *Engine) attachMany(p *program) (bool, error) {
-	kind, session := p.fn.Hooks[0].Kind, p.fn.Hooks[0].Session
-	if p.single || kind != types.HookKprobe && kind != types.HookKretprobe {
-		return false, nil
+// byName parts functions into those that the kernel finds by their names, which are its own, and those of its modules, whose
+// addresses it is told: a link has one or the other.
+func byName(hooks []types.Hook) (named, addressed []types.Hook) {
+	for _, h := range hooks {
+		if h.Address == 0 {
+			named = append(named, h)
+		} else {
+			addressed = append(addressed, h)
+		}
 	}
-	names := make([]string, len(p.fn.Hooks))
-	for i := range p.fn.Hooks {
-		names[i] = p.fn.Hooks[i].Event
+	return named, addressed
+}
+
+// attachMany attaches a program to functions of the kernel by one link. Where the kernel refuses some the others are attached
+// in groups, if the script goes on without what is missing.
+func (e *Engine) attachMany(ctx context.Context, p *program, hooks []types.Hook) error {
+	if len(hooks) == 0 || ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if !slices.ContainsFunc(p.fn.Hooks, func(h types.Hook) bool { return h.Address == 0 }) { // of modules: the kernel takes names of its own only
-		for i := range names {
-			names[i] = fmt.Sprintf("0x%x", p.fn.Hooks[i].Address)
+	names := make([]string, len(hooks))
+	for i, h := range hooks {
+		if names[i] = h.Event; h.Address != 0 {
+			names[i] = fmt.Sprintf("%#x", h.Address)
 		}
 	}
 	began := time.Now()
 	var link attach.Link
 	var err error
-	if session {
+	if hooks[0].Session {
 		link, err = attach.KprobeSession(p.prog, names)
 	} else {
-		link, err = attach.KprobeMulti(p.prog, names, kind == types.HookKretprobe)
+		link, err = attach.KprobeMulti(p.prog, names, hooks[0].Kind == types.HookKretprobe)
 	}
-	if err == nil {
-		e.attached(p, link, &p.fn.Hooks[0], len(names), began)
-		return true, nil
-	}
-	if e.opt.Kprobe >= MultiWay {
-		return false, err
-	}
-	e.tell("%s: one by one, because %s", p.fn.Hook, err)
-	if session {
-		return false, nil
-	}
-	p.single = true
-	return false, e.reload(p)
-}
-
-// reload loads a program once more.
-func (e *Engine) reload(p *program) error {
-	old := p.prog
-	if err := e.loadProgram(p); err != nil {
+	n := len(hooks)
+	switch {
+	case err == nil:
+		e.attached(p, link, &hooks[0], n, began)
+		return nil
+	case !e.refusal(err):
 		return err
+	case n > 1:
+		if err := e.attachMany(ctx, p, hooks[:n/2]); err != nil { // that names the function
+			return err
+		}
+		return e.attachMany(ctx, p, hooks[n/2:])
 	}
-	return old.Close()
+	if hooks[0].Address != 0 {
+		err = fmt.Errorf("%s: %w", hooks[0].Event, err)
+	}
+	return e.without(p, err, 1)
 }
 
 // attach attaches a program to one of its hooks. Where the kernel refuses some of many places the others are attached in

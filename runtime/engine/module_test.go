@@ -21,6 +21,7 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/runtime/symbols"
 	"github.com/slopebpf/slope/stdlib"
 )
 
@@ -61,22 +62,51 @@ func entries(t *testing.T, n int) {
 	}
 }
 
-// observe runs a script while work is done, and returns what it counted in @n by the text of its keys. What neither this host
-// nor a kernel without the feature can load is skipped.
+// observation is a run of a script and what came of it.
+type observation struct {
+	compiled func() // happens between compilation and loading
+	work     func()
+	session  bool // entries and returns are one program, where the kernel can
+
+	counts  map[string]uint64 // @n by the text of its keys
+	links   map[string]int    // by their mechanism
+	missing int
+}
+
+// observe runs a script while work is done, and returns what it counted.
 func observe(t *testing.T, script string, work func()) map[string]uint64 {
 	t.Helper()
+	return (&observation{work: work}).run(t, script).counts
+}
+
+// run runs a script. What neither this host nor a kernel without the feature can load is skipped.
+func (o *observation) run(t *testing.T, script string) *observation {
+	t.Helper()
+	o.links = map[string]int{}
 	feat := &bpf.Features{}
 	bpftest.Require(t, feat.TestRun(), feat.RingBuf())
 	reg := stdlib.New()
 	machine := &stdlib.Machine{Registry: reg}
 	defer machine.Close()
+	if o.session && feat.KprobeSession() == nil {
+		machine.Session = func(types.HookKind) bool { return true }
+	}
 	obj, diags := compiler.Compile(source.NewFile("f.slo", script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
 		Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), CPUs: runtime.NumCPU(),
 		Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP, Returning: machine.Returning}})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) { t.Log(line) }, BTF: func(event string) (uint32, error) {
+	if o.compiled != nil {
+		o.compiled()
+	}
+	e, err := engine.Load(obj, engine.Options{Features: feat, Verbose: func(line string) {
+		t.Log(line)
+		if _, by, ok := strings.Cut(line, " by "); ok && strings.HasPrefix(line, "attached ") {
+			mechanism, _, _ := strings.Cut(by, " in ")
+			o.links[mechanism]++
+		}
+	}, BTF: func(event string) (uint32, error) {
 		ix, err := machine.BTF()
 		if err != nil {
 			return 0, err
@@ -89,11 +119,16 @@ func observe(t *testing.T, script string, work func()) map[string]uint64 {
 	defer e.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	err = e.Run(ctx, engine.Hooks{Events: &records{}, Exited: func() bool { return false }, Attached: func() { work(); cancel() }, Stay: true})
+	err = e.Run(ctx, engine.Hooks{Events: &records{}, Exited: func() bool { return false }, Attached: func() { o.work(); cancel() }, Stay: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]uint64{}
+	o.missing = e.Missing()
+	kernel, err := symbols.OpenKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.counts = map[string]uint64{}
 	for _, m := range obj.IR.Maps {
 		if m.Name != "@n" {
 			continue
@@ -103,11 +138,16 @@ func observe(t *testing.T, script string, work func()) map[string]uint64 {
 			t.Fatal(err)
 		}
 		for _, row := range s.Rows {
+			if s.Key.Kind == types.Late {
+				name, _, _ := kernel.Lookup(agg.Number(row.Key))
+				o.counts[name] += row.Words[0]
+				continue
+			}
 			key, _, _ := bytes.Cut(row.Key, []byte{0})
-			out[string(key)] += row.Words[0]
+			o.counts[string(key)] += row.Words[0]
 		}
 	}
-	return out
+	return o
 }
 
 // TestModules probes functions and tracepoints of a module, with its types.
@@ -124,9 +164,17 @@ func TestModules(t *testing.T) {
 		{`tracepoint:sunrpc:cache_entry_update { @n[str(args.name, 32)] = count(); }`, "auth.unix.ip", false, n},
 		{`kprobe:sunrpc:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
 		{`kprobe:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:ip_map_parse { @n[probe] = count(); }`, "kprobe:ip_map_parse", false, n},
+		{`kprobe:sunrpc:ip_map_parse+0 { @n[probe] = count(); }`, "kprobe:sunrpc:ip_map_parse", false, n},
 		{`kprobe:sunrpc:ip_map_pars? { @n["f"] = count(); }`, "f", false, n},
 		{`kprobe:sunrpc:ip_map_pars*, kprobe:sunrpc:ip_map_alloc { @n["f"] = count(); }`, "f", false, 2 * n},
 		{`kprobe:sun*:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:*:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`kprobe:sunrpc:ip_map_parse, kprobe:vmlinux:vfs_stat* { @n["f"] = count(); }`, "f", false, n},
+		{`kretprobe:*:ip_map_parse { @n["f"] = count(); }`, "f", false, n},
+		{`fentry:*:ip_map_parse { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
+		{`fentry:sunrpc:svc_p*, fentry:sunrpc:ip_map_parse { @n["f"] = count(); }`, "f", true, n}, // svc_printk is variadic
+		{`fentry:sunrpc:ip_map_* /probe == "fentry:sunrpc:ip_map_parse"/ { @n["f"] = count(); }`, "f", true, n},
 		{`kretprobe:sunrpc:ip_map_parse /retval == 0/ { @n["f"] = count(); }`, "f", false, n},
 		{`kprobe:sunrpc:ip_map_parse { @n[str(((struct cache_detail *)arg0)->name, 32)] = count(); }`, "auth.unix.ip", true, n},
 		{`rawtracepoint:sunrpc:cache_entry_update { @n[str(args.cd.name, 32)] = count(); }`, "auth.unix.ip", true, n},
@@ -155,12 +203,81 @@ func TestModules(t *testing.T) {
 		"fentry:sunrpc:ip_map_pars { }":                       "the module 'sunrpc' has no function 'ip_map_pars'",
 		"rawtracepoint:sunrpx:cache_entry_update { }":         "no module 'sunrpx' of the kernel is loaded",
 		"tracepoint:sunrpc:cache_entry_updat { }":             "tracepoint not found: sunrpc:cache_entry_updat",
+		"kprobe:vmlinux:ip_map_parse { }":                     "the kernel has no function 'ip_map_parse'",
+		"fentry:vmlinux:ip_map_parse { }":                     "the kernel has no function 'ip_map_parse'",
+		"kprobe:*:ip_map_pars { }":                            "no function of the kernel matches 'ip_map_pars'",
 		"kprobe:sunrpc:no_such_* { @ = count(); }":            "no function of the kernel matches 'no_such_*'",
 		"rawtracepoint:vmlinux:cache_entry_update { @ = 1; }": "raw tracepoint not found: cache_entry_update",
 	} {
 		if text := compileError(script); !strings.Contains(text, want) || text == "" {
 			t.Errorf("%s: %s, want %q", script, text, want)
 		}
+	}
+}
+
+// TestModuleWhole probes every function of a module that can be probed, as a pattern means.
+func TestModuleWhole(t *testing.T) {
+	loadModule(t)
+	const n = 20
+	pattern := "*"
+	if new(bpf.Features).KprobeMulti() != nil {
+		pattern = "*cache*" // all take a minute one by one; some of these cannot be traced either
+	}
+	for _, probe := range []string{"kprobe", "kretprobe"} {
+		t.Run(probe, func(t *testing.T) {
+			script := fmt.Sprintf(`%[1]s:sunrpc:%[2]s { @n["all"] = count(); } %[1]s:sunrpc:ip_map_parse { @n["f"] = count(); }`, probe, pattern)
+			got := observe(t, script, func() { entries(t, n) })
+			if got["f"] != n || got["all"] <= n {
+				t.Errorf("counted %v, want %d of f, and more of all", got, n)
+			}
+		})
+	}
+}
+
+// TestModuleLinks attaches to functions of the kernel and of a module by one link for each of the two.
+func TestModuleLinks(t *testing.T) {
+	loadModule(t)
+	feat := &bpf.Features{}
+	const n = 20
+	for _, c := range []struct {
+		script, mechanism string
+		feature           error
+	}{
+		{`kprobe:vfs_stat*, kprobe:sunrpc:ip_map_* { @n[func] = count(); }`, "kprobe_multi", feat.KprobeMulti()},
+		{`kretprobe:vfs_stat*, kretprobe:sunrpc:ip_map_* { @n[func] = count(); }`, "kprobe_multi", feat.KprobeMulti()},
+		{`kprobe:vfs_stat*, kprobe:sunrpc:ip_map_* { @in = count(); } kretprobe:vfs_stat*, kretprobe:sunrpc:ip_map_* { @n[func] = count(); }`,
+			"kprobe_session", feat.KprobeSession()},
+	} {
+		t.Run(c.script, func(t *testing.T) {
+			if c.feature != nil {
+				return // TestModules attaches to them one by one
+			}
+			o := (&observation{work: func() { entries(t, n) }, session: c.mechanism == "kprobe_session"}).run(t, c.script)
+			if o.counts["ip_map_parse"] != n {
+				t.Errorf("counted %v, want %d of ip_map_parse", o.counts, n)
+			}
+			if len(o.links) != 1 || o.links[c.mechanism] != 2 {
+				t.Errorf("links %v, want 2 of %s", o.links, c.mechanism)
+			}
+		})
+	}
+}
+
+// TestModuleGone unloads a module after a script for its functions was compiled: they are missed, those of the kernel are not.
+func TestModuleGone(t *testing.T) {
+	loadModule(t)
+	o := &observation{compiled: func() {
+		if err := unix.DeleteModule("sunrpc", 0); err != nil {
+			t.Fatal(err)
+		}
+	}, work: func() {
+		if err := unix.Stat("/", &unix.Stat_t{}); err != nil {
+			t.Fatal(err)
+		}
+	}}
+	o.run(t, `config = { missing_probes = ignore } kprobe:sunrpc:ip_map_*, kprobe:vfs_stat*, kprobe:vfs_getattr* { @n["stat"] = count(); }`)
+	if o.counts["stat"] == 0 || o.missing < 3 {
+		t.Errorf("counted %v with %d missing, want stat, without the functions of the module", o.counts, o.missing)
 	}
 }
 

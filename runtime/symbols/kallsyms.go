@@ -46,12 +46,31 @@ func KernelSymbol(name string) (addr uint64, kind byte, err error) {
 	return 0, 0, ErrNotFound
 }
 
-// kernelSymbol is a line of /proc/kallsyms; the name is valid until the next.
-type kernelSymbol struct {
-	addr uint64
-	kind byte
-	name []byte
+// EachKernelFunction calls f with the functions of the running kernel and of its modules, until f returns false. The module is
+// "" for the kernel itself, and addr 0 where the kernel hides it; what is handed to f is valid until it returns.
+func EachKernelFunction(f func(module, name []byte, addr uint64) bool) error {
+	file, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return fmt.Errorf("read kernel symbols: %w", err)
+	}
+	defer file.Close()
+	for s := range kernelSymbols(file) {
+		if s.function() && !f(s.module, s.name, s.addr) {
+			break
+		}
+	}
+	return nil
 }
+
+// kernelSymbol is a line of /proc/kallsyms; the names are valid until the next.
+type kernelSymbol struct {
+	addr   uint64
+	kind   byte
+	name   []byte
+	module []byte // nil for the kernel itself
+}
+
+func (s *kernelSymbol) function() bool { return s.kind|0x20 == 't' || s.kind|0x20 == 'w' }
 
 // kernelSymbols reads lines of address, kind, name and perhaps a module.
 func kernelSymbols(r io.Reader) iter.Seq[kernelSymbol] {
@@ -62,8 +81,8 @@ func kernelSymbols(r io.Reader) iter.Seq[kernelSymbol] {
 			if !ok || len(rest) < 3 {
 				continue
 			}
-			name, _, _ := bytes.Cut(rest[2:], []byte{'\t'})
-			if !yield(kernelSymbol{addr, rest[0], name}) {
+			name, module, _ := bytes.Cut(rest[2:], []byte{'\t'})
+			if !yield(kernelSymbol{addr, rest[0], name, bytes.Trim(module, "[]")}) {
 				return
 			}
 		}
@@ -78,7 +97,7 @@ func readKernel(r io.Reader) (*Kernel, error) {
 	k := &Kernel{}
 	var all []symbol
 	for s := range kernelSymbols(r) {
-		if (s.kind|0x20 == 't' || s.kind|0x20 == 'w') && s.addr != 0 {
+		if s.function() && s.addr != 0 {
 			all = append(all, symbol{s.addr, uint32(len(k.names))})
 			k.names = append(append(k.names, s.name...), 0)
 		}

@@ -2,6 +2,7 @@ package symbols
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -38,6 +39,17 @@ ffffffffc0009000 T _einittext
 	}
 	if _, err := readKernel(strings.NewReader("0000000000000000 T hidden\n")); err == nil {
 		t.Error("no addresses: no error")
+	}
+}
+
+// TestKernelModules reads the module that a symbol is of.
+func TestKernelModules(t *testing.T) {
+	var got string
+	for s := range kernelSymbols(strings.NewReader("ffffffff81001000 t vfs_read\nffffffffc0001000 t of_module\t[module]\nffffffffc0002000 d data\t[module]\n")) {
+		got += fmt.Sprintf("%s:%s %t ", s.module, s.name, s.function())
+	}
+	if want := ":vfs_read true module:of_module true module:data false "; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
