@@ -128,8 +128,10 @@ func TestOtherEvents(t *testing.T) {
 			records = append(records, record(ev, str(8, "hi")))
 		case 6:
 			records = append(records, record(ev, num(types.Int64, 3)))
-		case 8, 9, 10, 11, 13, 14:
+		case 8, 9, 10, 11, 13:
 			records = append(records, record(ev, num(types.Int64, 7)))
+		case 14:
+			records = append(records, record(ev, num(types.Uint64, 7), num(types.Uint64, 9)))
 		case 12:
 			texts := make([]byte, ir.JoinTexts*ir.JoinSize)
 			copy(texts, "ls")
@@ -147,7 +149,7 @@ func TestOtherEvents(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;exit 1;cat /proc/7/stat;system echo 7;errorf 7%;warnf w7;ls, -l\nprint @k[0700000000000000];note 7;"; out.String() != want {
+	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;exit 1;cat /proc/7/stat;system echo 7;errorf 7%;warnf w7;ls, -l\nprint @k[0700000000000000];note 7 of 9;"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
