@@ -6,30 +6,30 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/slopebpf/slope/runtime/engine"
+	"github.com/slopebpf/slope/compiler/ir"
 )
 
-// releaseFor lets the program start. Where the script unwinds stacks, it is stopped at its own first instruction, where its
-// libraries are mapped, until its tables are there; unless the kernel does not let it be stopped.
-func (c *child) releaseFor(eng *engine.Engine) {
-	if !eng.Unwinds() {
-		c.release()
-		return
+// releaseFor lets the program start. Where the script looks code of processes up, it is stopped at its own first instruction,
+// where its libraries are mapped, and looked at: it may have ended when the first event is handled. Where the kernel does not
+// let it be stopped it starts nevertheless.
+func (c *child) releaseFor(r *session) {
+	if slices.ContainsFunc(r.obj.IR.Events, func(e *ir.Event) bool { return e.Kind == ir.EventNote }) {
+		done := make(chan struct{})
+		go func() { // only the thread that began to trace may go on with it
+			defer close(done)
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			if err := c.stopAtEntry(func() { r.meet(c.pid()) }); err != nil && r.eng.Unwinds() {
+				r.eng.Warn(fmt.Errorf("the first stacks of the command may be found by frame pointers: stop it at its begin: %w", err))
+			}
+		}()
+		<-done
 	}
-	done := make(chan struct{})
-	go func() { // only the thread that began to trace may go on with it
-		defer close(done)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := c.stopAtEntry(func() { eng.Follow(c.pid()) }); err != nil {
-			eng.Warn(fmt.Errorf("the first stacks of the command may be found by frame pointers: stop it at its begin: %w", err))
-		}
-	}()
-	<-done
 	c.release()
 }
 

@@ -110,8 +110,12 @@ func (e *Engine) Warn(err error) {
 	}
 }
 
-// Follow reads the tables of a process, as it is now, before its code is met.
-func (e *Engine) Follow(pid int) { e.tables.Add(pid, 0) }
+// Follow reads the tables of a process, as it is now, before its code is met; where the script unwinds stacks.
+func (e *Engine) Follow(pid int) {
+	if e.tables != nil {
+		e.tables.Add(pid, 0)
+	}
+}
 
 // Noted says that a process was seen whose code will be looked up, with the kernel's number for its address space.
 func (e *Engine) Noted(pid int, space uint64) {
