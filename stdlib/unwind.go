@@ -19,6 +19,7 @@ type walk struct {
 	b       *ir.Builder
 	process *ir.Value // its words
 	rows    *ir.Value
+	most    int       // rows
 	buf     *ir.Value // for what is read
 	frames  *ir.Value
 	depth   int
@@ -54,7 +55,7 @@ func byTables(l ir.Lowering, frames, process *ir.Value, depth int) *ir.Value {
 	b.Jump(next, b.Stack(frames, 8*depth, false))
 
 	b.SetBlock(known)
-	w.rows = b.MapValue(u.Rows)
+	w.rows, w.most = b.MapValue(u.Rows), u.Rows.ValueSize/ir.UnwindRow
 	if of := l.Kernel().Returns; of != nil {
 		if w.returns = of(); w.returns != nil {
 			r := w.returns
@@ -232,9 +233,9 @@ func (w *walk) rule(addr *ir.Value, none *ir.Block) *ir.Value {
 	linked := b.Bin(ir.OpSub, addr, b.Load(m, 8*ir.MappingBias, 8, false))
 	first := b.Load(m, 8*ir.MappingRow, 8, false)
 	row := func(j *ir.Value) *ir.Value {
-		return b.Load(b.Index(w.rows, b.Bound(b.Bin(ir.OpAdd, first, j), ir.UnwindRows-1), 8), 0, 8, false)
+		return b.Load(b.Index(w.rows, b.Bound(b.Bin(ir.OpAdd, first, j), int64(w.most-1)), ir.UnwindRow), 0, 8, false)
 	}
-	j := w.search(b.Load(m, 8*ir.MappingRows, 8, false), ir.UnwindRows, linked, func(j *ir.Value) *ir.Value {
+	j := w.search(b.Load(m, 8*ir.MappingRows, 8, false), w.most, linked, func(j *ir.Value) *ir.Value {
 		return b.Bin(ir.OpShr, row(j), b.Const(32))
 	})
 	found := b.Block()
