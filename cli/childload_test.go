@@ -48,4 +48,3 @@ int main(int argc, char **argv) { return loaded() && creat(argv[1], 0600) < 0; }
 	}
 	bpftest.Eventually(t, 20*time.Second, "the command lives on", func() bool { _, err := os.Stat(done); return err == nil })
 }
-

@@ -103,8 +103,8 @@ func withoutTracer(frames []export.Frame) []export.Frame {
 }
 
 // Note implements events.Host.
-func (r *session) Note(pid int, space uint64) {
-	r.eng.Noted(pid, space)
+func (r *session) Note(pid int) {
+	r.eng.Noted(pid)
 	r.noteProcess(pid)
 }
 

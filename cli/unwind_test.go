@@ -27,6 +27,7 @@ const unwoundTarget = `
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MOST = 300 };
@@ -81,6 +82,7 @@ int main(int argc, char **argv) {
 		case 'q': qsort(v, 3, sizeof *v, compare); break;
 		case 's': signal(SIGTRAP, handler); n += signalled(argc * 7); break;
 		case 't': n += pthread_create(&other, 0, thread, 0); n += pthread_join(other, 0); break;
+		case 'f': if (fork() == 0) { leaf(1); _exit(0); } wait(0); break;
 		case 'd': n += deep(argc * 20); break;
 		case 'D': n += deep(argc * 200); break;
 		case 'z': n += sized(argc * 7); break;
@@ -135,6 +137,7 @@ func TestUnwound(t *testing.T) {
 		own   int // frames of leaf, and of what it calls
 	}{
 		"entry":       {`uprobe:` + bin + `:leaf`, 1},
+		"any process": {`uprobe:` + bin + `:leaf`, 1},
 		"system call": {`tracepoint:syscalls:sys_enter_getpgid /args.pid == 4711/`, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,7 +161,11 @@ func TestUnwound(t *testing.T) {
 					want = append(want, strings.Join(f[:min(len(f), 127-c.own)], " "))
 				}
 			}
-			p := trace(t, "-p", target.pid(), "-e", c.probe+` { print(dw_ustack(raw)); }`)
+			args := []string{"-e", c.probe + ` { print(dw_ustack(raw)); }`}
+			if name != "any process" {
+				args = append(args, "-p", target.pid())
+			}
+			p := trace(t, args...)
 			var seen []string
 			compare := func() (wrong string) { // the stacks that came since it was called before
 				t.Helper()
@@ -174,7 +181,11 @@ func TestUnwound(t *testing.T) {
 				}
 				return wrong
 			}
-			for _, way := range []string{"q", "q", "s", "t", "d", "D", "z", "a"} {
+			ways := []string{"q", "q", "s", "t", "d", "D", "z", "a"}
+			if name == "any process" {
+				ways = append(ways, "f")
+			}
+			for _, way := range ways {
 				run(way)
 				if wrong := compare(); wrong != "" {
 					t.Errorf("%s: %s", way, wrong)

@@ -167,11 +167,15 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 	k.CommPadded = f.CommPadded() == nil
 	if ix, err := m.BTF(); err == nil {
 		if task, err := ix.Struct("task_struct"); err == nil {
-			if name, ok := task.Field("comm"); ok {
-				k.CommOffset = name.Offset
+			for name, to := range map[string]*int{"comm": &k.CommOffset, "mm": &k.MM, "real_parent": &k.Parent, "tgid": &k.Tgid} {
+				if f, ok := task.Field(name); ok {
+					*to = f.Offset
+				}
 			}
-			if mm, ok := task.Field("mm"); ok {
-				k.MM = mm.Offset
+			if space, err := ix.Struct("mm_struct"); err == nil {
+				if start, ok := space.Field("start_stack"); ok {
+					k.StartStack = start.Offset
+				}
 			}
 			if info, ok := task.Field("thread_info"); ok {
 				if status, ok := info.Type.Field("status"); ok {

@@ -30,31 +30,62 @@ type walk struct {
 // unwindBuf holds all that one frame reads at once.
 const unwindBuf = signalIP + 8 - signalBP
 
+// compat is the code segment of 32-bit code, whose stacks the kernel knows how to read.
+const compat = 0x23
+
 // byTables finds return addresses by the tables of package unwind. Those of a process without tables are found by the
 // kernel.
 func byTables(l ir.Lowering, frames, process *ir.Value, depth int) *ir.Value {
 	b, u := l.Builder(), l.Unwind()
-	known, unknown, next := b.Block(), b.Block(), b.Block(ir.Scalar)
+	known, unknown, kernel, next := b.Block(ir.MapValue), b.Block(), b.Block(), b.Block(ir.Scalar)
 	space := l.Kernel().Space(b)
-	if l.Kernel().MM != 0 {
+	if l.Kernel().KnowsSpace() {
 		lives, none := b.Block(), b.Block()
 		b.If(space, lives, none)
 		b.SetBlock(none) // a thread of the kernel
 		b.Jump(next, b.Const(0))
 		b.SetBlock(lives)
 	}
-	key := b.Addr(b.Slot("process", 8))
-	b.Store(key, 0, 8, process)
+	regs := b.Help(ir.HelperTaskRegs, b.Help(ir.HelperTaskBTF))
+	reg := func(word int) *ir.Value { return b.Load(regs, 8*word, 8, false) }
+	wide := b.Block()
+	b.If(b.Bin(ir.OpEq, reg(wordCS), b.Const(compat)), kernel, wide)
+	b.SetBlock(wide)
 	w := walk{l: l, b: b, frames: frames, depth: depth, buf: b.Addr(b.Slot("frame", unwindBuf))}
-	w.process = b.NullCheck(b.Lookup(u.Processes, key), unknown)
-	of := b.Load(w.process, 8*ir.UnwindSpace, 8, false)
-	b.If(b.Bin(ir.OpOr, b.Bin(ir.OpEq, of, b.Const(0)), b.Bin(ir.OpEq, of, space)), known, unknown)
+	key := b.Addr(b.Slot("process", 8))
+	find := func(pid *ir.Value, otherwise *ir.Block) (process, space *ir.Value) {
+		b.Store(key, 0, 8, pid)
+		process = b.NullCheck(b.Lookup(u.Processes, key), otherwise)
+		return process, b.Load(process, 8*ir.UnwindSpace, 8, false)
+	}
+	other := b.Block()
+	own, of := find(process, other)
+	same := b.Block()
+	b.If(b.Bin(ir.OpOr, b.Bin(ir.OpEq, of, b.Const(0)), b.Bin(ir.OpEq, of, space)), same, unknown)
+	b.SetBlock(same)
+	b.Jump(known, own)
+
+	// A process that was just forked has mapped what its parent has.
+	b.SetBlock(other)
+	if k := l.Kernel(); k.KnowsSpace() && k.Parent != 0 && k.Tgid != 0 && k.PidNS[1] == 0 {
+		forked := b.Block()
+		parent, of := find(b.Ext(w.word(w.word(b.Help(ir.HelperTask), k.Parent), k.Tgid), 4, false), unknown)
+		b.If(b.Bin(ir.OpEq, of, space), forked, unknown)
+		b.SetBlock(forked)
+		b.Jump(known, parent)
+	} else {
+		b.Jump(unknown)
+	}
 
 	b.SetBlock(unknown)
 	l.Count(ir.LossUnwind, nil)
+	b.Jump(kernel)
+	b.SetBlock(kernel)
 	b.Jump(next, b.Stack(frames, 8*depth, false))
 
 	b.SetBlock(known)
+	w.process = known.Params[0]
+	b.Atomic(w.process, 8*ir.UnwindUsed, b.Const(1))
 	w.rows, w.most = b.MapValue(u.Rows), u.Rows.ValueSize/ir.UnwindRow
 	if of := l.Kernel().Returns; of != nil {
 		if w.returns = of(); w.returns != nil {
@@ -63,8 +94,6 @@ func byTables(l ir.Lowering, frames, process *ir.Value, depth int) *ir.Value {
 		}
 	}
 	b.Zero(frames, 0, 8*depth)
-	regs := b.Help(ir.HelperTaskRegs, b.Help(ir.HelperTaskBTF))
-	reg := func(word int) *ir.Value { return b.Load(regs, 8*word, 8, false) }
 	n := l.Scan(int64(depth), []*ir.Value{b.Const(0), reg(wordIP), reg(wordSP), reg(wordBP), b.Const(1)}, int64(depth), w.turn)
 	b.Jump(next, n)
 	b.SetBlock(next)
@@ -145,12 +174,14 @@ func (w *walk) turn(state []*ir.Value, again, done func(...*ir.Value)) {
 	w.read(from.Params[0], 8, lost)
 	b.Jump(caller, ret, at, b.Load(w.buf, 0, 8, false), b.Const(0))
 
-	// By the frame pointer, which the outermost function has none of.
+	// By the frame pointer. It may lead to another stack; the outermost function has none, but for where nobody has called.
 	b.SetBlock(framed)
-	linked, above := b.Block(), b.Block()
-	b.If(bp, linked, end)
+	linked, alone, above := b.Block(), b.Block(), b.Block()
+	b.If(bp, linked, alone)
+	b.SetBlock(alone)
+	b.If(exact, lost, end)
 	b.SetBlock(linked)
-	b.If(b.Bin(ir.OpOr, b.Bin(ir.OpULt, bp, sp), b.Bin(ir.OpNe, b.Mask(bp, 7), b.Const(0))), lost, above)
+	b.If(b.Mask(bp, 7), lost, above)
 	b.SetBlock(above)
 	w.read(bp, 16, lost)
 	b.Jump(caller, b.Load(w.buf, 8, 8, false), b.AddImm(bp, 16), b.Load(w.buf, 0, 8, false), b.Const(0))
@@ -226,7 +257,6 @@ func (w *walk) rule(addr *ir.Value, none *ir.Block) *ir.Value {
 	m := mapping(b.AddImm(i, -1))
 	b.If(b.Bin(ir.OpULt, addr, b.Load(m, 8*ir.MappingEnd, 8, false)), inside, nowhere)
 	b.SetBlock(nowhere)
-	b.Atomic(w.process, 8*ir.UnwindMissed, b.Const(1))
 	b.Jump(none)
 
 	b.SetBlock(inside)

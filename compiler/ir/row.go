@@ -102,22 +102,26 @@ const (
 
 // Kernel is what the lowering needs to know of the kernel the program is for.
 type Kernel struct {
-	TPBTF      bool            // tp_btf programs can be loaded: context words are trusted pointers
-	TaskBTF    bool            // bpf_get_current_task_btf exists
-	MayGoto    bool            // loops may have an end that the verifier does not know
-	MapEach    bool            // bpf_for_each_map_elem exists
-	PerCPU     bool            // bpf_map_lookup_percpu_elem exists
-	CommPadded bool            // the kernel pads task->comm with NUL
-	CommOffset int             // of comm in task_struct, -1 when unknown
-	MM         int             // of mm in task_struct, which every program that a process runs has its own of; 0 when unknown
-	TAI        int64           // ns from the boot clock to TAI
-	PidNS      [2]uint64       // device and inode of the pid namespace whose numbers count; zero for the initial one
-	Returns    func() *Returns // where a return probe keeps the address that a function returns to; nil when unknown
-	Status     int             // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+	TPBTF      bool      // tp_btf programs can be loaded: context words are trusted pointers
+	TaskBTF    bool      // bpf_get_current_task_btf exists
+	MayGoto    bool      // loops may have an end that the verifier does not know
+	MapEach    bool      // bpf_for_each_map_elem exists
+	PerCPU     bool      // bpf_map_lookup_percpu_elem exists
+	CommPadded bool      // the kernel pads task->comm with NUL
+	CommOffset int       // of comm in task_struct, -1 when unknown
+	MM         int       // of mm in task_struct, which every program that a process runs has its own of; 0 when unknown
+	StartStack int       // of start_stack in mm_struct; 0 when unknown
+	Parent     int       // of real_parent in task_struct; 0 when unknown
+	Tgid       int       // of tgid in task_struct; 0 when unknown
+	TAI        int64     // ns from the boot clock to TAI
+	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
+	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
 
 	// Doubtful tells whether the kernel takes an argument of a raw tracepoint, by its number, for one that may be null, so
 	// that it lets no program follow it; nil: none.
 	Doubtful func(h *types.Hook, arg int) bool
+	// Returns tells where a return probe keeps the address that a function returns to, nil when that is unknown; nil: it is not.
+	Returns func() *Returns
 }
 
 // PidTgid is tgid << 32 | tid of the current task, as the pid namespace numbers them.
@@ -139,14 +143,17 @@ type Returns struct {
 	Stack, Original, Next int // of return_instance: stack, orig_ret_vaddr, next
 }
 
-// Space is the number of the address space of the current task, which every program that it runs has its own of; 0 where
-// there is none, or where it cannot be known.
+// Space tells the address spaces of the current task apart, one for each program that it runs: where its stack began, as in
+// /proc/PID/stat. 0 in threads of the kernel, and where it cannot be known.
 func (k *Kernel) Space(b *Builder) *Value {
-	if !k.TaskBTF || k.MM == 0 {
+	if !k.KnowsSpace() {
 		return b.Const(0)
 	}
-	return b.Load(b.Help(HelperTaskBTF), k.MM, 8, false)
+	return b.Load(b.LoadBTF(b.Help(HelperTaskBTF), k.MM), k.StartStack, 8, false)
 }
+
+// KnowsSpace tells whether Space does.
+func (k *Kernel) KnowsSpace() bool { return k.TaskBTF && k.MM != 0 && k.StartStack != 0 }
 
 // FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.
 type FuncLower struct {

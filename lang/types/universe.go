@@ -187,7 +187,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, UnwindRows: 1 << 20, RingSize: 4 << 20}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, UnwindRows: 1 << 21, RingSize: 4 << 20}
 }
 
 // Role says what a variable identifies, for lints.
@@ -211,6 +211,7 @@ type Var struct {
 	Role     Role                                  // what it identifies
 	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
 	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
+	Once     bool                                  // it takes so long that it cannot be used in a loop
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
 	Pointer  func(t *Target) *Type                 // what a number is where it is used as a pointer; nil: it is none
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
@@ -41,13 +42,13 @@ func (m unwindMaps) Process(pid int, words []byte) error {
 	return nil
 }
 
-// Missed implements unwind.Memory.
-func (m unwindMaps) Missed(pid int) (uint64, error) {
+// Used implements unwind.Memory.
+func (m unwindMaps) Used(pid int) (uint64, error) {
 	value := make([]byte, 8*ir.UnwindWords)
 	if err := m.processes.Lookup(uint64(pid), &value); err != nil {
 		return 0, err
 	}
-	return le.Uint64(value[8*ir.UnwindMissed:]), nil
+	return le.Uint64(value[8*ir.UnwindUsed:]), nil
 }
 
 // openTables begins to keep the tables of a script that unwinds stacks, with those of the processes that are known already:
@@ -68,19 +69,20 @@ func (e *Engine) openTables() error {
 		}
 		return nil
 	}
-	var paths []string
+	probed := map[uint64]bool{} // files
 	for _, f := range e.obj.IR.Funcs {
 		for _, h := range f.Hooks {
-			if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
-				paths = append(paths, h.Path)
+			var st unix.Stat_t
+			if (h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe) && unix.Stat(h.Path, &st) == nil {
+				probed[st.Ino] = true
 			}
 		}
 	}
-	if len(paths) == 0 {
+	if len(probed) == 0 {
 		return nil
 	}
 	for _, pid := range symbols.Running() {
-		if slices.ContainsFunc(symbols.Mappings(pid), func(m symbols.Mapping) bool { return slices.Contains(paths, m.Path) }) {
+		if slices.ContainsFunc(symbols.Mappings(pid), func(m symbols.Mapping) bool { return probed[m.Inode] }) {
 			e.Follow(pid)
 		}
 	}
@@ -110,13 +112,13 @@ func (e *Engine) Warn(err error) {
 // Follow reads the tables of a process, as it is now, before its code is met; where the script unwinds stacks.
 func (e *Engine) Follow(pid int) {
 	if e.tables != nil {
-		e.tables.Add(pid, 0)
+		e.tables.Add(pid)
 	}
 }
 
-// Noted says that a process was seen whose code will be looked up, with the kernel's number for its address space.
-func (e *Engine) Noted(pid int, space uint64) {
+// Noted says that a process was seen whose code will be looked up.
+func (e *Engine) Noted(pid int) {
 	if e.tables != nil {
-		e.tables.Note(pid, space)
+		e.tables.Note(pid)
 	}
 }
