@@ -30,6 +30,7 @@ type Machine struct {
 	// on. Nil: none may.
 	Session func(kind types.HookKind) bool
 
+	features bpf.Features
 	fs       *tracefs.FS
 	index    *btf.Index
 	modules  []*module // nil until they are asked for

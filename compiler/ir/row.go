@@ -119,6 +119,26 @@ type Kernel struct {
 	Doubtful func(h *types.Hook, arg int) bool
 }
 
+// ProgType is the type of the program that a hook calls.
+func (k *Kernel) ProgType(h types.HookKind) ProgType {
+	switch h {
+	case types.HookRaw:
+		if k.TPBTF {
+			return TPBTF
+		}
+		return RawTracepoint
+	case types.HookTracepoint:
+		return Tracepoint
+	case types.HookUprobe, types.HookUretprobe, types.HookKprobe, types.HookKretprobe:
+		return Uprobe
+	case types.HookFentry, types.HookFexit, types.HookIter:
+		return TPBTF
+	case types.HookProfile, types.HookPerf:
+		return PerfEvent
+	}
+	return RawTracepoint
+}
+
 // PidTgid is tgid << 32 | tid of the current task, as the pid namespace numbers them.
 func (k *Kernel) PidTgid(b *Builder) *Value {
 	if k.PidNS[1] == 0 {

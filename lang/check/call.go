@@ -12,10 +12,8 @@ import (
 
 // unsupported are functions of bpftrace that slope has not, with what to do instead.
 var unsupported = map[string]string{
-	"debugf":        "use printf()",
-	"kfunc_allowed": "slope calls no functions of the kernel",
-	"kfunc_exist":   "slope calls no functions of the kernel",
-	"skboutput":     "tcpdump writes packets; print what is of interest with printf()",
+	"debugf":    "use printf()",
+	"skboutput": "tcpdump writes packets; print what is of interest with printf()",
 }
 
 // call types a call; statement tells whether its value is dropped.
