@@ -57,6 +57,7 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperPath:         147,
 	ir.HelperSocketCookie: 46,
 	ir.HelperWriteUser:    36,
+	ir.HelperTrace:        6,
 }
 
 // aluOps are the operations that are one instruction on two operands.

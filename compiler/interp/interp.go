@@ -27,6 +27,7 @@ const (
 	errTooBig  = -7
 	errFault   = -14
 	errExists  = -17
+	errInvalid = -22
 )
 
 // maxSteps bounds a run, maxTurns how often its loops go on that only the kernel's patience bounds.
@@ -65,6 +66,7 @@ type Machine struct {
 	CPUs    int      // how many values per-CPU maps have
 	Ring    int      // bytes of the ring buffer, headers included; 0 for no limit
 	Records []Record // what was submitted
+	Trace   []string // what was written to the kernel's trace
 
 	maps     map[*ir.Map]*Map
 	ringUsed int
@@ -279,6 +281,8 @@ func (r *run) helper(v *ir.Value) int64 {
 	case ir.HelperPath: // the world has no files
 		clear(r.write(v.Args[1], 0, ir.PathBytes))
 		return r.m.Env.Helper(ir.HelperPath)
+	case ir.HelperTrace:
+		return r.trace(v)
 	case ir.HelperSeqWrite: // what the reader of an iterator sees is none of the program's output
 		r.read(v.Args[1], 0, ir.IterMark)
 		return 0

@@ -208,19 +208,23 @@ const (
 	HelperPath                // b (struct path), p: PathBytes bytes, the path first; its length with the NUL or -errno
 	HelperSocketCookie        // b (struct sock): the number that the kernel gives the socket
 	HelperReturning           // whether a program at the entry and the return of functions runs for the return: a function of the kernel (6.10)
-	HelperWriteUser           // x (address), p, x (how many bytes): writes memory of the process; 0 or -errno
+	HelperWriteUser           // x (address), p, s: writes memory of the process; 0 or -errno
+	HelperTrace               // p (format), s, and what it formats, a pointer for %s: writes to the kernel's trace; its length or -errno
 	numHelpers
 )
 
 // IterMark is how many bytes HelperSeqWrite gives to the reader of an iterator.
 const IterMark = 8
 
+// TraceArgs is how many arguments HelperTrace takes; those that the format does not name are 0.
+const TraceArgs = 5
+
 // PathBytes is the kernel's PATH_MAX.
 const PathBytes = 4096
 
 type helperInfo struct {
 	name   string
-	args   string // a letter for each: p a pointer, b a BTFPtr, x a scalar
+	args   string // a letter for each: p a pointer, b a BTFPtr, x a scalar, s how many bytes the pointer before it reaches, a a scalar or a pointer
 	effect Effect
 	class  Class
 	once   bool // gives the same value during one run: CSE may merge it
@@ -253,7 +257,8 @@ var helperTable = [numHelpers]helperInfo{
 	HelperPath:         {name: "d_path", args: "bp", effect: Call, class: Scalar, bytes: PathBytes},
 	HelperSocketCookie: {name: "get_socket_ptr_cookie", args: "b", effect: Call, class: Scalar},
 	HelperReturning:    {name: "session_is_return", effect: Read, class: Scalar, once: true},
-	HelperWriteUser:    {name: "probe_write_user", args: "xpx", effect: Call, class: Scalar},
+	HelperWriteUser:    {name: "probe_write_user", args: "xps", effect: Call, class: Scalar},
+	HelperTrace:        {name: "trace_printk", args: "psaaa", effect: Call, class: Scalar},
 }
 
 func (h Helper) String() string { return helperTable[h].name }

@@ -80,12 +80,12 @@ func (vf *verifier) access(v *Value) {
 		}
 	case OpHelper:
 		size := int64(helperTable[v.Helper].bytes)
-		if v.Helper == HelperWriteUser && v.Args[2].Op == OpConst {
-			size = v.Args[2].Imm
-		}
 		for i, kind := range helperTable[v.Helper].args {
-			if kind == 'p' {
+			switch {
+			case kind == 'p':
 				vf.inside(v, i, 0, size)
+			case kind == 's' && v.Args[i].Op == OpConst:
+				vf.inside(v, i-1, 0, v.Args[i].Imm)
 			}
 		}
 	}

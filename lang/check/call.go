@@ -12,7 +12,6 @@ import (
 
 // unsupported are functions of bpftrace that slope has not, with what to do instead.
 var unsupported = map[string]string{
-	"debugf":    "use printf()",
 	"skboutput": "tcpdump writes packets; print what is of interest with printf()",
 }
 
