@@ -124,6 +124,13 @@ func (w *world) Helper(h ir.Helper) int64 {
 	return 0
 }
 
+func (w *world) Task(pid int64) uint64 {
+	if pid == w.pidTgid>>32 {
+		return taskAddr
+	}
+	return 0
+}
+
 func (w *world) Comm() [16]byte { return w.comm }
 
 func (w *world) Stack(kernel bool) []uint64 {

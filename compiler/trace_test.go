@@ -3,6 +3,7 @@ package compiler_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -11,8 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/bpf/tracefs"
 	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/compiler/interp"
 	"github.com/slopebpf/slope/lang/source"
 )
@@ -106,4 +109,39 @@ func traced(t *testing.T, trace *os.File, mark string) (out []string) {
 		}
 	}
 	return out
+}
+
+// TestCommOfAnother interprets comm(pid). The kernel answers in programs that it calls: in the corpus of package cli.
+func TestCommOfAnother(t *testing.T) {
+	k := useKernel(t)
+	ix, err := btf.Open()
+	bpftest.Require(t, err)
+	defer ix.Close()
+	task, err := ix.Struct("task_struct")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, _ := task.Field("comm")
+	k.world.comms = name.Offset
+	obj, diags := compiler.Compile(source.NewFile("t.slo", `rawtracepoint:f { $c = comm(args.a); @[$c, comm(args.a) == comm] = count(); }`), options(backend.Features{}, false, -1))
+	if obj == nil {
+		t.Fatal(diags)
+	}
+	pid := uint64(k.world.pidTgid >> 32)
+	out, err := interpret(obj.IR, k.world, [][]uint64{{pid}, {pid + 1}, {pid | 1<<32}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for key, n := range out.maps["@"] {
+		name, _, _ := strings.Cut(key[:64], "\x00")
+		found[fmt.Sprint(name, " ", key[64])] = int(le.Uint64(n))
+		if strings.Trim(key[len(name):64], "\x00") != "" {
+			t.Errorf("the key %q is not filled up with NULs", key)
+		}
+	}
+	comm, _, _ := strings.Cut(string(k.world.comm[:]), "\x00")
+	if want := map[string]int{comm + " 1": 2, "N/A 0": 1}; !maps.Equal(found, want) {
+		t.Errorf("got %v, want %v", found, want)
+	}
 }

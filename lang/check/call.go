@@ -27,7 +27,11 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 				}
 			}
 			return c.useBuiltin(e, row, n)
+		} else if row != nil {
+			f = row.Called
 		}
+	}
+	if f == nil {
 		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
 		if instead := unsupported[e.Name.Text]; instead != "" {
 			d.Message = e.Name.Text + "() is not supported by this version of slope"

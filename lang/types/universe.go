@@ -211,6 +211,7 @@ type Var struct {
 	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
 	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
+	Called   *Func                                 // the function that it is where it has arguments; nil for most
 	Pointer  func(t *Target) *Type                 // what a number is where it is used as a pointer; nil: it is none
 }
 
