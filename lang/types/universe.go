@@ -139,6 +139,7 @@ type Config struct {
 	SpanKeys   int // entries of an sli's span map
 	MaxCat     int // bytes that are printed of a file
 	TSeries    Unstable
+	TypeInfo   Unstable
 	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
 	HideMaps   bool // no maps are printed at the end
@@ -186,7 +187,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingSize: 4 << 20}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingSize: 4 << 20, TypeInfo: UnstableError}
 }
 
 // Role says what a variable identifies, for lints.
