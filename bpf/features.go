@@ -100,9 +100,21 @@ func known(err error) error {
 	return err
 }
 
+// ProgType is a type of programs, as the kernel has them.
+type ProgType = ebpf.ProgramType
+
+// The types of the programs that scripts become.
+const (
+	RawTracepoint = ebpf.RawTracepoint
+	Tracing       = ebpf.Tracing
+	TracePoint    = ebpf.TracePoint
+	Kprobe        = ebpf.Kprobe
+	PerfEvent     = ebpf.PerfEvent
+)
+
 // KernelFunc tells whether programs of a type may call a function of the kernel, by its name. The trial passes no arguments:
 // what the verifier says about those, or about what the function gives, means that the function itself is allowed.
-func (f *Features) KernelFunc(t ebpf.ProgramType, name string) error {
+func (f *Features) KernelFunc(t ProgType, name string) error {
 	return f.probe(fmt.Sprintf("kernel function %s in %s programs", name, t), func() error {
 		ix, err := btf.Open()
 		if err != nil {

@@ -3,8 +3,6 @@ package stdlib
 import (
 	"errors"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/compiler/ir"
@@ -56,8 +54,8 @@ func kfuncFuncs() []Func {
 }
 
 // progTypes are the kernel's types of programs.
-var progTypes = map[ir.ProgType]ebpf.ProgramType{ir.RawTracepoint: ebpf.RawTracepoint, ir.TPBTF: ebpf.Tracing, ir.Tracepoint: ebpf.TracePoint,
-	ir.Uprobe: ebpf.Kprobe, ir.PerfEvent: ebpf.PerfEvent}
+var progTypes = map[ir.ProgType]bpf.ProgType{ir.RawTracepoint: bpf.RawTracepoint, ir.TPBTF: bpf.Tracing, ir.Tracepoint: bpf.TracePoint,
+	ir.Uprobe: bpf.Kprobe, ir.PerfEvent: bpf.PerfEvent}
 
 // KernelFunction implements callable.
 func (m *Machine) KernelFunction(name string) (bool, error) {
