@@ -48,7 +48,7 @@ type Registry struct {
 // New builds the registry of all rows.
 func New() *Registry {
 	r := &Registry{funcs: map[string]*Func{}, vars: map[string]*Var{}, probes: map[string]*Probe{}}
-	for _, rows := range [][]Func{outputFuncs(), traceFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), kfuncFuncs(), taskFuncs(), nameFuncs(), addressFuncs(), objectFuncs(), watchFuncs(), unsafeFuncs(), textFuncs(), symbolFuncs(), netFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
+	for _, rows := range [][]Func{outputFuncs(), traceFuncs(), packetFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), kfuncFuncs(), taskFuncs(), nameFuncs(), addressFuncs(), objectFuncs(), watchFuncs(), unsafeFuncs(), textFuncs(), symbolFuncs(), netFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
 		for i := range rows {
 			f := &rows[i]
 			r.funcs[f.Name] = f

@@ -290,6 +290,7 @@ var elsewhere = map[string][]string{
 	"stdlib/verbs.go":            {"bad", "good"},
 	"stdlib/funcs_output.go":     {"args"},
 	"stdlib/funcs_poll.go":       {"cpu"},
+	"stdlib/funcs_packet.go":     {"len"}, // a field of packets
 	"stdlib/probes_perf.go":      {"cpu"},
 	"stdlib/probes_objective.go": {"args", "cgroup"},
 	"stdlib/funcs_type.go":       {"args"},

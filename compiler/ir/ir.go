@@ -101,6 +101,7 @@ const (
 	EventWarning
 	EventNote    // a process whose code user space will look up, and the kernel's number for its address space: its arguments
 	EventUnwatch // the watchpoints at an address end: its argument
+	EventPacket  // a packet for the file Format: when it was, on the boot clock, how long it is, and its first bytes
 	numEvents
 )
 

@@ -10,11 +10,6 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
-// unsupported are functions of bpftrace that slope has not, with what to do instead.
-var unsupported = map[string]string{
-	"skboutput": "tcpdump writes packets; print what is of interest with printf()",
-}
-
 // call types a call; statement tells whether its value is dropped.
 func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	f := c.opt.Universe.Func(e.Name.Text)
@@ -33,12 +28,7 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	}
 	if f == nil {
 		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
-		if instead := unsupported[e.Name.Text]; instead != "" {
-			d.Message = e.Name.Text + "() is not supported by this version of slope"
-			d.Hint = instead
-		} else {
-			suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
-		}
+		suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
 		for _, a := range e.Args {
 			c.expr(a)
 		}
