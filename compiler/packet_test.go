@@ -10,7 +10,6 @@ import (
 	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/compiler/interp"
 	"github.com/slopebpf/slope/compiler/ir"
-	"github.com/slopebpf/slope/lang/source"
 )
 
 // packets are a world with a packet at each of some addresses of the kernel.
@@ -60,13 +59,7 @@ func TestPacket(t *testing.T) {
 		{skb + 0x200, 20, 7, `13 ""`, "truncated"},
 		{skb + 0x300, 20, 0, `0 ""`, "read_fault"}, // nothing is there
 	} {
-		o := options(backend.Features{}, false, -1)
-		file := source.NewFile("t.slo", script)
-		obj, diags := compiler.Compile(file, o)
-		plain, _ := lowered(file, o)
-		if obj == nil || plain == nil {
-			t.Fatal(diags)
-		}
+		plain, obj := twoWays(t, script, options(backend.Features{}, false, -1))
 		for _, p := range []*compiler.Object{plain, obj} {
 			m := interp.New(p.IR, w, 1)
 			if _, err := m.Run(p.IR.Funcs[0], append([]uint64{c.skb, c.length, c.offset}, make([]uint64, 9)...)); err != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/compiler/interp"
-	"github.com/slopebpf/slope/lang/source"
 )
 
 // kernelTrace opens the kernel's trace, whether or not tracefs is mounted. Reading it leaves it as it is.
@@ -67,13 +66,7 @@ func TestTrace(t *testing.T) {
 		want[i] = mark + want[i]
 	}
 	for name, feat := range k.feats {
-		o := options(feat, false, -1)
-		file := source.NewFile("t.slo", script)
-		obj, diags := compiler.Compile(file, o)
-		plain, _ := lowered(file, o)
-		if obj == nil || plain == nil {
-			t.Fatal(diags)
-		}
+		plain, obj := twoWays(t, script, options(feat, false, -1))
 		for _, p := range []*compiler.Object{plain, obj} {
 			m := interp.New(p.IR, k.world, 1)
 			if _, err := m.Run(p.IR.Funcs[0], nil); err != nil {
@@ -123,10 +116,7 @@ func TestCommOfAnother(t *testing.T) {
 	}
 	name, _ := task.Field("comm")
 	k.world.comms = name.Offset
-	obj, diags := compiler.Compile(source.NewFile("t.slo", `rawtracepoint:f { $c = comm(args.a); @[$c, comm(args.a) == comm] = count(); }`), options(backend.Features{}, false, -1))
-	if obj == nil {
-		t.Fatal(diags)
-	}
+	_, obj := twoWays(t, `rawtracepoint:f { $c = comm(args.a); @[$c, comm(args.a) == comm] = count(); }`, options(backend.Features{}, false, -1))
 	pid := uint64(k.world.pidTgid >> 32)
 	out, err := interpret(obj.IR, k.world, [][]uint64{{pid}, {pid + 1}, {pid | 1<<32}}, 0)
 	if err != nil {

@@ -43,7 +43,7 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	}
 	tc, ok := c.callArgs(e, f)
 	allowed := !f.Unsafe || c.prog.Config.Unsafe
-	if allowed && c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
+	if allowed && c.final && c.dead == 0 && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
 		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in %s", f.Where)
 	}
 	if c.final && !allowed {
