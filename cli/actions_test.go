@@ -74,3 +74,12 @@ func TestPrintEntry(t *testing.T) {
 	r = script(t, "-q", "-f", "json", "-e", program)
 	want(t, r, `{"type": "value", "data": [{"min": 4, "max": 7, "count": 1}]}`, `{"type": "value", "data": {"count": 2, "average": 5, "total": 10}}`, `{"type": "value", "data": []}`)
 }
+
+// TestDebugfRefused: the kernel's trace takes 512 bytes of values, and what it does not take is told.
+func TestDebugfRefused(t *testing.T) {
+	long := strings.Repeat("x", 700)
+	r := script(t, "-e", `begin { $s = "`+long+`"; debugf("%s", $s); debugf("%s", "short"); exit(); }`)
+	if !strings.Contains(r.err, "1 texts of debugf() that the kernel did not take") {
+		t.Errorf("it does not tell that a text is missing\n%s%s", r.out, r.err)
+	}
+}
