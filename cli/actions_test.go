@@ -75,11 +75,11 @@ func TestPrintEntry(t *testing.T) {
 	want(t, r, `{"type": "value", "data": [{"min": 4, "max": 7, "count": 1}]}`, `{"type": "value", "data": {"count": 2, "average": 5, "total": 10}}`, `{"type": "value", "data": []}`)
 }
 
-// TestDebugfRefused: the kernel's trace takes 512 bytes of values, and what it does not take is told.
-func TestDebugfRefused(t *testing.T) {
+// TestDebugfCut: the kernel's trace takes 512 bytes of values, and what is cut is told.
+func TestDebugfCut(t *testing.T) {
 	long := strings.Repeat("x", 700)
-	r := script(t, "-e", `begin { $s = "`+long+`"; debugf("%s", $s); debugf("%s", "short"); exit(); }`)
-	if !strings.Contains(r.err, "1 texts of debugf() that the kernel did not take") {
-		t.Errorf("it does not tell that a text is missing\n%s%s", r.out, r.err)
+	r := script(t, "-e", `begin { $s = "`+long+`"; debugf("%s", "short"); debugf("%s", $s); debugf("%s %d %s", $s, 1, "x"); exit(); }`)
+	if n := strings.Count(r.err, "1 strings cut at their capacity"); n != 2 || strings.Contains(r.err, "did not take") {
+		t.Errorf("it tells of %d texts that were cut\n%s%s", n, r.out, r.err)
 	}
 }

@@ -58,10 +58,14 @@ func TestTrace(t *testing.T) {
 		debugf("MARK %ld %llu %lX", $n, $n, $n);
 		debugf("MARK %05d|%-5d|%+d", 42, 42, 42);
 		debugf("MARK %i %c %p", 7, 65, 0xffff);
+		$l = "LONG"; debugf("MARK %s", $l); debugf("MARK %s|%d|%s|", $l, 1, $l); debugf("MARK %s", $m);
 		if (0) { debugf("MARK never"); }
 	}`, "MARK ", mark)
+	long := strings.Repeat("0123456789", 70)
+	script = strings.NewReplacer("LONG", long, "$m", `"`+long[:503]+`"`).Replace(script) // as long as fits
 	comm, _, _ := strings.Cut(string(k.world.comm[:]), "\x00")
-	want := []string{"plain 100%", "text|map|" + comm, "  text|lit   |begin", "-5 4294967291 fffffffb", "-5 18446744073709551611 FFFFFFFFFFFFFFFB", "00042|42   |+42", "7 A 0xffff"}
+	want := []string{"plain 100%", "text|map|" + comm, "  text|lit   |begin", "-5 4294967291 fffffffb", "-5 18446744073709551611 FFFFFFFFFFFFFFFB", "00042|42   |+42", "7 A 0xffff",
+		long[:503], long[:239] + "|1|" + long[:239] + "|", long[:503]}
 	for i := range want {
 		want[i] = mark + want[i]
 	}

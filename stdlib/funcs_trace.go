@@ -13,21 +13,25 @@ import (
 // traceLimit is the kernel's BPF_TRACE_PRINTK_SIZE: how long a text of the trace may be, with its NUL.
 const traceLimit = 1024
 
+// traceValues is the kernel's MAX_BPRINTF_BIN_ARGS: how many bytes all values of a text may have.
+const traceValues = 512
+
 // traceFuncs write to the kernel's own trace.
 func traceFuncs() []Func {
 	value := types.Param{Name: "value", Kind: types.AnyParam, Optional: true}
 	return []Func{{
 		Func: types.Func{Doc: types.Doc{Name: "debugf", Text: "Write a line to the kernel's trace, /sys/kernel/tracing/trace_pipe, for debugging: it is slower than printf() and all programs of the machine share the trace. " +
-			"At most three values, numbers by %d, %i, %u, %x, %X and %c, of 64 bits with l or ll, addresses by %p, texts by %s; a width but no precision. ASCII only, and 512 bytes of values: a text that the kernel does not take is counted.",
+			"At most three values, numbers by %d, %i, %u, %x, %X and %c, of 64 bits with l or ll, addresses by %p, texts by %s; a width but no precision. ASCII only, and 512 bytes of values: texts are cut to what the kernel takes, and counted (before Linux 5.13 it cuts them to 64 bytes).",
 			Examples: []string{`begin { debugf("hello %s, pid %d", comm, pid); }`}},
 			Params: []types.Param{{Name: "format", Kind: types.FormatParam}, value, value, value}, Check: checkTrace},
 		FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
 			b := l.Builder()
 			format := kernelFormat(c.Args[0].(*syntax.String).Value) + "\x00"
 			args := []*ir.Value{l.Rodata(format), b.Const(int64(len(format)))}
+			share := traceShare(l, c.Args[1:])
 			for _, a := range c.Args[1:] {
 				if t := l.Type(a); t.Kind == types.String {
-					args = append(args, l.Memory(a, t))
+					args = append(args, shortened(l, l.Memory(a, t), t.Size, share))
 				} else {
 					args = append(args, l.Number(a))
 				}
@@ -40,6 +44,30 @@ func traceFuncs() []Func {
 			l.When(b.Bin(ir.OpSLt, b.Const(traceLimit-1), n), func() { l.Count(ir.LossTruncated, nil) })
 		}),
 	}}
+}
+
+// traceShare is how many bytes a text may have, so that all have room.
+func traceShare(l ir.Lowering, args []syntax.Expr) int {
+	room, texts := traceValues, 0
+	for _, a := range args {
+		room -= 8 // a number, or what aligns one
+		if l.Type(a).Kind == types.String {
+			texts++
+		}
+	}
+	return room / max(texts, 1) &^ 7
+}
+
+// shortened is a text of no more than so many bytes, with its NUL: the kernel would cut it and not tell.
+func shortened(l ir.Lowering, p *ir.Value, size, most int) *ir.Value {
+	if size <= most {
+		return p
+	}
+	b := l.Builder()
+	q := b.Addr(b.Slot("short", most))
+	b.ReadStr(q, p, b.Const(int64(most)), most, true)
+	l.When(b.Load(p, most-1, 1, false), func() { l.Count(ir.LossTruncated, nil) })
+	return q
 }
 
 // checkTrace wants a format that the kernel takes (bpf_bprintf_prepare in kernel/trace/bpf_trace.c).
