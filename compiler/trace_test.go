@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/bpf/btf"
 	"github.com/slopebpf/slope/bpf/tracefs"
@@ -80,6 +81,7 @@ func TestTrace(t *testing.T) {
 				t.Errorf("interpreted: got %q, want %q", m.Trace, want)
 			}
 		}
+		bpftest.Require(t, (&bpf.Features{}).MapEach()) // of 5.13, as the formats with a width and others
 		before := traced(t, trace, mark)
 		if _, err := k.run(obj, nil, 0); err != nil {
 			t.Fatal(err)
