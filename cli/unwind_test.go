@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -41,7 +42,11 @@ __attribute__((noinline)) int leaf(int n) {
 static int compare(const void *a, const void *b) { return leaf(*(int *)a) - *(int *)b; }
 static void handler(int s) { leaf(s); }
 static void *thread(void *p) { return leaf(1) ? p : 0; }
-__attribute__((noinline)) int deep(int n) { return n == 0 ? leaf(n) : deep(n - 1) + 1; }
+__attribute__((noinline)) int deep(int n) {
+	int below = n == 0 ? leaf(n) : deep(n - 1);
+	__asm__ volatile("" ::: "memory"); // or it becomes a loop
+	return below + 1;
+}
 __attribute__((noinline)) int sized(int n) { // a frame whose size is not known
 	char *p = __builtin_alloca(n * 100 + 16);
 	memset(p, n, n * 100);
@@ -70,6 +75,7 @@ int main(int argc, char **argv) {
 	int n = 0, v[] = {3, 1, 2};
 	pthread_t other;
 	if (argc == 1) { qsort(v, 3, sizeof *v, compare); return 0; }
+	if (strcmp(argv[1], "deep") == 0) return deep(20) == 0;
 	for (char c; read(0, &c, 1) == 1;) {
 		switch (c) {
 		case 'q': qsort(v, 3, sizeof *v, compare); break;
@@ -110,6 +116,18 @@ func TestUnwound(t *testing.T) {
 		if got := stacks(printed, 1); !slices.Equal(got, want) || len(want) < 3 || r.err != "" {
 			t.Errorf("got\n%q\nwant\n%q\n%s", got, want, r.err)
 		}
+	})
+	t.Run("return probes", func(t *testing.T) { // which replace addresses on the stack
+		r := script(t, "-q", "-c", bin+" deep", "-e", `
+			uretprobe:`+bin+`:deep { @returns = count(); }
+			uretprobe:`+bin+`:main { @returns = count(); }
+			uprobe:`+bin+`:leaf { print(dw_ustack); }`)
+		frames := strings.Fields(regexp.MustCompile(`\+\d+`).ReplaceAllString(r.out, ""))
+		calls := strings.Join(frames[slices.Index(frames, "leaf"):], " ")
+		if want := "leaf" + strings.Repeat(" deep", 21) + " main "; !strings.HasPrefix(calls, want) || r.err != "" {
+			t.Errorf("got %s\nwant %s\n%s", calls, want, r.err)
+		}
+		want(t, r, "@returns: 22")
 	})
 	lib := buildC(t, `int callback(int (*f)(int)) { char p[100]; p[f(1)] = 1; return f(p[2]) + p[1]; }`, "-O2", "-fomit-frame-pointer", "-shared", "-fPIC")
 	for name, c := range map[string]struct {

@@ -19,9 +19,12 @@ type walk struct {
 	b       *ir.Builder
 	process *ir.Value // its words
 	rows    *ir.Value
+	most    int       // rows
 	buf     *ir.Value // for what is read
 	frames  *ir.Value
 	depth   int
+	returns *ir.Returns // nil where return probes cannot be seen through
+	hidden  *ir.Value   // the address that they put in the place of others, 0 without any
 }
 
 // unwindBuf holds all that one frame reads at once.
@@ -52,7 +55,13 @@ func byTables(l ir.Lowering, frames, process *ir.Value, depth int) *ir.Value {
 	b.Jump(next, b.Stack(frames, 8*depth, false))
 
 	b.SetBlock(known)
-	w.rows = b.MapValue(u.Rows)
+	w.rows, w.most = b.MapValue(u.Rows), u.Rows.ValueSize/ir.UnwindRow
+	if of := l.Kernel().Returns; of != nil {
+		if w.returns = of(); w.returns != nil {
+			r := w.returns
+			w.hidden = w.word(w.word(w.word(b.Help(ir.HelperTask), r.MM), r.Area), r.Address)
+		}
+	}
 	b.Zero(frames, 0, 8*depth)
 	regs := b.Help(ir.HelperTaskRegs, b.Help(ir.HelperTaskBTF))
 	reg := func(word int) *ir.Value { return b.Load(regs, 8*word, 8, false) }
@@ -146,13 +155,53 @@ func (w *walk) turn(state []*ir.Value, again, done func(...*ir.Value)) {
 	w.read(bp, 16, lost)
 	b.Jump(caller, b.Load(w.buf, 8, 8, false), b.AddImm(bp, 16), b.Load(w.buf, 0, 8, false), b.Const(0))
 
+	b.SetBlock(caller)
+	to := w.original(caller.Params[0], b.AddImm(caller.Params[1], -8), lost)
+	again(append([]*ir.Value{n, to}, caller.Params[1:]...)...)
 	b.SetBlock(lost)
 	w.l.Count(ir.LossUnwind, nil)
 	b.Jump(end)
-	b.SetBlock(caller)
-	again(append([]*ir.Value{n}, caller.Params...)...)
 	b.SetBlock(end)
 	done(n)
+}
+
+// original is the return address that was at a place of the stack, where a return probe may have put another.
+func (w *walk) original(ret, place *ir.Value, lost *ir.Block) *ir.Value {
+	if w.returns == nil {
+		return ret
+	}
+	b, r := w.b, w.returns
+	hidden, plain, found, next := b.Block(), b.Block(), b.Block(), b.Block(ir.Scalar)
+	b.If(b.Bin(ir.OpEq, ret, w.hidden), hidden, plain)
+	b.SetBlock(plain)
+	b.Jump(next, ret)
+	b.SetBlock(hidden)
+	const most = 64 // the kernel's MAX_URETPROBE_DEPTH
+	first := w.word(w.word(b.Help(ir.HelperTask), r.Task), r.First)
+	was := w.l.Scan(most+1, []*ir.Value{first}, 0, func(state []*ir.Value, again, done func(...*ir.Value)) {
+		at := state[0]
+		some, none, here, other := b.Block(), b.Block(), b.Block(), b.Block()
+		b.If(at, some, none)
+		b.SetBlock(none)
+		done(b.Const(0))
+		b.SetBlock(some)
+		b.If(b.Bin(ir.OpEq, w.word(at, r.Stack), place), here, other)
+		b.SetBlock(here)
+		done(w.word(at, r.Original))
+		b.SetBlock(other)
+		again(w.word(at, r.Next))
+	})
+	b.If(was, found, lost)
+	b.SetBlock(found)
+	b.Jump(next, was)
+	b.SetBlock(next)
+	return next.Params[0]
+}
+
+// word reads a word of the kernel, 0 where it cannot.
+func (w *walk) word(p *ir.Value, off int) *ir.Value {
+	w.b.Read(w.buf, w.b.AddImm(p, int64(off)), 8, true)
+	return w.b.Load(w.buf, 0, 8, false)
 }
 
 // read reads memory of the process into buf.
@@ -184,9 +233,9 @@ func (w *walk) rule(addr *ir.Value, none *ir.Block) *ir.Value {
 	linked := b.Bin(ir.OpSub, addr, b.Load(m, 8*ir.MappingBias, 8, false))
 	first := b.Load(m, 8*ir.MappingRow, 8, false)
 	row := func(j *ir.Value) *ir.Value {
-		return b.Load(b.Index(w.rows, b.Bound(b.Bin(ir.OpAdd, first, j), ir.UnwindRows-1), 8), 0, 8, false)
+		return b.Load(b.Index(w.rows, b.Bound(b.Bin(ir.OpAdd, first, j), int64(w.most-1)), ir.UnwindRow), 0, 8, false)
 	}
-	j := w.search(b.Load(m, 8*ir.MappingRows, 8, false), ir.UnwindRows, linked, func(j *ir.Value) *ir.Value {
+	j := w.search(b.Load(m, 8*ir.MappingRows, 8, false), w.most, linked, func(j *ir.Value) *ir.Value {
 		return b.Bin(ir.OpShr, row(j), b.Const(32))
 	})
 	found := b.Block()

@@ -104,17 +104,18 @@ const (
 
 // Kernel is what the lowering needs to know of the kernel the program is for.
 type Kernel struct {
-	TPBTF      bool      // tp_btf programs can be loaded: context words are trusted pointers
-	TaskBTF    bool      // bpf_get_current_task_btf exists
-	MayGoto    bool      // loops may have an end that the verifier does not know
-	MapEach    bool      // bpf_for_each_map_elem exists
-	PerCPU     bool      // bpf_map_lookup_percpu_elem exists
-	CommPadded bool      // the kernel pads task->comm with NUL
-	CommOffset int       // of comm in task_struct, -1 when unknown
-	MM         int       // of mm in task_struct, which every program that a process runs has its own of; 0 when unknown
-	TAI        int64     // ns from the boot clock to TAI
-	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
-	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
+	TPBTF      bool            // tp_btf programs can be loaded: context words are trusted pointers
+	TaskBTF    bool            // bpf_get_current_task_btf exists
+	MayGoto    bool            // loops may have an end that the verifier does not know
+	MapEach    bool            // bpf_for_each_map_elem exists
+	PerCPU     bool            // bpf_map_lookup_percpu_elem exists
+	CommPadded bool            // the kernel pads task->comm with NUL
+	CommOffset int             // of comm in task_struct, -1 when unknown
+	MM         int             // of mm in task_struct, which every program that a process runs has its own of; 0 when unknown
+	TAI        int64           // ns from the boot clock to TAI
+	PidNS      [2]uint64       // device and inode of the pid namespace whose numbers count; zero for the initial one
+	Returns    func() *Returns // where a return probe keeps the address that a function returns to; nil when unknown
+	Status     int             // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
 
 	// Doubtful tells whether the kernel takes an argument of a raw tracepoint, by its number, for one that may be null, so
 	// that it lets no program follow it; nil: none.
@@ -150,6 +151,14 @@ func (k *Kernel) PidTgid(b *Builder) *Value {
 	b.Store(p, 0, 8, b.Const(0)) // in another namespace
 	b.Help(HelperNsPidTgid, b.Const(int64(k.PidNS[0])), b.Const(int64(k.PidNS[1])), p)
 	return b.Load(p, 0, 8, false)
+}
+
+// Returns are offsets in the kernel's structs by which those return addresses are found that return probes on user space have
+// replaced: the one address that stands for all of them, and a list of what there was.
+type Returns struct {
+	MM, Area, Address     int // task_struct.mm, mm_struct.uprobes_state.xol_area, xol_area.vaddr
+	Task, First           int // task_struct.utask, uprobe_task.return_instances
+	Stack, Original, Next int // of return_instance: stack, orig_ret_vaddr, next
 }
 
 // Space is the number of the address space of the current task, which every program that it runs has its own of; 0 where

@@ -29,9 +29,9 @@ const (
 
 // What there is room for.
 const (
-	UnwindMappings  = 96      // of one process
-	UnwindProcesses = 1024    //
-	UnwindRows      = 1 << 20 // of 8 bytes
+	UnwindMappings  = 96 // of one process
+	UnwindProcesses = 1024
+	UnwindRow       = 8 // bytes
 )
 
 // UnwindWords is how many words a process takes.

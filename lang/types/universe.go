@@ -140,6 +140,7 @@ type Config struct {
 	MaxCat     int // bytes that are printed of a file
 	TSeries    Unstable
 	TypeInfo   Unstable
+	UnwindRows int // rows of tables of dw_ustack that there is room for, of 8 bytes
 	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
 	HideMaps   bool // no maps are printed at the end
@@ -187,7 +188,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingSize: 4 << 20, TypeInfo: UnstableError}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, UnwindRows: 1 << 20, RingSize: 4 << 20, TypeInfo: UnstableError}
 }
 
 // Role says what a variable identifies, for lints.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -20,11 +19,9 @@ type unwindMaps struct {
 	rows      *ebpf.Memory
 }
 
-const rowBytes = int(unsafe.Sizeof(unwind.Row(0)))
-
 // Rows implements unwind.Memory.
 func (m unwindMaps) Rows(first int, rows []byte) error {
-	if _, err := m.rows.WriteAt(rows, int64(first*rowBytes)); err != nil {
+	if _, err := m.rows.WriteAt(rows, int64(first*ir.UnwindRow)); err != nil {
 		return fmt.Errorf("write unwind rows: %w", err)
 	}
 	return nil
@@ -64,7 +61,7 @@ func (e *Engine) openTables() error {
 	if err != nil {
 		return fmt.Errorf("map unwind rows: %w", err)
 	}
-	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, e.Warn)
+	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, u.Rows.ValueSize/ir.UnwindRow, e.Warn)
 	if e.opt.Pid > 0 {
 		if !ourselves(e.opt.Pid) { // or it is the command that this process is about to run: Follow then is for it
 			e.Follow(e.opt.Pid)
@@ -110,8 +107,12 @@ func (e *Engine) Warn(err error) {
 	}
 }
 
-// Follow reads the tables of a process, as it is now, before its code is met.
-func (e *Engine) Follow(pid int) { e.tables.Add(pid, 0) }
+// Follow reads the tables of a process, as it is now, before its code is met; where the script unwinds stacks.
+func (e *Engine) Follow(pid int) {
+	if e.tables != nil {
+		e.tables.Add(pid, 0)
+	}
+}
 
 // Noted says that a process was seen whose code will be looked up, with the kernel's number for its address space.
 func (e *Engine) Noted(pid int, space uint64) {

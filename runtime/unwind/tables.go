@@ -29,6 +29,7 @@ type Memory interface {
 // Tables holds the tables of all files that known processes have mapped. It is safe for concurrent use.
 type Tables struct {
 	memory Memory
+	most   int // rows that there is room for
 	warn   func(error)
 
 	mu    sync.Mutex
@@ -75,10 +76,11 @@ type process struct {
 // rereads is how often what processes have mapped is looked at again where they run code that is in no mapping.
 const rereads = time.Second
 
-// New makes tables that are empty. warn is told, once, of every file whose code cannot be followed.
-func New(memory Memory, warn func(error)) *Tables {
-	t := &Tables{memory: memory, warn: warn, files: map[fileID]*file{}, procs: map[int]*process{}, told: map[string]bool{},
-		free: []extent{{0, ir.UnwindRows}}, queue: make(chan struct{}, 1), ended: make(chan struct{})}
+// New makes tables that are empty, with room for so many rows. warn is told, once, of every file whose code cannot be
+// followed.
+func New(memory Memory, rows int, warn func(error)) *Tables {
+	t := &Tables{memory: memory, most: rows, warn: warn, files: map[fileID]*file{}, procs: map[int]*process{}, told: map[string]bool{},
+		free: []extent{{0, rows}}, queue: make(chan struct{}, 1), ended: make(chan struct{})}
 	t.over.Go(t.serve)
 	return t
 }
@@ -290,8 +292,8 @@ func (t *Tables) load(in *os.File, id fileID, path string) *file {
 	}
 	i := slices.IndexFunc(t.free, func(e extent) bool { return e.count >= len(rows) })
 	if i < 0 {
-		t.complain(fmt.Errorf("calls of %s are found by frame pointers: its table has %d rows, there is no room for so many beside those of others (%d in all)",
-			path, len(rows), ir.UnwindRows))
+		t.complain(fmt.Errorf("calls of %s are found by frame pointers: its table has %d rows, and there is room for %d of all files: raise max_unwind_rows",
+			path, len(rows), t.most))
 		return f
 	}
 	f.rows = extent{t.free[i].first, len(rows)}

@@ -75,7 +75,7 @@ func sleeper(t *testing.T) (pid int, end func()) {
 // TestTables writes the tables of two processes of one program, reads them back, and takes them away when both have gone.
 func TestTables(t *testing.T) {
 	memory := &notes{procs: map[int][]byte{}}
-	tables := New(memory, func(err error) { t.Error(err) })
+	tables := New(memory, maxRows, func(err error) { t.Error(err) })
 	defer tables.Close()
 	pid, end := sleeper(t)
 	other, endOther := sleeper(t)
@@ -123,7 +123,7 @@ func TestTables(t *testing.T) {
 	}
 	endOther()
 	tables.refresh()
-	if len(memory.procs) > 0 || len(tables.files) > 0 || len(tables.free) != 1 || tables.free[0] != (extent{0, ir.UnwindRows}) {
+	if len(memory.procs) > 0 || len(tables.files) > 0 || len(tables.free) != 1 || tables.free[0] != (extent{0, maxRows}) {
 		t.Errorf("left: %d processes, %d files, free %v", len(memory.procs), len(tables.files), tables.free)
 	}
 }
@@ -135,12 +135,12 @@ func TestTablesFull(t *testing.T) {
 		set  func(*notes, *Tables)
 		want string
 	}{
-		"rows":      {func(_ *notes, t *Tables) { t.free = []extent{{0, 3}} }, "there is no room"},
+		"rows":      {func(_ *notes, t *Tables) { t.free = []extent{{0, 3}} }, "raise max_unwind_rows"},
 		"processes": {func(_ *notes, t *Tables) { fill(t.procs) }, "more than 1024 processes"},
 		"memory":    {func(n *notes, _ *Tables) { n.fail = errors.New("no memory") }, "no memory"},
 	} {
 		memory, told := &notes{procs: map[int][]byte{}}, ""
-		tables := New(memory, func(err error) { told += err.Error() + "\n" })
+		tables := New(memory, maxRows, func(err error) { told += err.Error() + "\n" })
 		c.set(memory, tables)
 		tables.Add(pid, 1)
 		if !strings.Contains(told, c.want) {
