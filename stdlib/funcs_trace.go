@@ -21,7 +21,7 @@ func traceFuncs() []Func {
 	value := types.Param{Name: "value", Kind: types.AnyParam, Optional: true}
 	return []Func{{
 		Func: types.Func{Doc: types.Doc{Name: "debugf", Text: "Write a line to the kernel's trace, /sys/kernel/tracing/trace_pipe, for debugging: it is slower than printf() and all programs of the machine share the trace. " +
-			"At most three values, numbers by %d, %i, %u, %x, %X and %c, of 64 bits with l or ll, addresses by %p, texts by %s; a width but no precision. ASCII only, and 512 bytes of values: texts are cut to what the kernel takes, and counted. Before Linux 5.13 it takes no width, %X, %c or %%, and one text of 64 bytes.",
+			"At most three values, numbers by %d, %i, %u, %x, %X and %c, of 64 bits with l or ll, addresses by %p, texts by %s; a width but no precision. ASCII only, and 512 bytes of values: texts are cut to what the kernel takes, and counted. Before Linux 5.15 it may take no width, %X, %c or %%, and one text of 64 bytes.",
 			Examples: []string{`begin { debugf("hello %s, pid %d", comm, pid); }`}},
 			Params: []types.Param{{Name: "format", Kind: types.FormatParam}, value, value, value}, Check: checkTrace},
 		FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
