@@ -53,6 +53,7 @@ var allowed = map[string][]string{
 	"runtime/query":          {"lang", "compiler", "runtime/agg", "runtime/export"},
 	"runtime/simulate":       {"lang", "compiler", "runtime/agg", "runtime/engine", "runtime/events", "runtime/export", "runtime/judge", "runtime/query", "runtime/slo"},
 	"runtime/rules":          {"lang", "runtime/export", "runtime/yaml"},
+	"runtime/pcap":           {},
 	"runtime/yaml":           {},
 	"runtime/dashboard":      {"lang/check", "runtime/export", "runtime/rules"},
 	"runtime/openslo":        {"lang/check", "runtime/rules", "runtime/yaml"},

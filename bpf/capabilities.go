@@ -95,8 +95,10 @@ func Capabilities() []Capability {
 		{ForFunctions, "func in a kprobe or kretprobe", Release{5, 15}, "", nil, "", func(f *Features) error { return f.FuncIP(false) }},
 		{ForFunctions, "an aggregation read in a probe", Release{5, 19}, "", nil, "", (*Features).PerCPULookup},
 		{ForFunctions, "nsecs(tai)", Release{6, 1}, "", nil, "", (*Features).KtimeTAI},
+		{ForFunctions, "comm(pid)", Release{6, 2}, "CONFIG_DEBUG_INFO_BTF", nil, "", func(f *Features) error { return f.KernelFunc(ebpf.Tracing, "bpf_task_from_pid") }},
 		{ForFunctions, "dw_ustack: calls without frame pointers", Release{6, 9}, "", nil, "ustack, by frame pointers", func(f *Features) error { return errors.Join(f.TaskRegs(), f.MayGoto()) }},
 		{ForFunctions, "func in a uretprobe", Release{6, 6}, "", nil, "", func(f *Features) error { return f.FuncIP(true) }},
+		{ForFunctions, "comm(pid) in tracepoint, profile, software and hardware probes", Release{6, 12}, "CONFIG_DEBUG_INFO_BTF", nil, "rawtracepoints", func(f *Features) error { return f.KernelFunc(ebpf.TracePoint, "bpf_task_from_pid") }},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -47,5 +48,28 @@ func TestParseRelease(t *testing.T) {
 	}
 	if _, err := ParseRelease("Linux"); err == nil {
 		t.Error("no error for a text without a number")
+	}
+}
+
+// TestKernelFunc: a type of program may call some functions of the kernel. Which these are a newer kernel may say otherwise, but
+// not that a function which is for programs of another kind is for these, or one that is for none.
+func TestKernelFunc(t *testing.T) {
+	f := &Features{}
+	bpftest.Require(t, CheckPrivileges(), f.TPBTF(), f.KernelFunc(ebpf.Tracing, "bpf_task_from_pid"))
+	for name, want := range map[string]struct {
+		typ  ebpf.ProgramType
+		want bool
+	}{
+		"bpf_rcu_read_lock":      {ebpf.RawTracepoint, true},  // for all programs
+		"bpf_task_release":       {ebpf.Tracing, true},        // its argument is missing, which is another matter
+		"bpf_task_from_pid":      {ebpf.RawTracepoint, false}, // for tracing programs
+		"bpf_session_is_return":  {ebpf.Tracing, false},       // for those of kprobe_session links
+		"bpf_copy_from_user_str": {ebpf.Tracing, false},       // may sleep
+		"vfs_read":               {ebpf.Tracing, false},       // for no program
+		"no_such_function":       {ebpf.Tracing, false},
+	} {
+		if err := f.KernelFunc(want.typ, name); (err == nil) != want.want {
+			t.Errorf("%s in %s: got %v, want %v", name, want.typ, err, want.want)
+		}
 	}
 }

@@ -100,6 +100,52 @@ func known(err error) error {
 	return err
 }
 
+// ProgType is a type of programs, as the kernel has them.
+type ProgType = ebpf.ProgramType
+
+// The types of the programs that scripts become.
+const (
+	RawTracepoint = ebpf.RawTracepoint
+	Tracing       = ebpf.Tracing
+	TracePoint    = ebpf.TracePoint
+	Kprobe        = ebpf.Kprobe
+	PerfEvent     = ebpf.PerfEvent
+)
+
+// KernelFunc tells whether programs of a type may call a function of the kernel, by its name. The trial passes no arguments:
+// what the verifier says about those, or about what the function gives, means that the function itself is allowed.
+func (f *Features) KernelFunc(t ProgType, name string) error {
+	return f.probe(fmt.Sprintf("kernel function %s in %s programs", name, t), func() error {
+		ix, err := btf.Open()
+		if err != nil {
+			return err
+		}
+		defer ix.Close()
+		id, err := ix.KernelFunction(name)
+		if err != nil {
+			return err
+		}
+		spec := ProgSpec{Type: t, Insns: asm.Instructions{CallKernel(int64(id))}}
+		if t == ebpf.Tracing {
+			spec.AttachType = ebpf.AttachTraceRawTp
+			if spec.AttachBTFID, err = ix.RawTracepoint("sys_enter"); err != nil {
+				return err
+			}
+		}
+		err = tryLoad(spec)
+		var v *VerifierError
+		if errors.As(err, &v) && strings.Contains(v.Reason, "must be sleepable") {
+			return err
+		}
+		return known(err)
+	})
+}
+
+// CallKernel is a call of a function of the kernel by its BTF id.
+func CallKernel(id int64) asm.Instruction {
+	return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: id}
+}
+
 // DPath tells about the helper that writes the path of a file, in iterators (5.12).
 func (f *Features) DPath() error {
 	return f.traced(asm.FnDPath, ebpf.AttachTraceIter, func(ix *btf.Index) (uint32, error) { return ix.Find("bpf_iter_task_file", btf.KindFunc) })

@@ -133,6 +133,9 @@ func missingHelper(reason string) string {
 		name, _, _ := strings.Cut(rest, " ")
 		return "kernel function " + name + " in this program type"
 	}
+	if strings.HasPrefix(reason, "BPF_CALL uses reserved fields") || strings.Contains(reason, "support calling kernel function") {
+		return "calls of kernel functions" // before 5.13, or without a JIT
+	}
 	if strings.HasPrefix(reason, "BPF_ATOMIC uses invalid atomic opcode") || strings.HasPrefix(reason, "BPF_ALU uses reserved fields") ||
 		strings.HasPrefix(reason, "BPF_STX uses reserved fields") || strings.HasPrefix(reason, "unknown opcode") {
 		return "an instruction of the program"

@@ -74,3 +74,12 @@ func TestPrintEntry(t *testing.T) {
 	r = script(t, "-q", "-f", "json", "-e", program)
 	want(t, r, `{"type": "value", "data": [{"min": 4, "max": 7, "count": 1}]}`, `{"type": "value", "data": {"count": 2, "average": 5, "total": 10}}`, `{"type": "value", "data": []}`)
 }
+
+// TestDebugfCut: the kernel's trace takes 512 bytes of values, and what is cut is told.
+func TestDebugfCut(t *testing.T) {
+	long := strings.Repeat("x", 700)
+	r := script(t, "-e", `begin { $s = "`+long+`"; debugf("%s", "short"); debugf("%s", $s); debugf("%s %d %s", $s, 1, "x"); exit(); }`)
+	if n := strings.Count(r.err, "1 strings cut at their capacity"); n != 2 || strings.Contains(r.err, "did not take") {
+		t.Errorf("it tells of %d texts that were cut\n%s%s", n, r.out, r.err)
+	}
+}

@@ -63,7 +63,7 @@ func (w *workshop) options(params []string, pid int) compiler.Options {
 		Named: named, Universe: w.registry, Library: w.registry, Resolver: w.machine, Config: types.DefaultConfig(), Environment: settings(),
 		Params: params, Pid: pid, CPUs: cpus, Kernel: w.machine.Kernel(w.features), Import: importFile,
 		Backend: backend.Features{SDiv: w.features.SDiv() == nil, MovSX: w.features.SDiv() == nil, LongJumps: w.features.SDiv() == nil, AtomicFetch: w.features.AtomicFetch() == nil,
-			Returning: w.machine.Returning, FuncIP: w.features.FuncIP, Lacks: stdlib.Lacks(w.features)},
+			Function: w.machine.Function, FuncIP: w.features.FuncIP, Lacks: stdlib.Lacks(w.features)},
 	}
 }
 

@@ -42,6 +42,7 @@ type session struct {
 	exited   bool
 	status   int
 	errors   int // that the script has reported
+	packets  map[string]*packetFile
 	err      error
 }
 

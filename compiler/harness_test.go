@@ -99,6 +99,18 @@ func lowered(file *source.File, o compiler.Options) (*compiler.Object, source.Di
 	return obj, diags
 }
 
+// twoWays is a script as IR that no pass has touched, and compiled.
+func twoWays(t testing.TB, script string, o compiler.Options) (plain, compiled *compiler.Object) {
+	t.Helper()
+	file := source.NewFile("t.slo", script)
+	compiled, diags := compiler.Compile(file, o)
+	plain, _ = lowered(file, o)
+	if compiled == nil || plain == nil {
+		t.Fatal(diags)
+	}
+	return plain, compiled
+}
+
 // world is the process that the programs see; text are strings in its memory.
 type world struct {
 	pidTgid, uidGid int64
@@ -120,6 +132,13 @@ func (w *world) Helper(h ir.Helper) int64 {
 	case ir.HelperKtimeBoot, ir.HelperKtimeMono:
 		w.now += 1000
 		return w.now
+	}
+	return 0
+}
+
+func (w *world) Task(pid int64) uint64 {
+	if pid == w.pidTgid>>32 {
+		return taskAddr
 	}
 	return 0
 }

@@ -39,8 +39,11 @@ func (a actions) Clear(m *ir.Map)                    { fmt.Fprintln(a.out, "clea
 func (a actions) Zero(m *ir.Map)                     { fmt.Fprintln(a.out, "zero", m.Name) }
 func (a actions) Exit(status int)                    { fmt.Fprintln(a.out, "exit", status) }
 func (a actions) Unwatch(address uint64)             { fmt.Fprintln(a.out, "unwatch", address) }
-func (a actions) Cat(path string)                    { fmt.Fprintln(a.out, "cat", path) }
-func (a actions) System(command string)              { fmt.Fprintln(a.out, "system", command) }
+func (a actions) Packet(file string, at time.Duration, length int, data []byte) {
+	fmt.Fprintln(a.out, "packet", file, length, data)
+}
+func (a actions) Cat(path string)       { fmt.Fprintln(a.out, "cat", path) }
+func (a actions) System(command string) { fmt.Fprintln(a.out, "system", command) }
 func (a actions) Message(e *ir.Event, text string) {
 	a.Diagnose(source.Diagnostic{File: a.obj.IR.Source, Span: e.Span, Message: text})
 }

@@ -60,7 +60,7 @@ func TestSession(t *testing.T) {
 		"kprobe:f /burning(o)/ { @in = count(); } kretprobe:f /burning(o)/ { @out = count(); }" + objective:                      {2, 1, ""},
 	} {
 		reg := stdlib.New()
-		o := options(backend.Features{Returning: func() int64 { return 1 }}, false, -1)
+		o := options(backend.Features{Function: func(string) int64 { return 1 }}, false, -1)
 		o.Universe, o.Library, o.Resolver = reg, reg, both{fixture{&stdlib.Machine{Registry: reg}}}
 		obj, diags := compiler.Compile(source.NewFile("s.slo", script), o)
 		if diags.HasErrors() {

@@ -174,6 +174,16 @@ func (m *Machine) Named(keyword, name string) (t *types.Type, ok bool) {
 	return t, ok
 }
 
+// TypeID implements types.Numbers. The types of modules have numbers of their own.
+func (m *Machine) TypeID(keyword, name string) (uint32, bool) {
+	ix, err := m.BTF()
+	if err != nil {
+		return 0, false
+	}
+	id, err := ix.NamedID(keyword, name)
+	return id, err == nil
+}
+
 // Constant implements types.Source by the BTF of the kernel and its modules.
 func (m *Machine) Constant(name string) (v int64, t *types.Type, ok bool) {
 	_ = m.allTypes("*", func(_ string, ix *btf.Index) bool {

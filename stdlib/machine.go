@@ -30,6 +30,7 @@ type Machine struct {
 	// on. Nil: none may.
 	Session func(kind types.HookKind) bool
 
+	features bpf.Features
 	fs       *tracefs.FS
 	index    *btf.Index
 	modules  []*module // nil until they are asked for
@@ -108,13 +109,13 @@ func (m *Machine) binary(file string) (*symbols.Binary, error) {
 // session tells whether a hook on the entry or the return of a function may be one with its counterpart.
 func (m *Machine) session(kind types.HookKind) bool { return m.Session != nil && m.Session(kind) }
 
-// Returning is the BTF id of the kernel's function by which such a program tells the return from the entry, 0 without.
-func (m *Machine) Returning() int64 {
+// Function is the BTF id of a function of the kernel that programs may call, 0 without.
+func (m *Machine) Function(name string) int64 {
 	ix, err := m.BTF()
 	if err != nil {
 		return 0
 	}
-	id, err := ix.Find("bpf_session_is_return", btf.KindFunc)
+	id, err := ix.KernelFunction(name)
 	if err != nil {
 		return 0
 	}
@@ -166,8 +167,8 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 	}
 	k.CommPadded = f.CommPadded() == nil
 	if ix, err := m.BTF(); err == nil {
-		if task, err := ix.Struct("task_struct"); err == nil {
-			for name, to := range map[string]*int{"comm": &k.CommOffset, "mm": &k.MM, "real_parent": &k.Parent, "tgid": &k.Tgid} {
+		if task, err := ix.Struct(taskStruct); err == nil {
+			for name, to := range map[string]*int{commName: &k.CommOffset, "mm": &k.MM, "real_parent": &k.Parent, "tgid": &k.Tgid} {
 				if f, ok := task.Field(name); ok {
 					*to = f.Offset
 				}
@@ -231,9 +232,9 @@ func pidNamespace() (ns [2]uint64) {
 	return ns
 }
 
-// Lacks tells why the running kernel does not let programs call a helper, "" when it does.
-func Lacks(f *bpf.Features) func(ir.Helper) string {
-	return func(h ir.Helper) string {
+// Lacks tells why the running kernel does not let programs of a type call a helper, "" when it does.
+func Lacks(f *bpf.Features) func(ir.Helper, ir.ProgType) string {
+	return func(h ir.Helper, t ir.ProgType) string {
 		var err error
 		why := ""
 		switch h {
@@ -245,6 +246,9 @@ func Lacks(f *bpf.Features) func(ir.Helper) string {
 			err, why = f.DPath(), "path() is there since Linux 5.12"
 		case ir.HelperSocketCookie:
 			err, why = f.SocketCookie(), "socket_cookie() is there since Linux 5.12"
+		case ir.HelperTaskFromPid:
+			err = f.KernelFunc(progTypes[t], h.Function())
+			why = "comm(pid) is there since Linux 6.2 in rawtracepoint, fentry and iter probes, with the kernel's BTF, and since 6.12 in those of tracepoints and performance counters"
 		case ir.HelperTaskRegs:
 			err, why = errors.Join(f.TaskRegs(), f.MayGoto()), "dw_ustack is there since Linux 6.9; ustack finds the calls by frame pointers"
 		case ir.HelperOverride:

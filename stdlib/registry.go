@@ -26,6 +26,7 @@ type Func struct {
 type Var struct {
 	types.Var
 	ir.VarLower
+	CalledLower ir.FuncLower // of Called
 }
 
 // Probe is a probe type.
@@ -47,7 +48,7 @@ type Registry struct {
 // New builds the registry of all rows.
 func New() *Registry {
 	r := &Registry{funcs: map[string]*Func{}, vars: map[string]*Var{}, probes: map[string]*Probe{}}
-	for _, rows := range [][]Func{outputFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), taskFuncs(), nameFuncs(), addressFuncs(), objectFuncs(), watchFuncs(), unsafeFuncs(), textFuncs(), symbolFuncs(), netFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
+	for _, rows := range [][]Func{outputFuncs(), traceFuncs(), packetFuncs(), mapFuncs(), memoryFuncs(), stringFuncs(), numberFuncs(), typeFuncs(), kfuncFuncs(), taskFuncs(), nameFuncs(), addressFuncs(), objectFuncs(), watchFuncs(), unsafeFuncs(), textFuncs(), symbolFuncs(), netFuncs(), pointerFuncs(), objectiveFuncs(), pollFuncs(), aggregations(), verbs()} {
 		for i := range rows {
 			f := &rows[i]
 			r.funcs[f.Name] = f
@@ -108,7 +109,12 @@ func (r *Registry) Probe(name string) *types.Probe {
 func (r *Registry) Names(class types.NameClass) []string { return r.names[class] }
 
 // FuncLower implements ir.Library.
-func (r *Registry) FuncLower(name string) ir.FuncLower { return r.funcs[name].FuncLower }
+func (r *Registry) FuncLower(name string) ir.FuncLower {
+	if f := r.funcs[name]; f != nil {
+		return f.FuncLower
+	}
+	return r.vars[name].CalledLower
+}
 
 // VarLower implements ir.Library.
 func (r *Registry) VarLower(name string) ir.VarLower { return r.vars[name].VarLower }

@@ -8,8 +8,6 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
-const commSize = 16 // TASK_COMM_LEN of the kernel
-
 // The offsets in the pt_regs of x86-64, in words of 8 bytes.
 const (
 	wordR15 = iota
@@ -88,11 +86,7 @@ func variables() []Var {
 				Type: always(types.Uint32), Varies: true, Role: types.MomentRole},
 			VarLower: helper(ir.HelperRandom),
 		},
-		{
-			Var: types.Var{Doc: types.Doc{Name: "comm", Text: "Name of the current thread.", Examples: []string{"tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }"}},
-				Type: always(types.StringOf(commSize))},
-			VarLower: ir.VarLower{Into: commInto},
-		},
+		commVar(),
 		{
 			Var: types.Var{Doc: types.Doc{Name: "probe", Text: "Full name of the probe.", Examples: []string{"tracepoint:syscalls:sys_enter_read, tracepoint:syscalls:sys_enter_write { @[probe] = count(); }"}},
 				PerProbe: true,
@@ -212,21 +206,4 @@ func goidType(t *types.Target, _ int) (*types.Type, error) {
 		return nil, fmt.Errorf("goid: the place of the goroutine's ID in %s is not known", t.Hook.Path)
 	}
 	return types.Uint64, nil
-}
-
-// commInto copies the task's name: two loads where the kernel keeps it padded, otherwise the helper.
-func commInto(l ir.Lowering, _ int, _ *types.Type, p *ir.Value, off int, _ bool) {
-	b, k := l.Builder(), l.Kernel()
-	if k.TaskBTF && k.CommPadded && k.CommOffset >= 0 {
-		task := b.Help(ir.HelperTaskBTF)
-		b.Store(p, off, 8, b.Load(task, k.CommOffset, 8, false))
-		b.Store(p, off+8, 8, b.Load(task, k.CommOffset+8, 8, false))
-		return
-	}
-	b.Zero(p, off, commSize) // from 5.17 to 6.1 the helper leaves what follows the NUL as it was
-	dst := p
-	if off != 0 {
-		dst = b.Offset(p, int64(off))
-	}
-	b.Help(ir.HelperComm, dst)
 }

@@ -75,7 +75,7 @@ func taskVars() []Var {
 			}},
 		},
 		scalarVar(curtask, "The running task of the kernel: curtask.pid, curtask.real_parent.comm.", "tracepoint:raw_syscalls:sys_enter { @[curtask.prio] = count(); }",
-			types.PointerTo(&types.Type{Kind: types.Struct, Name: "task_struct"}, false),
+			types.PointerTo(&types.Type{Kind: types.Struct, Name: taskStruct}, false),
 			ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value {
 				if l.Kernel().TaskBTF {
 					return l.Builder().Help(ir.HelperTaskBTF)
@@ -152,7 +152,6 @@ func hasRegisters(t *types.Target) bool {
 
 // taskFuncs are about a task, the running one unless another is given. They stand for fields of it.
 func taskFuncs() []Func {
-	const name = "comm" // in task_struct
 	row := func(name, text string, cast string, fields ...string) Func {
 		return Func{
 			Func: types.Func{Doc: types.Doc{Name: name, Text: text, Examples: []string{"tracepoint:raw_syscalls:sys_enter { @[" + name + "] = count(); }"}},
@@ -175,8 +174,8 @@ func taskFuncs() []Func {
 	}
 	return []Func{
 		row("ppid", "Process ID of the parent, of the running task or of another.", "uint32", "real_parent", "tgid"),
-		row("pcomm", "Name of the parent, of the running task or of another.", "", "real_parent", name),
-		row("leader_comm", "Name of the first thread of the process, of the running task or of another.", "", "group_leader", name),
+		row("pcomm", "Name of the parent, of the running task or of another.", "", "real_parent", commName),
+		row("leader_comm", "Name of the first thread of the process, of the running task or of another.", "", "group_leader", commName),
 		row("leader_tid", "Thread ID of the first thread of the process, of the running task or of another.", "uint32", "group_leader", "pid"),
 	}
 }

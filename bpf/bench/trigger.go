@@ -41,7 +41,7 @@ func newTrigger(ix *btf.Index, v values) (*trigger, error) {
 	body[0] = body[0].WithSymbol("loop")
 	insns = append(insns, body...)
 	insns = append(insns,
-		asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: int64(id)},
+		bpf.CallKernel(int64(id)),
 		asm.Add.Imm(asm.R9, 1),
 		asm.JLT.Imm(asm.R9, batch, "loop"),
 		asm.FnKtimeGetNs.Call(),

@@ -3,6 +3,7 @@ package btf
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -353,4 +354,30 @@ func BenchmarkLookup(b *testing.B) {
 			ix.Close()
 		}
 	})
+}
+
+// TestKernelFunction: where the types say which functions are for programs it is one of these, otherwise any function.
+func TestKernelFunction(t *testing.T) {
+	const strs = "\x00f\x00g\x00bpf_kfunc\x00other\x00"
+	untagged := []uint32{
+		0, kind(KindFuncProto, 0, 0), 0, // id 1
+		1, kind(KindFunc, 0, 0), 1, // id 2: f
+		3, kind(KindFunc, 0, 0), 1, // id 3: g
+		15, kind(KindDeclTag, 0, 0), 3, ^uint32(0), // id 4: another tag of g
+	}
+	tagged := append(slices.Clone(untagged), 5, kind(KindDeclTag, 0, 0), 2, ^uint32(0))
+	for _, c := range []struct {
+		words []uint32
+		name  string
+		want  uint32
+	}{{untagged, "f", 2}, {untagged, "g", 3}, {untagged, "other", 0}, {tagged, "f", 2}, {tagged, "g", 0}} {
+		ix, err := Parse(blob(strs, c.words...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := ix.KernelFunction(c.name)
+		if id != c.want || (c.want == 0) != errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: got %d, %v, want %d", c.name, id, err, c.want)
+		}
+	}
 }

@@ -15,6 +15,12 @@ func (ix *Index) Named(keyword, name string) (*types.Type, error) {
 	return ix.typeOf(r.id, 0), nil
 }
 
+// NamedID returns the id of the type that Named returns.
+func (ix *Index) NamedID(keyword, name string) (uint32, error) {
+	r, err := ix.named(keyword, name)
+	return r.id, err
+}
+
 func (ix *Index) named(keyword, name string) (record, error) {
 	kinds := uint32(0)
 	switch keyword {

@@ -27,6 +27,7 @@ func skips() []skip {
 	since := func(major, minor int) bpf.Release { return bpf.Release{Major: major, Minor: minor} }
 	out := []skip{
 		{"./bpf", "TestAtomics", since(5, 12), "atomic fetch-and-add"},
+		{"./bpf", "TestKernelFunc", since(6, 2), "a function of the kernel that its programs may call"},
 		{"./bpf/attach", "TestUprobe/multi", since(6, 6), "uprobe_multi links"},
 		{"./bpf/attach", "TestUprobe/multi_of_a_process", since(6, 6), "uprobe_multi links"},
 		{"./bpf/attach", "TestUprobe/perf", since(5, 15), "attach cookies, by which the test tells places apart"},
@@ -41,6 +42,8 @@ func skips() []skip {
 		{"./compiler/backend", "TestCallbacks", since(5, 13), "bpf_for_each_map_elem"},
 		{"./compiler/backend", "TestAtomics", since(5, 12), "atomic fetch-and-add"},
 		{"./compiler", "TestScratchBusy", since(5, 12), "compare-and-exchange: preemption is off instead"},
+		{"./compiler", "TestTrace", since(5, 13), "formats of the kernel's trace"},
+		{"./stdlib", "TestExamples/comm_1", since(6, 12), "comm(pid) in tracepoint, profile, software and hardware probes"},
 		{"./stdlib", "TestExamples/len", since(5, 13), "len(@map)"},
 		{"./stdlib", "TestExamples/dw_ustack", since(6, 9), "stacks without frame pointers"},
 		{"./stdlib", "TestExamples/path", since(5, 12), "path()"},

@@ -40,9 +40,9 @@ type Features struct {
 	PerCPU      bool // bpf_map_lookup_percpu_elem (5.19)
 	AtomicFetch bool // atomic fetch-and-add, compare-and-exchange (5.12)
 
-	Returning func() int64             // BTF id of the kernel's function behind ir.HelperReturning, where scripts use it
-	FuncIP    func(user bool) error    // whether bpf_get_func_ip is there, for functions of the kernel or of programs; nil: it is
-	Lacks     func(h ir.Helper) string // why a helper cannot be used, "" when it can; nil: all can
+	Function func(name string) int64                 // BTF id of a function of the kernel that scripts call; nil: the code is not to be loaded
+	FuncIP   func(user bool) error                   // whether bpf_get_func_ip is there, for functions of the kernel or of programs; nil: it is
+	Lacks    func(h ir.Helper, t ir.ProgType) string // why programs of a type cannot use a helper, "" when they can; nil: all can
 }
 
 // Code is a compiled function.

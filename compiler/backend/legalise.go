@@ -46,7 +46,7 @@ func (l *legaliser) run(stack int) error {
 				if l.feat.Lacks == nil {
 					continue
 				}
-				if why := l.feat.Lacks(v.Helper); why != "" {
+				if why := l.feat.Lacks(v.Helper, l.f.Type); why != "" {
 					return &Limit{Message: "this kernel does not offer programs " + v.Helper.String(), Hint: why}
 				}
 			case ir.OpFetchAdd, ir.OpCmpXchg:

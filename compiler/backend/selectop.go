@@ -57,6 +57,7 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperPath:         147,
 	ir.HelperSocketCookie: 46,
 	ir.HelperWriteUser:    36,
+	ir.HelperTrace:        6,
 }
 
 // aluOps are the operations that are one instruction on two operands.
@@ -416,15 +417,15 @@ func (s *selector) helper(number int64, nargs int) {
 	s.cache = map[cacheKey]reg{}
 }
 
-// returning calls the kernel's function, which takes the context since 7.0 and ignores it before. Its result is a bool, of
-// which only the lowest byte is set.
-func (s *selector) returning(v *ir.Value) {
-	s.move(1, s.ctx)
+// function calls a function of the kernel whose arguments are in place.
+func (s *selector) function(name string, nargs int) {
+	id := int64(0)
+	if s.feat.Function != nil {
+		id = s.feat.Function(name)
+	}
 	s.emit(inst{kind: call, ins: asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall,
-		Constant: s.feat.Returning()}, dst: noReg, src: noReg, nargs: 1})
+		Constant: id}, dst: noReg, src: noReg, nargs: nargs})
 	s.cache = map[cacheKey]reg{}
-	s.move(s.reg(v), 0)
-	s.and(s.reg(v), 1)
 }
 
 // call sets r1 to r5, calls and fetches the result from r0.
@@ -490,11 +491,7 @@ func (s *selector) call(v *ir.Value) {
 		s.helper(fnRingbufDiscard, 2)
 	case ir.OpHelper:
 		n := reg(1)
-		if v.Helper == ir.HelperReturning {
-			s.returning(v)
-			return
-		}
-		if v.Helper == ir.HelperCookie || v.Helper == ir.HelperFuncIP || v.Helper == ir.HelperOverride {
+		if v.Helper.Context() {
 			s.move(1, s.ctx)
 			n++
 		}
@@ -506,10 +503,17 @@ func (s *selector) call(v *ir.Value) {
 			s.constant(n, int64(size))
 			n++
 		}
-		s.helper(helperNumbers[v.Helper], int(n)-1)
+		if name := v.Helper.Function(); name != "" {
+			s.function(name, int(n)-1)
+		} else {
+			s.helper(helperNumbers[v.Helper], int(n)-1)
+		}
 	}
 	if s.uses[v] > 0 {
 		s.move(s.reg(v), 0)
+		if v.Op == ir.OpHelper && v.Helper.Truth() {
+			s.and(s.reg(v), 1)
+		}
 	}
 }
 

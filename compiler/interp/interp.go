@@ -27,6 +27,7 @@ const (
 	errTooBig  = -7
 	errFault   = -14
 	errExists  = -17
+	errInvalid = -22
 )
 
 // maxSteps bounds a run, maxTurns how often its loops go on that only the kernel's patience bounds.
@@ -43,6 +44,8 @@ var le = binary.LittleEndian
 type Env interface {
 	// Helper returns the result of a helper without arguments; of HelperTaskBTF an address.
 	Helper(h ir.Helper) int64
+	// Task is the address of the task of a number, 0 where there is none.
+	Task(pid int64) uint64
 	// Comm is the current task's name, padded with NUL.
 	Comm() [commSize]byte
 	// Stack is the return addresses of kernel or user code, innermost first; nil when there are none.
@@ -65,6 +68,7 @@ type Machine struct {
 	CPUs    int      // how many values per-CPU maps have
 	Ring    int      // bytes of the ring buffer, headers included; 0 for no limit
 	Records []Record // what was submitted
+	Trace   []string // what was written to the kernel's trace
 
 	maps     map[*ir.Map]*Map
 	ringUsed int
@@ -104,6 +108,7 @@ type run struct {
 	slots map[*ir.Slot]*region
 	vals  map[*ir.Value]value
 	open  map[*region]bool // reserved records
+	tasks map[int64]int    // how often each is referred to
 	inst  *ir.Value
 	turns int // of loops whose end is not known
 
@@ -132,7 +137,7 @@ func (m *Machine) Run(f *ir.Func, ctx []uint64) (ret int64, err error) {
 		le.PutUint64(data[8*i:], w)
 	}
 	r := &run{m: m, f: f, ctx: &region{name: "context", data: data, readOnly: true}, slots: map[*ir.Slot]*region{},
-		vals: map[*ir.Value]value{}, open: map[*region]bool{}}
+		vals: map[*ir.Value]value{}, open: map[*region]bool{}, tasks: map[int64]int{}}
 	defer func() {
 		if p := recover(); p != nil {
 			ft, ok := p.(fault)
@@ -146,6 +151,11 @@ func (m *Machine) Run(f *ir.Func, ctx []uint64) (ret int64, err error) {
 	r.inst = nil
 	for rec := range r.open {
 		r.fail("the record %s is neither submitted nor discarded", rec.name)
+	}
+	for _, held := range r.tasks {
+		if held != 0 {
+			r.fail("a task is not released")
+		}
 	}
 	return ret, nil
 }
@@ -279,6 +289,20 @@ func (r *run) helper(v *ir.Value) int64 {
 	case ir.HelperPath: // the world has no files
 		clear(r.write(v.Args[1], 0, ir.PathBytes))
 		return r.m.Env.Helper(ir.HelperPath)
+	case ir.HelperTaskFromPid:
+		task := int64(r.m.Env.Task(int64(int32(r.scalar(v.Args[0])))))
+		if task != 0 {
+			r.tasks[task]++
+		}
+		return task
+	case ir.HelperTaskRelease:
+		task := r.scalar(v.Args[0])
+		if r.tasks[task]--; r.tasks[task] < 0 {
+			r.fail("a task is released that is not held")
+		}
+		return 0
+	case ir.HelperTrace:
+		return r.trace(v)
 	case ir.HelperSeqWrite: // what the reader of an iterator sees is none of the program's output
 		r.read(v.Args[1], 0, ir.IterMark)
 		return 0

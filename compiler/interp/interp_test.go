@@ -30,7 +30,8 @@ func (env) Stack(kernel bool) []uint64 {
 	}
 	return nil
 }
-func (env) Comm() [16]byte { return [16]byte{'c', 'o', 'm', 'm'} }
+func (env) Task(pid int64) uint64 { return uint64(pid) }
+func (env) Comm() [16]byte        { return [16]byte{'c', 'o', 'm', 'm'} }
 
 func (env) Read(addr uint64, buf []byte, kernel bool) bool {
 	const text = "text\x00"
@@ -72,6 +73,8 @@ func TestResults(t *testing.T) {
 		{"string", "v0 = slot s0; v1 = ctx; v2 = load.u8 v1, 8; v3 = const 8; v4 = readstr.user v0, v2, v3, 8; ret v4", 5},
 		{"string cut", "v0 = slot s0; v1 = ctx; v2 = load.u8 v1, 8; v3 = const 3; v4 = readstr.user v0, v2, v3, 8; v5 = load.u1 v0, 2; v6 = add v4, v5; ret v6", 3},
 		{"fetch and add", "v0 = mapvalue a; v1 = const 5; addmem v0, 0, v1; v2 = fetchadd v0, 0, v1; v3 = load.u8 v0, 0; v4 = mul v2, v3; ret v4", 50},
+		{"a task", "v0 = const 9; v1 = helper task_from_pid, v0; nullcheck v1 → b1 else → b2; b1:; v2 = nonnull v1; helper task_release, v2; ret v0; b2:; v3 = const 0; ret v3", 9},
+		{"no task", "v0 = const 0; v1 = helper task_from_pid, v0; nullcheck v1 → b1 else → b2; b1:; v2 = nonnull v1; helper task_release, v2; ret v0; b2:; v3 = const 5; ret v3", 5},
 		{"parameters swap", "v0 = const 1; v1 = const 2; v2 = const 0; → b1(v0, v1, v2); b1(v3: scalar, v4: scalar, v5: scalar):; if v5 → b2 else → b3; b2:; ret v3; b3:; v6 = const 1; → b1(v4, v3, v6)", 2},
 	} {
 		p := parse(t, c.body)
@@ -94,6 +97,8 @@ func TestStrict(t *testing.T) {
 		{"deleted", key1 + "v2 = update h, v0, v0, 0; v3 = lookup h, v0; nullcheck v3 → b1 else → b2; b1:; v4 = nonnull v3; v5 = delete h, v0; v6 = load.u8 v4, 0; ret v6; b2:; ret v2", "was deleted"},
 		{"open record", "v0 = reserve 16; nullcheck v0 → b1 else → b2; b1:; v1 = nonnull v0; v2 = const 0; ret v2; b2:; v3 = const 0; ret v3", "neither submitted nor discarded"},
 		{"record gone", "v0 = reserve 16; nullcheck v0 → b1 else → b2; b1:; v1 = nonnull v0; v2 = const 0; submit v1, 0; store.8 v1, 0, v2; ret v2; b2:; v3 = const 0; ret v3", "was submitted"},
+		{"task not released", "v0 = const 9; v1 = helper task_from_pid, v0; nullcheck v1 → b1 else → b2; b1:; v2 = nonnull v1; ret v0; b2:; ret v0", "a task is not released"},
+		{"task released twice", "v0 = const 9; v1 = helper task_from_pid, v0; nullcheck v1 → b1 else → b2; b1:; v2 = nonnull v1; helper task_release, v2; helper task_release, v2; ret v0; b2:; ret v0", "not held"},
 		{"string's rest is no key", "v0 = slot s0; v1 = ctx; v2 = load.u8 v1, 8; v3 = const 8; v4 = readstr.user v0, v2, v3, 8; v5 = delete h, v0; ret v5", "byte 5 of slot s0 x was never written"},
 		{"string size", "v0 = slot s0; v1 = ctx; v2 = load.u8 v1, 8; v3 = const 0; v4 = readstr.user v0, v2, v3, 8; ret v4", "a size of 0, want 1 to 8"},
 		{"endless", "→ b1; b1:; v0 = const 1; if v0 → b2 else → b3; b2:; → b1; b3:; ret v0", "steps"},

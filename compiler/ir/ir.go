@@ -101,6 +101,7 @@ const (
 	EventWarning
 	EventNote    // a process whose code user space will look up: its argument
 	EventUnwatch // the watchpoints at an address end: its argument
+	EventPacket  // a packet for the file Format: when it was, on the boot clock, how long it is, and its first bytes
 	numEvents
 )
 
@@ -157,12 +158,13 @@ const (
 	LossNegative                 // a negative value was observed as 0
 	LossLoopLimit                // a loop was left before its end: it had more turns than the kernel allows
 	LossSignal                   // a signal could not be sent
+	LossTrace                    // the kernel did not take a text for its trace
 	LossCounterReset             // a counter went back to 0; what it counted since the last look before is not known
 	LossUnwind                   // the callers of a stack were not all found, or by frame pointers: see Unwind
 )
 
 func (l Loss) String() string {
-	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "signal_failed", "counter_reset", "not_unwound"}[l]
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "signal_failed", "trace_failed", "counter_reset", "not_unwound"}[l]
 }
 
 // Counter is one word of Program.Health: how often something was lost, and where.

@@ -161,3 +161,44 @@ func TestVerifyRejects(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifyReferences: what the kernel gives to be given back is given back once, on every way.
+func TestVerifyReferences(t *testing.T) {
+	const fine = `func raw_tp f "f"
+b0:
+  v0 = const 2
+  v1 = helper task_from_pid, v0
+  nullcheck v1 → b1 else → b2
+b1:
+  v2 = nonnull v1
+  v3 = load.u8 v2, 1024
+  helper task_release, v2
+  → b3(v3)
+b2:
+  → b3(v0)
+b3(v4: scalar):
+  ret v4
+`
+	for _, c := range []struct{ old, new, want string }{
+		{"", "", ""},
+		{"  helper task_release, v2\n  → b3(v3)", "  ret v3", "a reference of task_from_pid is not given back"},
+		{"  helper task_release, v2\n", "", "open on one way only"},
+		{"  → b3(v3)", "  v9 = load.u8 v2, 8\n  → b3(v9)", "load of a reference of task_from_pid that is already gone"},
+		{"  → b3(v3)", "  helper task_release, v2\n  → b3(v3)", "already gone"},
+		{"task_release, v2", "task_release, v1", "which may be null"},
+	} {
+		p, err := Parse(source.NewFile("x.ir", strings.Replace(fine, c.old, c.new, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.String() != strings.Replace(fine, c.old, c.new, 1) {
+			t.Errorf("printed differently:\n%s", p)
+		}
+		switch err := VerifyAll(p); {
+		case c.want == "" && err != nil:
+			t.Error(err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got %v", c.want, err)
+		}
+	}
+}

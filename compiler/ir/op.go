@@ -178,7 +178,7 @@ func (v *Value) IsCall() bool {
 	return false
 }
 
-// Helper is a kernel helper function.
+// Helper is a helper of the kernel's, or a function of the kernel that programs may call (a kfunc).
 type Helper uint8
 
 // The helpers.
@@ -199,32 +199,44 @@ const (
 	HelperTask                // the current task's address
 	HelperTaskBTF             // the current task: BTFPtr
 	HelperTaskRegs            // b (task): the registers of user space that the task entered the kernel with: BTFPtr (5.15)
-	HelperCookie              // the attach cookie; the context is passed by the back end
-	HelperFuncIP              // the address of the function that is probed; the context is passed by the back end (5.15)
+	HelperCookie              // the attach cookie
+	HelperFuncIP              // the address of the function that is probed (5.15)
 	HelperSeqWrite            // b (seq), p: gives IterMark bytes to the reader of an iterator
 	HelperSignal              // x: a signal for the current process; 0 or -errno
 	HelperSignalThread        // the same for the current thread
-	HelperOverride            // x: what the probed function returns instead of being run; the context is passed by the back end
+	HelperOverride            // x: what the probed function returns instead of being run
 	HelperPath                // b (struct path), p: PathBytes bytes, the path first; its length with the NUL or -errno
 	HelperSocketCookie        // b (struct sock): the number that the kernel gives the socket
-	HelperReturning           // whether a program at the entry and the return of functions runs for the return: a function of the kernel (6.10)
-	HelperWriteUser           // x (address), p, x (how many bytes): writes memory of the process; 0 or -errno
+	HelperReturning           // whether a program at the entry and the return of functions runs for the return (6.10)
+	HelperWriteUser           // x (address), p, s: writes memory of the process; 0 or -errno
+	HelperTaskFromPid         // x: the task of that number in the initial pid namespace, to be released: BTFPtrOrNull (6.2)
+	HelperTaskRelease         // b (task)
+	HelperTrace               // p (format), s, and what it formats, a pointer for %s: writes to the kernel's trace; its length or -errno
 	numHelpers
 )
 
 // IterMark is how many bytes HelperSeqWrite gives to the reader of an iterator.
 const IterMark = 8
 
+// TraceArgs is how many arguments HelperTrace takes; those that the format does not name are 0.
+const TraceArgs = 5
+
 // PathBytes is the kernel's PATH_MAX.
 const PathBytes = 4096
 
 type helperInfo struct {
 	name   string
-	args   string // a letter for each: p a pointer, b a BTFPtr, x a scalar
+	args   string // a letter for each: p a pointer, b a BTFPtr, x a scalar, s how many bytes the pointer before it reaches, a a scalar or a pointer
 	effect Effect
 	class  Class
 	once   bool // gives the same value during one run: CSE may merge it
 	bytes  int  // that a pointer must reach and the helper writes
+
+	context  bool   // takes the context before the arguments: the back end passes it
+	function string // of the kernel, by its name in BTF; "" for a helper
+	truth    bool   // gives a bool, of which only the lowest byte is set
+	acquires bool   // gives a reference that is to be released on every way
+	releases bool   // takes such a one, and it is gone
 }
 
 var helperTable = [numHelpers]helperInfo{
@@ -244,22 +256,34 @@ var helperTable = [numHelpers]helperInfo{
 	HelperTask:         {name: "get_current_task", effect: Read, class: Scalar, once: true},
 	HelperTaskBTF:      {name: "get_current_task_btf", effect: Read, class: BTFPtr, once: true},
 	HelperTaskRegs:     {name: "task_pt_regs", args: "b", effect: Read, class: BTFPtr, once: true},
-	HelperCookie:       {name: "get_attach_cookie", effect: Read, class: Scalar, once: true},
-	HelperFuncIP:       {name: "get_func_ip", effect: Read, class: Scalar, once: true},
+	HelperCookie:       {name: "get_attach_cookie", effect: Read, class: Scalar, once: true, context: true},
+	HelperFuncIP:       {name: "get_func_ip", effect: Read, class: Scalar, once: true, context: true},
 	HelperSeqWrite:     {name: "seq_write", args: "bp", effect: Call, class: Scalar, bytes: IterMark},
 	HelperSignal:       {name: "send_signal", args: "x", effect: Call, class: Scalar},
 	HelperSignalThread: {name: "send_signal_thread", args: "x", effect: Call, class: Scalar},
-	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar},
+	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar, context: true},
 	HelperPath:         {name: "d_path", args: "bp", effect: Call, class: Scalar, bytes: PathBytes},
 	HelperSocketCookie: {name: "get_socket_ptr_cookie", args: "b", effect: Call, class: Scalar},
-	HelperReturning:    {name: "session_is_return", effect: Read, class: Scalar, once: true},
-	HelperWriteUser:    {name: "probe_write_user", args: "xpx", effect: Call, class: Scalar},
+	HelperReturning:    {name: "session_is_return", effect: Read, class: Scalar, once: true, context: true, function: "bpf_session_is_return", truth: true},
+	HelperWriteUser:    {name: "probe_write_user", args: "xps", effect: Call, class: Scalar},
+	HelperTaskFromPid:  {name: "task_from_pid", args: "x", effect: Call, class: BTFPtrOrNull, function: "bpf_task_from_pid", acquires: true},
+	HelperTaskRelease:  {name: "task_release", args: "b", effect: Call, class: Void, function: "bpf_task_release", releases: true},
+	HelperTrace:        {name: "trace_printk", args: "psaaa", effect: Call, class: Scalar},
 }
 
 func (h Helper) String() string { return helperTable[h].name }
 
 // Once tells whether the helper gives the same value during one run of the program.
 func (h Helper) Once() bool { return helperTable[h].once }
+
+// Context tells whether the helper takes the context before its arguments.
+func (h Helper) Context() bool { return helperTable[h].context }
+
+// Function is the name of the function of the kernel that is called, "" for a helper.
+func (h Helper) Function() string { return helperTable[h].function }
+
+// Truth tells whether the result is a bool, of which only the lowest byte is set.
+func (h Helper) Truth() bool { return helperTable[h].truth }
 
 // Writes is how many bytes the helper writes at the pointer that it takes.
 func (h Helper) Writes() int { return helperTable[h].bytes }

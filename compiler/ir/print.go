@@ -63,7 +63,7 @@ func (p *Program) String() string {
 }
 
 func (k EventKind) String() string {
-	return [...]string{"printf", "print", "print_map", "clear", "zero", "time", "exit", "join", "cat", "system", "errorf", "warnf", "note", "unwatch"}[k]
+	return [...]string{"printf", "print", "print_map", "clear", "zero", "time", "exit", "join", "cat", "system", "errorf", "warnf", "note", "unwatch", "packet"}[k]
 }
 
 // String prints a map's name and storage.

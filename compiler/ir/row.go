@@ -68,6 +68,8 @@ type Lowering interface {
 
 	// Emit sends an event; ev's ID, Size and the Offsets of Args are filled in. args go with ev.Args.
 	Emit(ev *Event, args []syntax.Expr, flags int64)
+	// Record sends an event whose arguments fill writes into the record; ev's ID, Size and the Offsets of Args are filled in before.
+	Record(ev *Event, flags int64, fill func(p *Value))
 	// Count counts a loss at the current place.
 	Count(loss Loss, m *Map)
 	// Scan lowers a loop whose state is some scalars. turn lowers one turn; every way through it ends with again, the
@@ -122,6 +124,26 @@ type Kernel struct {
 	Doubtful func(h *types.Hook, arg int) bool
 	// Returns tells where a return probe keeps the address that a function returns to, nil when that is unknown; nil: it is not.
 	Returns func() *Returns
+}
+
+// ProgType is the type of the program that a hook calls.
+func (k *Kernel) ProgType(h types.HookKind) ProgType {
+	switch h {
+	case types.HookRaw:
+		if k.TPBTF {
+			return TPBTF
+		}
+		return RawTracepoint
+	case types.HookTracepoint:
+		return Tracepoint
+	case types.HookUprobe, types.HookUretprobe, types.HookKprobe, types.HookKretprobe:
+		return Uprobe
+	case types.HookFentry, types.HookFexit, types.HookIter:
+		return TPBTF
+	case types.HookProfile, types.HookPerf:
+		return PerfEvent
+	}
+	return RawTracepoint
 }
 
 // PidTgid is tgid << 32 | tid of the current task, as the pid namespace numbers them.

@@ -165,7 +165,7 @@ func (vf *verifier) inst(v *Value) {
 	for i, a := range v.Args {
 		need := operandClass(v.Op, i)
 		if v.Op == OpHelper {
-			need = map[byte]Class{'p': Void, 'b': BTFPtr, 'x': Scalar}[helperTable[v.Helper].args[i]]
+			need = map[byte]Class{'p': Void, 'b': BTFPtr, 'x': Scalar, 's': Scalar, 'a': a.Class}[helperTable[v.Helper].args[i]]
 		}
 		switch {
 		case v.Op == OpNonNull:

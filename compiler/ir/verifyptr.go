@@ -1,5 +1,7 @@
 package ir
 
+import "math"
+
 // pointer is what Verify knows of a pointer: what it points into and between which offsets.
 // A nil root means that the place is not known; only the class is checked then.
 type pointer struct {
@@ -29,6 +31,10 @@ func (vf *verifier) derive(v *Value) pointer {
 		return pointer{root: v.Map, size: int64(v.Map.ValueSize)}
 	case OpRingReserve:
 		return pointer{root: v, size: v.Imm}
+	case OpHelper:
+		if helperTable[v.Helper].acquires {
+			return pointer{root: v, size: math.MaxInt32} // the kernel knows the size
+		}
 	case OpNonNull:
 		return vf.ptr[v.Args[0]]
 	case OpOffset:
@@ -80,12 +86,12 @@ func (vf *verifier) access(v *Value) {
 		}
 	case OpHelper:
 		size := int64(helperTable[v.Helper].bytes)
-		if v.Helper == HelperWriteUser && v.Args[2].Op == OpConst {
-			size = v.Args[2].Imm
-		}
 		for i, kind := range helperTable[v.Helper].args {
-			if kind == 'p' {
+			switch {
+			case kind == 'p':
 				vf.inside(v, i, 0, size)
+			case kind == 's' && v.Args[i].Op == OpConst:
+				vf.inside(v, i-1, 0, v.Args[i].Imm)
 			}
 		}
 	}
@@ -102,7 +108,19 @@ func (vf *verifier) inside(v *Value, i int, off, size int64) {
 	}
 }
 
-// records follows the reserved ring-buffer records along every path.
+// given tells whether a pointer leads to what is to be given back, and what that is.
+func (p pointer) given() (what string, ok bool) {
+	v, is := p.root.(*Value)
+	switch {
+	case !is:
+		return "", false
+	case v.Op == OpRingReserve:
+		return "ring-buffer record", true
+	}
+	return "reference of " + v.Helper.String(), v.Op == OpHelper && helperTable[v.Helper].acquires
+}
+
+// records follows the reserved ring-buffer records and the acquired references along every path.
 func (vf *verifier) records() {
 	open := map[*Block]map[any]bool{vf.f.Blocks[0]: {}}
 	for _, b := range vf.dom.Order {
@@ -118,28 +136,33 @@ func (vf *verifier) records() {
 			vf.record(v, now)
 		}
 		t := &b.Term
-		if t.Kind == TermRet && len(now) > 0 {
-			vf.fail(t.Span, "b%d: a ring-buffer record is neither submitted nor discarded", b.ID)
+		for root := range now {
+			if what, _ := (pointer{root: root}).given(); t.Kind == TermRet {
+				vf.fail(t.Span, "b%d: a %s is not given back", b.ID, what)
+			}
 		}
 		for _, s := range t.Successors() {
 			if old, seen := open[s]; !seen {
 				open[s] = now
 			} else if !sameSet(old, now) {
-				vf.fail(t.Span, "b%d → b%d: a ring-buffer record is open on one way only", b.ID, s.ID)
+				vf.fail(t.Span, "b%d → b%d: a record or a reference is open on one way only", b.ID, s.ID)
 			}
 		}
 	}
 }
 
 func (vf *verifier) record(v *Value, now map[any]bool) {
-	if v.Op == OpNonNull && v.Class == RingPtr {
+	if _, ok := vf.ptr[v].given(); ok && v.Op == OpNonNull {
 		now[vf.ptr[v].root] = true
 		return
 	}
 	for _, a := range v.Args {
-		if p := vf.ptr[a]; a.Class == RingPtr && p.root != nil && !now[p.root] {
-			vf.fail(v.Span, "v%d: %s of a record that is already gone", v.ID, v.Op)
+		if what, ok := vf.ptr[a].given(); ok && !now[vf.ptr[a].root] {
+			vf.fail(v.Span, "v%d: %s of a %s that is already gone", v.ID, v.Op, what)
 		}
+	}
+	if v.Op == OpHelper && helperTable[v.Helper].releases {
+		delete(now, vf.ptr[v.Args[0]].root)
 	}
 	if v.Op == OpRingSubmit || v.Op == OpRingDiscard {
 		p := vf.ptr[v.Args[0]]

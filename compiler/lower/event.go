@@ -13,17 +13,7 @@ const headerSize = 8
 // since a reserved record must be submitted on every path and an expression may end the action (stop). So is whatever
 // changes something: it happens whether or not the ring buffer has room.
 func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
-	l := f.l
-	l.makeRing()
-	ev.ID, ev.Span = len(l.out.Events), f.Builder.Span
-	l.out.Events = append(l.out.Events, ev)
-	off := headerSize
-	for i := range ev.Args {
-		ev.Args[i].Offset = off
-		off += ev.Args[i].Type.Memory()
-	}
-	ev.Size = off
-
+	f.declare(ev)
 	ready := make([]*ir.Value, len(args))
 	changes := false // then all are evaluated before, in order
 	for _, a := range args {
@@ -37,21 +27,42 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 			ready[i] = f.memory(a, t, true)
 		}
 	}
+	f.send(ev, flags, func(p *ir.Value) {
+		for i, a := range args {
+			arg := ev.Args[i]
+			switch {
+			case ready[i] == nil:
+				f.into(a, arg.Type, p, arg.Offset, ev.Kind == ir.EventPrintMap) // a key is compared by its bytes
+			case arg.Type.Scalar():
+				f.Store(p, arg.Offset, 8, ready[i])
+			default:
+				f.Copy(p, arg.Offset, ready[i], arg.Type.Memory())
+			}
+		}
+	})
+}
+
+// declare gives an event its number and its arguments their places.
+func (f *fn) declare(ev *ir.Event) {
+	l := f.l
+	l.makeRing()
+	ev.ID, ev.Span = len(l.out.Events), f.Builder.Span
+	l.out.Events = append(l.out.Events, ev)
+	off := headerSize
+	for i := range ev.Args {
+		ev.Args[i].Offset = off
+		off += ev.Args[i].Type.Memory()
+	}
+	ev.Size = off
+}
+
+// send sends an event that is declared; fill writes its arguments.
+func (f *fn) send(ev *ir.Event, flags int64, fill func(p *ir.Value)) {
 	full, next := f.Block(), f.Block()
 	p := f.NullCheck(f.Reserve(ev.Size), full)
 	f.Store(p, 0, 8, f.Const(int64(ev.ID)))
 	cache := f.cache.save()
-	for i, a := range args {
-		arg := ev.Args[i]
-		switch {
-		case ready[i] == nil:
-			f.into(a, arg.Type, p, arg.Offset, ev.Kind == ir.EventPrintMap) // a key is compared by its bytes
-		case arg.Type.Scalar():
-			f.Store(p, arg.Offset, 8, ready[i])
-		default:
-			f.Copy(p, arg.Offset, ready[i], arg.Type.Memory())
-		}
-	}
+	fill(p)
 	f.Submit(p, flags)
 	f.cache.restore(cache)
 	f.Jump(next)

@@ -54,10 +54,10 @@ func (l *lowerer) place() []*group {
 		args, perProbe := clauseNeeds(cl)
 		for _, t := range cl.Targets {
 			raw := t.Raw != nil && (args == noArgs || t.Raw.Args != nil && (args == scalarArgs || t.Raw.Args.Scalars()))
-			hook, typ := t.Hook, l.progType(t.Hook.Kind)
+			hook, typ := t.Hook, l.opt.Kernel.ProgType(t.Hook.Kind)
 			if raw {
 				hook = types.Hook{Kind: types.HookRaw, Event: t.Raw.Event}
-				typ = l.progType(types.HookRaw)
+				typ = l.opt.Kernel.ProgType(types.HookRaw)
 			}
 			key := hookKey(&hook)
 			var burning *check.SLO
@@ -158,25 +158,6 @@ func (g *group) join(h types.Hook) {
 		}
 	}
 	g.hooks = append(g.hooks, h)
-}
-
-func (l *lowerer) progType(k types.HookKind) ir.ProgType {
-	switch k {
-	case types.HookRaw:
-		if l.opt.Kernel.TPBTF {
-			return ir.TPBTF
-		}
-		return ir.RawTracepoint
-	case types.HookTracepoint:
-		return ir.Tracepoint
-	case types.HookUprobe, types.HookUretprobe, types.HookKprobe, types.HookKretprobe:
-		return ir.Uprobe
-	case types.HookFentry, types.HookFexit, types.HookIter:
-		return ir.TPBTF
-	case types.HookProfile, types.HookPerf:
-		return ir.PerfEvent
-	}
-	return ir.RawTracepoint
 }
 
 // attached tells whether the kernel runs the programs of a hook, not the engine.

@@ -74,10 +74,14 @@ func (s site) Unwind() *ir.Unwind                          { return s.f.l.unwind
 func (s site) NoteProcess(pid *ir.Value)                   { s.f.note(pid) }
 func (s site) Goid() *ir.Value                             { return s.f.goid() }
 func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
-func (s site) Count(loss ir.Loss, m *ir.Map)               { s.f.count(loss, m) }
-func (s site) When(cond *ir.Value, f func())               { s.f.when(cond, f) }
-func (s site) Finish()                                     { s.f.Jump(s.f.end) }
-func (s site) Span() source.Span                           { return s.f.Builder.Span }
+func (s site) Record(ev *ir.Event, x int64, fill func(*ir.Value)) {
+	s.f.declare(ev)
+	s.f.send(ev, x, fill)
+}
+func (s site) Count(loss ir.Loss, m *ir.Map) { s.f.count(loss, m) }
+func (s site) When(cond *ir.Value, f func()) { s.f.when(cond, f) }
+func (s site) Finish()                       { s.f.Jump(s.f.end) }
+func (s site) Span() source.Span             { return s.f.Builder.Span }
 
 func (f *fn) target() *types.Target {
 	t := *f.entryOf.targets[0]

@@ -10,14 +10,6 @@ import (
 	"github.com/slopebpf/slope/lang/types"
 )
 
-// unsupported are functions of bpftrace that slope has not, with what to do instead.
-var unsupported = map[string]string{
-	"debugf":        "use printf()",
-	"kfunc_allowed": "slope calls no functions of the kernel",
-	"kfunc_exist":   "slope calls no functions of the kernel",
-	"skboutput":     "tcpdump writes packets; print what is of interest with printf()",
-}
-
 // call types a call; statement tells whether its value is dropped.
 func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	f := c.opt.Universe.Func(e.Name.Text)
@@ -30,14 +22,13 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 				}
 			}
 			return c.useBuiltin(e, row, n)
+		} else if row != nil {
+			f = row.Called
 		}
+	}
+	if f == nil {
 		d := c.errorf(e.Name, "unknown function: '%s'", e.Name.Text)
-		if instead := unsupported[e.Name.Text]; instead != "" {
-			d.Message = e.Name.Text + "() is not supported by this version of slope"
-			d.Hint = instead
-		} else {
-			suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
-		}
+		suggest(d, e.Name.Text, append(c.opt.Universe.Names(types.FuncNames), c.opt.Universe.Names(types.AggNames)...))
 		for _, a := range e.Args {
 			c.expr(a)
 		}
@@ -52,7 +43,7 @@ func (c *checker) call(e *syntax.Call, statement bool) *types.Type {
 	}
 	tc, ok := c.callArgs(e, f)
 	allowed := !f.Unsafe || c.prog.Config.Unsafe
-	if allowed && c.final && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
+	if allowed && c.final && c.dead == 0 && f.Hooks != nil && !slices.Contains(f.Hooks, c.target.Hook.Kind) {
 		c.errorf(e, "%s() cannot be used in a probe of type %s", f.Name, c.target.Probe.Name).WithHint("use it in %s", f.Where)
 	}
 	if c.final && !allowed {

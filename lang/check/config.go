@@ -61,6 +61,7 @@ func settings() []setting {
 		word("print_maps_on_exit", boolean, func(c *types.Config, at int) { c.HideMaps = at%2 == 1 }),
 		word("stack_mode", types.StackModes(), func(c *types.Config, at int) { c.StackMode = at }),
 		word("unstable_tseries", unstable, func(c *types.Config, at int) { c.TSeries = types.Unstable(at) }),
+		word("unstable_typeinfo", unstable, func(c *types.Config, at int) { c.TypeInfo = types.Unstable(at) }),
 	}
 }
 
@@ -68,7 +69,7 @@ func settings() []setting {
 var (
 	acceptedKeys = []string{"cache_user_symbols", "lazy_symbolication", "log_size", "max_bpf_progs",
 		"max_probes", "on_stack_limit", "show_debug_info", "str_trunc_trailer", "use_blazesym", "unstable_dw_ustack",
-		"unstable_typeinfo", "unstable_import_statement"}
+		"unstable_import_statement"}
 	deprecatedKeys = []string{"symbol_source", "max_type_res_iterations", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl"}
 	renamedKeys    = map[string]string{"strlen": "max_strlen", "no_cpp_demangle": "cpp_demangle", "cat_bytes_max": "max_cat_bytes", "map_keys_max": "max_map_keys"}
 )

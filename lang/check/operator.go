@@ -123,6 +123,12 @@ func (c *checker) binary(e *syntax.Binary) *types.Type {
 	case "&&", "||":
 		c.condition(e.L)
 		c.condition(e.R)
+		c.fold(e, e.L, e.R, func(x, y int64) int64 {
+			if e.Op == "||" {
+				return truth(x != 0 || y != 0)
+			}
+			return truth(x != 0 && y != 0)
+		})
 		return types.Boolean
 	}
 	l, r := c.expr(e.L), c.expr(e.R)
@@ -262,6 +268,9 @@ func (c *checker) isLiteral(e syntax.Expr) bool {
 
 func (c *checker) compare(e *syntax.Binary, l, r *types.Type) *types.Type {
 	order := e.Op != "==" && e.Op != "!="
+	if same, known := c.sameLiteral(e.L, e.R); known && !order && l.Kind == r.Kind && !l.Integer() {
+		c.info.Consts[e] = truth(same == (e.Op == "=="))
+	}
 	switch {
 	case l.Integer() && r.Integer():
 		c.sameSign(e, "comparison of", l, r)

@@ -188,20 +188,14 @@ func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
 		c.errorf(e, "got the type '%s', want a value", c.typeOf(e.Type))
 		return types.Bad
 	}
-	if e.Keyword == "typeinfo" || e.Keyword == "typeof" {
+	switch e.Keyword {
+	case "typeinfo":
+		return c.typeinfo(e)
+	case "typeof":
 		c.notYet(e, e.Keyword+" is")
 		return types.Bad
 	}
-	var t *types.Type
-	switch row, _ := c.builtinOf(e.Type); {
-	case e.X != nil:
-		t = c.pointer(e.X)
-	case row != nil: // sizeof(comm): it was read as the name of a type
-		x := &syntax.Name{Range: e.Type.Range, Text: e.Type.Name}
-		t = c.pointer(x)
-	default:
-		t = c.typeOf(e.Type)
-	}
+	t := c.described(e)
 	if t.Kind == types.Invalid {
 		return t
 	}
@@ -224,6 +218,17 @@ func (c *checker) typeExpr(e *syntax.TypeExpr) *types.Type {
 	}
 	c.info.Consts[e] = size
 	return types.Uint64
+}
+
+// described is the type that a sizeof or its like is about.
+func (c *checker) described(e *syntax.TypeExpr) *types.Type {
+	if e.X != nil {
+		return c.pointer(e.X)
+	}
+	if row, _ := c.builtinOf(e.Type); row != nil { // sizeof(comm): it was read as the name of a type
+		return c.pointer(&syntax.Name{Range: e.Type.Range, Text: e.Type.Name})
+	}
+	return c.typeOf(e.Type)
 }
 
 // builtinOf finds the builtin variable that a bare name stands for which no type has.

@@ -95,7 +95,8 @@ func (c *checker) comptime(e *syntax.Comptime) *types.Type {
 		c.info.Consts[e] = v
 		return t
 	}
-	if _, ok := e.X.(*syntax.String); ok {
+	switch c.literal(e.X).(type) {
+	case *syntax.String, *syntax.Record:
 		return t
 	}
 	c.errorf(e.X, "unable to evaluate the expression at compile time")

@@ -85,7 +85,11 @@ type Call struct {
 func Signature(text string, offset int, w World) (Call, bool) {
 	s := find(text, offset)
 	for i := len(s.open) - 1; i >= 0; i-- {
-		if f := w.Universe().Func(s.open[i].name); f != nil {
+		f := w.Universe().Func(s.open[i].name)
+		if v := w.Universe().Var(s.open[i].name); f == nil && v != nil && v.Called != nil {
+			f = &types.Func{Doc: v.Doc, Params: v.Called.Params}
+		}
+		if f != nil {
 			return Call{Label: check.Signature(f), Doc: Sentence(f.Text), Param: s.open[i].arg}, true
 		}
 	}

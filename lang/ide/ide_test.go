@@ -110,6 +110,7 @@ func TestSignature(t *testing.T) {
 		"begin { @x = lhist(args.a[1, 2], ": "lhist(n, min, max, step) 1",
 		"begin { printf(\"%d\", str(":       "str",
 		"begin { printf(\"%d\")":            "",
+		"begin { print(comm(":               "comm(thread) 0",
 		"begin { if (":                      "",
 		"":                                  "",
 	} {

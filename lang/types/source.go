@@ -8,3 +8,9 @@ type Source interface {
 	// Constant returns the value of an enumerator and the enum that it belongs to.
 	Constant(name string) (v int64, t *Type, ok bool)
 }
+
+// Numbers tells the numbers of types. A Source may be one.
+type Numbers interface {
+	// TypeID is the number that a type has in the kernel's BTF; keyword is struct, union or enum.
+	TypeID(keyword, name string) (uint32, bool)
+}

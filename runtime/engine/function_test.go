@@ -102,7 +102,7 @@ func TestKernelFunctions(t *testing.T) {
 				machine.Session = func(types.HookKind) bool { return true }
 			}
 			obj, diags := compiler.Compile(source.NewFile("f.slo", c.script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
-				Config: config, Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP, Returning: machine.Returning}, CPUs: runtime.NumCPU(),
+				Config: config, Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP, Function: machine.Function}, CPUs: runtime.NumCPU(),
 				Params: []string{strconv.Itoa(unix.Gettid()), napAddress}})
 			if text := fmt.Sprint(diags); feat.FuncIP(false) != nil && strings.Contains(text, "bpf_get_func_ip is there since Linux 5.15") {
 				return

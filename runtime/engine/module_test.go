@@ -93,7 +93,7 @@ func (o *observation) run(t *testing.T, script string) *observation {
 	}
 	obj, diags := compiler.Compile(source.NewFile("f.slo", script), compiler.Options{Universe: reg, Library: reg, Resolver: machine,
 		Config: types.DefaultConfig(), Kernel: machine.Kernel(feat), CPUs: runtime.NumCPU(),
-		Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP, Returning: machine.Returning}})
+		Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP, Function: machine.Function}})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}

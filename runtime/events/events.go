@@ -35,6 +35,8 @@ type Host interface {
 	Note(pid int)                     // a process was seen whose code will be looked up
 	Unwatch(address uint64)           // what watches the address ends
 	Message(e *ir.Event, text string) // an error or a warning of the script
+	// Packet writes a packet to a file: after so long on the boot clock, of so many bytes, of which some are in data.
+	Packet(file string, at time.Duration, length int, data []byte)
 }
 
 // Sink is where output goes; every export.Output is one.
@@ -100,6 +102,8 @@ func New(events []*ir.Event, opt Options) (*Handler, error) {
 			if len(ev.Args) != 1 {
 				return nil, fmt.Errorf("prepare event %d: got %d values, want 1", i, len(ev.Args))
 			}
+		case ev.Kind == ir.EventPacket && (len(ev.Args) != 3 || ev.Args[2].Type.Kind != types.Buffer):
+			return nil, fmt.Errorf("prepare event %d: got %d values, want 3", i, len(ev.Args))
 		}
 		h.events[i] = e
 	}
@@ -153,6 +157,14 @@ func (h *Handler) Handle(record []byte) error {
 		h.opt.Host.Note(int(number(e.Args[0], record)))
 	case ir.EventUnwatch:
 		h.opt.Host.Unwatch(uint64(number(e.Args[0], record)))
+	case ir.EventPacket:
+		data := record[e.Args[2].Offset:][:e.Args[2].Type.Memory()]
+		n := binary.LittleEndian.Uint64(data)
+		if data = data[8:]; n > uint64(len(data)) {
+			h.damaged++
+			return fmt.Errorf("read record of event %d, a packet of %d bytes in %d: %w", id, n, len(data), ErrDamaged)
+		}
+		h.opt.Host.Packet(e.Format, time.Duration(number(e.Args[0], record)), int(number(e.Args[1], record)), data[:n])
 	case ir.EventJoin:
 		h.buf = appendJoin(h.buf[:0], e, record[e.Args[0].Offset:])
 		h.opt.Sink.Join(h.buf)

@@ -21,11 +21,14 @@ func (r *recorder) PrintMap(m *ir.Map, top, div int64) {
 func (r *recorder) PrintEntry(m *ir.Map, key []byte) {
 	fmt.Fprintf(r, "print %s[%x];", m.Name, key)
 }
-func (r *recorder) Clear(m *ir.Map)                  { fmt.Fprintf(r, "clear %s;", m.Name) }
-func (r *recorder) Zero(m *ir.Map)                   { fmt.Fprintf(r, "zero %s;", m.Name) }
-func (r *recorder) Exit(status int)                  { fmt.Fprintf(r, "exit %d;", status) }
-func (r *recorder) Note(pid int)                     { fmt.Fprintf(r, "note %d;", pid) }
-func (r *recorder) Unwatch(address uint64)           { fmt.Fprintf(r, "unwatch %d;", address) }
+func (r *recorder) Clear(m *ir.Map)        { fmt.Fprintf(r, "clear %s;", m.Name) }
+func (r *recorder) Zero(m *ir.Map)         { fmt.Fprintf(r, "zero %s;", m.Name) }
+func (r *recorder) Exit(status int)        { fmt.Fprintf(r, "exit %d;", status) }
+func (r *recorder) Note(pid int)           { fmt.Fprintf(r, "note %d;", pid) }
+func (r *recorder) Unwatch(address uint64) { fmt.Fprintf(r, "unwatch %d;", address) }
+func (r *recorder) Packet(file string, at time.Duration, length int, data []byte) {
+	fmt.Fprintf(r, "packet %s %s %d %q;", file, at, length, data)
+}
 func (r *recorder) Cat(path string)                  { fmt.Fprintf(r, "cat %s;", path) }
 func (r *recorder) System(command string)            { fmt.Fprintf(r, "system %s;", command) }
 func (r *recorder) Message(e *ir.Event, text string) { fmt.Fprintf(r, "%s %s;", e.Kind, text) }
@@ -119,6 +122,7 @@ func TestOtherEvents(t *testing.T) {
 		{Kind: ir.EventExit, Status: 1}, {Kind: ir.EventCat, Format: "/proc/%d/stat"}, {Kind: ir.EventSystem, Format: "echo %d"},
 		{Kind: ir.EventError, Format: "%d%%"}, {Kind: ir.EventWarning, Format: "w%d"}, {Kind: ir.EventJoin, Format: ", "},
 		{Kind: ir.EventPrintMap, Map: &ir.Map{Name: "@k", Key: types.Int64}}, {Kind: ir.EventNote},
+		{Kind: ir.EventPacket, Format: "x.pcap"},
 	}
 	var records [][]byte
 	for i, ev := range events {
@@ -130,6 +134,8 @@ func TestOtherEvents(t *testing.T) {
 			records = append(records, record(ev, num(types.Int64, 3)))
 		case 8, 9, 10, 11, 13, 14:
 			records = append(records, record(ev, num(types.Int64, 7)))
+		case 15:
+			records = append(records, record(ev, num(types.Uint64, 5), num(types.Uint64, 60), buffer("abc")))
 		case 12:
 			texts := make([]byte, ir.JoinTexts*ir.JoinSize)
 			copy(texts, "ls")
@@ -147,7 +153,7 @@ func TestOtherEvents(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;exit 1;cat /proc/7/stat;system echo 7;errorf 7%;warnf w7;ls, -l\nprint @k[0700000000000000];note 7;"; out.String() != want {
+	if want := "print @x 3 2;clear @x;zero @x;00:46:06;hi\nexit 0;exit 3;exit 1;cat /proc/7/stat;system echo 7;errorf 7%;warnf w7;ls, -l\nprint @k[0700000000000000];note 7;packet x.pcap 5ns 60 \"abc\";"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
@@ -181,6 +187,14 @@ func TestDamagedRecords(t *testing.T) {
 	}
 	if out.Len() != 0 || h.Damaged() != uint64(len(rec)+1) {
 		t.Errorf("got %q printed, %d damaged, want none, %d", out.String(), h.Damaged(), len(rec)+1)
+	}
+	packet := &ir.Event{Kind: ir.EventPacket}
+	long := record(packet, num(types.Uint64, 5), num(types.Uint64, 60), arg{types.BufferOf(8), append(num(types.Uint64, 9).raw, "abcdefgh"...)})
+	if err := handler(t, &out, packet).Handle(long); !errors.Is(err, ErrDamaged) || out.Len() > 0 {
+		t.Errorf("a packet longer than its record: got %v, %s", err, out.String())
+	}
+	if _, err := New([]*ir.Event{{Kind: ir.EventPacket}}, Options{}); err == nil {
+		t.Error("a packet without its bytes: no error")
 	}
 	if _, err := New([]*ir.Event{{Kind: ir.EventPrintf, Format: "%d"}}, Options{}); err == nil {
 		t.Error("too few arguments: no error")

@@ -43,6 +43,7 @@ func Causes() []Cause {
 		{"read_fault", "reads of memory failed and gave zeros"},
 		{"loop_limit", "loops were left before their end: they had more turns than this kernel allows"},
 		{"signal_failed", "signals could not be sent"},
+		{"trace_failed", "texts of debugf() that the kernel did not take"},
 		{"counter_reset", "counters went back: what they counted before is not known"},
 		{"not_unwound", "stacks of dw_ustack that are incomplete, or found by frame pointers: the tables of their process were not read yet, or say nothing that is known"},
 		{"poll_failed", "polls failed: " + detail},

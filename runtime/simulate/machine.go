@@ -307,6 +307,11 @@ func (m *Machine) Cat(path string) { fmt.Fprintf(&m.output, "cat %s\n", path) }
 // System implements events.Host: a test runs no command, it is printed.
 func (m *Machine) System(command string) { fmt.Fprintf(&m.output, "system %s\n", command) }
 
+// Packet implements events.Host: a test writes no file, how long the packet is is printed.
+func (m *Machine) Packet(file string, _ time.Duration, length int, _ []byte) {
+	fmt.Fprintf(&m.output, "packet %s %d\n", file, length)
+}
+
 // Unwatch implements events.Host: nothing is watched in a test.
 func (m *Machine) Unwatch(uint64) {}
 

@@ -82,6 +82,12 @@ func (p *process) Helper(h ir.Helper) int64 {
 	return 0
 }
 
+// Task implements interp.Env.
+func (p *process) Task(int64) uint64 {
+	p.lacks = errors.New("the name of another process")
+	return 0
+}
+
 // Comm implements interp.Env.
 func (p *process) Comm() [16]byte { return p.comm }
 

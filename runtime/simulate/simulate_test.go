@@ -177,6 +177,7 @@ func TestRuns(t *testing.T) {
 func TestLacks(t *testing.T) {
 	for script, want := range map[string]string{
 		`tracepoint:a:b { @ = curtask; } test "t" { fire(tracepoint:a:b); }`:      "t.slo:1:44-64: ERROR: the probe at t.slo:1:1-15 reads the current task, which a test does not have",
+		`tracepoint:a:b { @[comm(5)] = 1; } test "t" { fire(tracepoint:a:b); }`:   "reads the name of another process, which a test does not have",
 		`uretprobe:./bin:f { @[func] = count(); } test "t" { fire(ur:./bin:f); }`: "the probe at t.slo:1:1-18 reads the address of its function, which a test does not have",
 	} {
 		if r := run(t, script)[0]; !strings.Contains(r.Failures.Error(), want) {

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"bytes"
+	bin "encoding/binary"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kept is a packet as a file has it.
+type kept struct {
+	at     time.Time
+	length int
+	data   []byte
+}
+
+// packetsOf reads a file of packets that begin with their IP header.
+func packetsOf(t *testing.T, file string) (out []kept) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	le := bin.LittleEndian
+	if len(raw) < 24 || le.Uint32(raw) != 0xa1b23c4d || le.Uint16(raw[4:]) != 2 || le.Uint32(raw[20:]) != 101 {
+		t.Fatalf("%s begins with % x", file, raw[:min(len(raw), 24)])
+	}
+	for raw = raw[24:]; len(raw) > 0; {
+		n := int(le.Uint32(raw[8:]))
+		out = append(out, kept{time.Unix(int64(le.Uint32(raw)), int64(le.Uint32(raw[4:]))), int(le.Uint32(raw[12:])), raw[16 : 16+n]})
+		raw = raw[16+n:]
+	}
+	return out
+}
+
+// TestPackets sends datagrams through the loopback device, and compares what its receiver got with what is in the files.
+func TestPackets(t *testing.T) {
+	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	port := server.LocalAddr().(*net.UDPAddr).Port
+	const count, large = 20, 3000
+	sender := build(t, fmt.Sprintf(`package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+)
+
+func main() {
+	c, err := net.Dial("udp4", "127.0.0.1:%d")
+	if err != nil {
+		panic(err)
+	}
+	for i := range %d {
+		text := fmt.Sprintf("datagram %%d", i)
+		if i == 7 {
+			text += strings.Repeat(".", %d-len(text))
+		}
+		if _, err := c.Write([]byte(text)); err != nil {
+			panic(err)
+		}
+	}
+}
+`, port, count, large))
+	dir := t.TempDir()
+	whole, payload, head := filepath.Join(dir, "whole.pcap"), filepath.Join(dir, "payload.pcap"), filepath.Join(dir, "head.pcap")
+	if err := os.WriteFile(whole, []byte("of a run before"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	r := script(t, "-c", sender, "-e", fmt.Sprintf(`rawtracepoint:netif_receive_skb {
+		$r = skboutput("%s", args.skb, args.skb.len, 0);
+		skboutput("%s", args.skb, 100000, 28);
+		skboutput("%s", args.skb, 20, 0);
+		skboutput("%s", args.skb, 20, 1000000);
+		if ($r == 0) { @n = count(); }
+	}`, whole, payload, head, filepath.Join(dir, "none.pcap")))
+
+	sent := map[string]int{} // as the receiver got them
+	buf := make([]byte, 1<<16)
+	for len(sent) < count {
+		server.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, _, err := server.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("received %d datagrams: %v", len(sent), err)
+		}
+		sent[string(buf[:n])]++
+	}
+	const capacity, headers = 1024, 20 + 8 // max_strlen; of IP and UDP
+	want := map[string]int{}
+	for text, n := range sent {
+		want[text[:min(len(text), capacity-headers)]] += n
+	}
+	found, cut := map[string]int{}, 0
+	files := [][]kept{packetsOf(t, whole), packetsOf(t, payload), packetsOf(t, head), packetsOf(t, filepath.Join(dir, "none.pcap"))}
+	for i, p := range files[0] {
+		to := files[1][i]
+		if len(p.data) < headers || p.data[9] != 17 || int(bin.BigEndian.Uint16(p.data[22:])) != port { // other traffic
+			continue
+		}
+		text := p.data[headers:]
+		found[string(text)]++
+		if p.length > len(p.data) {
+			cut++
+			if p.length != headers+large || len(p.data) != capacity {
+				t.Errorf("%d of %d bytes are kept of the large one", len(p.data), p.length)
+			}
+		} else if !bytes.Equal(text, to.data) {
+			t.Errorf("from byte %d on it is %q, not %q", headers, to.data, text)
+		}
+		if to.length != p.length-headers {
+			t.Errorf("from byte %d on it has %d bytes, and %d in all", headers, to.length, p.length)
+		}
+		if first := files[2][i]; !bytes.Equal(first.data, p.data[:20]) || first.length != p.length {
+			t.Errorf("the first 20 bytes are % x of %d", first.data, first.length)
+		}
+		if none := files[3][i]; len(none.data) != 0 || none.length != 0 {
+			t.Errorf("beyond its end are %d bytes of %d", len(none.data), none.length)
+		}
+		if p.at.Before(began.Add(-time.Second)) || p.at.After(time.Now().Add(time.Second)) {
+			t.Errorf("it was at %s, and the test began at %s", p.at, began)
+		}
+	}
+	if !maps.Equal(found, want) || cut != 1 {
+		t.Errorf("got %v, %d cut, want %v", found, cut, want)
+	}
+	if !strings.Contains(r.err+r.out, "strings cut at their capacity") {
+		t.Errorf("it does not tell that a packet was cut\n%s%s", r.out, r.err)
+	}
+	_, n, _ := strings.Cut(r.out, "@n: ")
+	if all, _ := strconv.Atoi(strings.TrimSpace(strings.SplitN(n, "\n", 2)[0])); all != len(files[0]) {
+		t.Errorf("%d packets were seen, %d are in the file", all, len(files[0]))
+	}
+}
+
+// TestPacketsFail: a script ends where its packets cannot be written.
+func TestPacketsFail(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "no", "such.pcap")
+	r := slope(t, "-e", fmt.Sprintf(`rawtracepoint:netif_receive_skb { skboutput("%s", args.skb, 20, 0); }`, file), "-c", build(t, `package main
+
+import "net"
+
+func main() {
+	c, _ := net.Dial("udp4", "127.0.0.1:9")
+	c.Write([]byte("x"))
+}
+`))
+	if r.status == 0 || !strings.Contains(r.err, "write packets: open "+file+": no such file or directory") {
+		t.Errorf("status %d\n%s", r.status, r.err)
+	}
+}
