@@ -30,6 +30,8 @@ type Machine struct {
 	// on. Nil: none may.
 	Session func(kind types.HookKind) bool
 
+	Verbose func(line string) // told what patterns leave out; may be nil
+
 	fs       *tracefs.FS
 	index    *btf.Index
 	modules  []*module // nil until they are asked for
@@ -42,6 +44,9 @@ type Machine struct {
 	kernelFuncs     []string            // sorted
 	traceable       bool                // they are those that the kernel lists for tracing
 	kernelAddresses map[string]uint64   // of symbols that were asked for
+
+	ids         map[*btf.Index]map[string]uint32 // of functions, for patterns
+	trampolines *btf.Trampolines                 // what they take; nil until it is asked for
 }
 
 // Close closes what was opened.
@@ -61,7 +66,7 @@ func (m *Machine) Close() error {
 	for _, b := range m.binaries {
 		errs = append(errs, b.Close())
 	}
-	m.fs, m.index, m.modules, m.binaries = nil, nil, nil, nil
+	m.fs, m.index, m.modules, m.binaries, m.ids, m.trampolines = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

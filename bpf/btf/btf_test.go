@@ -123,17 +123,17 @@ func TestRawTracepoint(t *testing.T) {
 
 func TestFuncAndConstant(t *testing.T) {
 	ix := open(t)
-	id, args, result, err := ix.Func("vfs_read")
+	f, err := ix.Func("vfs_read")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id == 0 || len(args) != 4 || args[0].Name != "file" || args[1].Type.Kind != types.Pointer || !result.Equal(types.Int64) {
-		t.Fatalf("got %d %+v %v", id, args, result)
+	if f.ID == 0 || len(f.Args) != 4 || f.Args[0].Name != "file" || f.Args[1].Type.Kind != types.Pointer || !f.Result.Equal(types.Int64) {
+		t.Fatalf("got %+v", f)
 	}
-	if ix.Variadic(id) {
+	if f.Variadic {
 		t.Error("vfs_read is variadic")
 	}
-	if id, _, _, err := ix.Func("seq_printf"); err != nil || !ix.Variadic(id) {
+	if f, err := ix.Func("seq_printf"); err != nil || !f.Variadic {
 		t.Errorf("seq_printf is not variadic: %v", err)
 	}
 	if v, err := ix.Constant("TCP_LISTEN"); err != nil || v != 10 {

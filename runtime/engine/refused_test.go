@@ -1,9 +1,11 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/slopebpf/slope/bpf/attach"
 	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/bpf/tracefs"
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/lang/source"
@@ -95,5 +98,68 @@ func TestRefusedTrampoline(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestRefusedByTypes asks the kernel for trampolines at functions whose types are out of the ordinary: it refuses those that the
+// types say it refuses, and no others.
+func TestRefusedByTypes(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.Fentry())
+	fs, err := tracefs.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	traced, err := fs.Functions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(traced[""])
+	ix, err := btf.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ix.Close()
+	take := ix.Trampolines()
+	const each = 6 // functions of a sort
+	tried := map[string]int{}
+	ix.Each(btf.KindFunc, func(id uint32, name string) bool {
+		f, err := ix.FuncOf(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		why := take.Refuse(f)
+		sort := why
+		switch {
+		case why == "" && f.Words > 6:
+			sort = "many"
+		case why == "" && f.Words > len(f.Args):
+			sort = "structs"
+		case why == "":
+			return true
+		}
+		if _, listed := slices.BinarySearch(traced[""], name); !listed || tried[sort] == each {
+			return true
+		}
+		tried[sort]++
+		var link attach.Link
+		prog, err := bpf.Load(bpf.ProgSpec{Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachBTFID: id,
+			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err == nil {
+			link, err = attach.Tracing(prog, "fentry")
+			prog.Close()
+		}
+		if err == nil {
+			link.Close()
+		}
+		if (err == nil) != (why == "") {
+			t.Errorf("%s %s: the kernel says: %v", name, cmp.Or(why, "has a trampoline"), err)
+		}
+		return true
+	})
+	t.Log(tried)
+	if len(tried) < 3 || tried["takes any number of arguments"] == 0 {
+		t.Errorf("tried %v", tried)
 	}
 }
