@@ -209,9 +209,9 @@ func (l *leftOut) describe(point string) string {
 		if len(names) > len(some) {
 			some = append(slices.Clip(some), "...")
 		}
-		reasons = append(reasons, fmt.Sprintf("%d where one %s (%s)", len(names), why, strings.Join(some, ", ")))
+		reasons = append(reasons, fmt.Sprintf("%s: %d (%s)", why, len(names), strings.Join(some, ", ")))
 	}
-	return fmt.Sprintf("%s leaves out %d of %d functions: %s", point, n, l.all, strings.Join(reasons, "; "))
+	return fmt.Sprintf("%s leaves out %d of %d functions; %s", point, n, l.all, strings.Join(reasons, "; "))
 }
 
 // places is the target of a kprobe at each of the addresses of a function: a module may have several of a name.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -98,6 +99,39 @@ func TestRefusedTrampoline(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestRefusedTogether has an attach point of several functions of which the kernel refuses some: that is told once.
+func TestRefusedTogether(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.RingBuf(), feat.TPBTF())
+	for _, f := range []string{"mount_capable", "set_anon_super"} { // on a host without trampolines the third is refused, too
+		refusing(t, f)
+	}
+	reg := stdlib.New()
+	machine := &stdlib.Machine{Registry: reg}
+	defer machine.Close()
+	obj, diags := compiler.Compile(source.NewFile("f.slo", "config = { missing_probes = warn }\nbegin { }\nfentry:{mount_capable,set_anon_super,vfs_rmdir} { @ = count(); }"),
+		compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig(), Kernel: machine.Kernel(feat),
+			Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU()})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	var told []string
+	e, err := engine.Load(obj, engine.Options{Features: feat, Missing: func(d source.Diagnostics) { told = append(told, d.Error()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: cancel, Stay: true}); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("f.slo:3:1-48: WARNING: the kernel refuses %d of 3 probes here, the first: this kernel cannot run fentry:", e.Missing())
+	if len(told) != 1 || !strings.HasPrefix(told[0], want) || e.Missing() < 2 {
+		t.Errorf("%d missing, told %q, want %q", e.Missing(), told, want)
 	}
 }
 
