@@ -269,6 +269,46 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// TestFunctionWords has an argument that is a struct, which takes two words, and one that trampolines never take.
+func TestFunctionWords(t *testing.T) {
+	ix, err := Parse(blob("\x00f\x00g\x00s\x00u\x00",
+		0, kind(KindInt, 0, 0), 4, 1<<24|32, // id 1
+		5, kind(KindStruct, 0, 0), 16, // id 2
+		7, kind(KindUnion, 0, 0), 8, // id 3
+		0, kind(KindFuncProto, 3, 0), 1, 0, 2, 0, 1, 0, 1, // id 4: int (struct s, int, int)
+		1, kind(KindFunc, 0, 0), 4, // id 5
+		0, kind(KindFuncProto, 1, 0), 0, 0, 3, // id 6: void (union u)
+		3, kind(KindFunc, 0, 0), 6)) // id 7
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ix.Func("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Args) != 3 || f.Args[1].Offset != 16 || f.Args[2].Offset != 24 || f.Words != 4 || f.Variadic {
+		t.Errorf("got %+v", f)
+	}
+	g, err := ix.Func("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		take Trampolines
+		of   *Function
+		why  string
+	}{
+		{Trampolines{Words: 6, Structs: true}, f, ""},
+		{Trampolines{Words: 6}, f, "takes a struct by value, which trampolines know since Linux 6.1"},
+		{Trampolines{Words: 3, Structs: true}, f, "takes more than 3 arguments, which trampolines know since Linux 6.6"},
+		{Trampolines{Words: 12, Structs: true}, g, "takes a struct of more than 16 bytes, a union or a floating-point number by value"},
+	} {
+		if why := c.take.Refuse(c.of); why != c.why {
+			t.Errorf("%+v: %q, want %q", c.take, why, c.why)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(loops())
 	f.Add(blob("\x00s\x00", 1, kind(KindStruct, 1, 0), 8, 0, 1, 0))
