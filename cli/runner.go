@@ -62,6 +62,8 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 	w := newWorkshop(r.limit)
 	w.machine.Fentry, w.machine.Kprobe = r.flags.served(attachTrampoline), r.flags.served(attachKprobe)
 	w.machine.Session, w.machine.Verbose = r.flags.session(w.features), r.verbose()
+	var noted source.Diagnostics
+	w.machine.Warn = func(at source.Span, message, hint string) { noted.Warnf(file, at, "%s", message).WithHint("%s", hint) }
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
 	opt.Config.Unsafe = r.flags.unsafe
@@ -69,7 +71,7 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 		opt.Config.Child = r.child.pid()
 	}
 	obj, diags := compiler.Compile(file, opt)
-	err := r.host.diagnose(diags)
+	err := r.host.diagnose(append(noted, diags...))
 	if obj != nil && r.dump == nil {
 		if exports := checkExports(obj); exports.HasErrors() {
 			obj, err = nil, exports

@@ -32,6 +32,9 @@ type Machine struct {
 
 	Verbose func(line string) // told what patterns leave out; may be nil
 
+	// Warn is told what a probe at an attach point does not see; may be nil.
+	Warn func(at source.Span, message, hint string)
+
 	fs       *tracefs.FS
 	index    *btf.Index
 	modules  []*module // nil until they are asked for
@@ -44,6 +47,8 @@ type Machine struct {
 	kernelFuncs     []string            // sorted
 	traceable       bool                // they are those that the kernel lists for tracing
 	kernelAddresses map[string]uint64   // of symbols that were asked for
+
+	copied map[string]bool // functions that were warned of, by their binary and name
 
 	ids         map[*btf.Index]map[string]uint32 // of functions, for patterns
 	trampolines *btf.Trampolines                 // what they take; nil until it is asked for
@@ -232,6 +237,7 @@ func (m *Machine) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Targe
 	var absent []error
 	for _, parts := range alternatives(a.Parts) {
 		targets, err := row.resolve(m, p, parts)
+		m.warnOfCopies(targets, a.Span())
 		var re *types.ResolveError
 		switch {
 		case errors.As(err, &re) && re.Missing:

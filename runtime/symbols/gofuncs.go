@@ -29,7 +29,10 @@ type funcTable struct {
 	pairs          []byte
 	count          int
 	text           uint64
-	wide           bool // 1.16 and 1.17: addresses of 8 bytes instead of offsets of 4
+	wide           bool   // 1.16 and 1.17: addresses of 8 bytes instead of offsets of 4
+	old            bool   // 1.18 and 1.19
+	addr           uint64 // of the table
+	values         []byte // tables of values by instructions
 }
 
 // goFuncs reads the function table once.
@@ -56,7 +59,7 @@ func (b *Binary) readFuncTable() (*funcTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.wide {
+	if t.addr = s.Addr; t.wide {
 		return t, nil
 	}
 	t.text = textStart
@@ -84,7 +87,10 @@ func parseFuncTable(raw []byte) (t *funcTable, textStart uint64, err error) {
 	names, pairs, pair := field(3), field(7), uint64(8)
 	switch magic := le.Uint32(raw); magic {
 	case magic118, magic120:
-		textStart = field(2)
+		textStart, t.old = field(2), magic == magic118
+		if at := field(6); at < uint64(len(raw)) {
+			t.values = raw[at:]
+		}
 	case magic116:
 		names, pairs, pair, t.wide = field(2), field(6), 16, true
 	default:
