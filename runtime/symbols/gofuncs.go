@@ -157,6 +157,19 @@ func (b *Binary) word(addr uint64) uint64 {
 			return v
 		}
 	}
+	found := uint64(0)
+	b.eachRelative(func(at, to uint64) bool {
+		if at == addr {
+			found = to
+		}
+		return at != addr
+	})
+	return found
+}
+
+// eachRelative calls f with the words that are relocated, until it returns false: where they are, and their values after loading
+// at address 0.
+func (b *Binary) eachRelative(f func(at, to uint64) bool) {
 	for _, s := range b.file.Sections {
 		if s.Type != elf.SHT_RELA {
 			continue
@@ -166,10 +179,9 @@ func (b *Binary) word(addr uint64) uint64 {
 			continue
 		}
 		for le := binary.LittleEndian; len(rela) >= 24; rela = rela[24:] {
-			if le.Uint64(rela) == addr && elf.R_X86_64(le.Uint64(rela[8:])) == elf.R_X86_64_RELATIVE {
-				return le.Uint64(rela[16:])
+			if elf.R_X86_64(le.Uint64(rela[8:])) == elf.R_X86_64_RELATIVE && !f(le.Uint64(rela), le.Uint64(rela[16:])) {
+				return
 			}
 		}
 	}
-	return 0
 }

@@ -141,21 +141,13 @@ func (b *Binary) seekModule(t *funcTable) (addr uint64, ok bool) {
 			at -= at % 8
 		}
 	}
-	for _, s := range b.file.Sections { // position-independent: the word is relocated
-		if s.Type != elf.SHT_RELA {
-			continue
+	b.eachRelative(func(at, to uint64) bool { // position-independent: the word is relocated
+		if to == t.addr {
+			addr, ok = at, true
 		}
-		rela, err := data(s)
-		if err != nil {
-			continue
-		}
-		for le := binary.LittleEndian; len(rela) >= 24; rela = rela[24:] {
-			if le.Uint64(rela[16:]) == t.addr && elf.R_X86_64(le.Uint64(rela[8:])) == elf.R_X86_64_RELATIVE {
-				return le.Uint64(rela), true
-			}
-		}
-	}
-	return 0, false
+		return !ok
+	})
+	return addr, ok
 }
 
 // eachValue calls f with the values of a table of values by instructions, until it returns false: pairs of differences, of the value
