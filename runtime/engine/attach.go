@@ -224,7 +224,9 @@ func (r *refused) Unwrap() []error { return []error{r.Diagnostics, r.err} }
 func (e *Engine) without(p *program, err error, places int) error {
 	if e.obj.Checked.Config.Missing == types.MissingError {
 		r := &refused{err: err}
-		r.Errorf(e.obj.IR.Source, p.fn.Span, "%s", err)
+		if d := r.Errorf(e.obj.IR.Source, p.fn.Span, "%s", err); e.placesOf(p.fn.Span) > 1 {
+			d.WithHint("config = { missing_probes = warn } goes on without what the kernel refuses")
+		}
 		return r
 	}
 	e.missing += places
@@ -263,12 +265,12 @@ func (e *Engine) tellRefused() {
 
 // placesOf is how many places an attach point has.
 func (e *Engine) placesOf(span source.Span) (n int) {
-	for _, p := range e.all {
-		if p.fn.Span != span {
+	for _, f := range e.obj.IR.Funcs {
+		if f.Span != span {
 			continue
 		}
-		for i := range p.fn.Hooks {
-			n += max(len(p.fn.Hooks[i].Points), 1)
+		for i := range f.Hooks {
+			n += max(len(f.Hooks[i].Points), 1)
 		}
 	}
 	return n

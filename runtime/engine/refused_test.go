@@ -109,29 +109,37 @@ func TestRefusedTogether(t *testing.T) {
 	for _, f := range []string{"mount_capable", "set_anon_super"} { // on a host without trampolines the third is refused, too
 		refusing(t, f)
 	}
-	reg := stdlib.New()
-	machine := &stdlib.Machine{Registry: reg}
-	defer machine.Close()
-	obj, diags := compiler.Compile(source.NewFile("f.slo", "config = { missing_probes = warn }\nbegin { }\nfentry:{mount_capable,set_anon_super,vfs_rmdir} { @ = count(); }"),
-		compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig(), Kernel: machine.Kernel(feat),
-			Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU()})
-	if diags.HasErrors() {
-		t.Fatal(diags)
-	}
-	var told []string
-	e, err := engine.Load(obj, engine.Options{Features: feat, Missing: func(d source.Diagnostics) { told = append(told, d.Error()) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	if err := e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: cancel, Stay: true}); err != nil {
-		t.Fatal(err)
-	}
-	want := fmt.Sprintf("f.slo:3:1-48: WARNING: the kernel refuses %d of 3 probes here, the first: this kernel cannot run fentry:", e.Missing())
-	if len(told) != 1 || !strings.HasPrefix(told[0], want) || e.Missing() < 2 {
-		t.Errorf("%d missing, told %q, want %q", e.Missing(), told, want)
+	for _, policy := range []string{"warn", "error"} {
+		reg := stdlib.New()
+		machine := &stdlib.Machine{Registry: reg}
+		defer machine.Close()
+		obj, diags := compiler.Compile(source.NewFile("f.slo", "config = { missing_probes = "+policy+" }\nbegin { }\nfentry:{mount_capable,set_anon_super,vfs_rmdir} { @ = count(); }"),
+			compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig(), Kernel: machine.Kernel(feat),
+				Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU()})
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		var told []string
+		missing := 0
+		e, err := engine.Load(obj, engine.Options{Features: feat, Missing: func(d source.Diagnostics) { told = append(told, d.Error()) }})
+		if err == nil {
+			defer e.Close()
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			err = e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: cancel, Stay: true})
+			missing = e.Missing()
+		}
+		if policy == "error" {
+			var d source.Diagnostics
+			if !errors.As(err, &d) || len(d) != 1 || d[0].Hint != "config = { missing_probes = warn } goes on without what the kernel refuses" {
+				t.Errorf("got %v %+v", err, d)
+			}
+			continue
+		}
+		want := fmt.Sprintf("f.slo:3:1-48: WARNING: the kernel refuses %d of 3 probes here, the first: this kernel cannot run fentry:", missing)
+		if err != nil || len(told) != 1 || !strings.HasPrefix(told[0], want) || missing < 2 {
+			t.Errorf("%v: %d missing, told %q, want %q", err, missing, told, want)
+		}
 	}
 }
 
