@@ -439,8 +439,10 @@ func (d *DebugInfo) function(addr uint64, symbol string) (found, unit *dwarf.Ent
 				} else if e.Tag == dwarf.TagSubprogram {
 					in = 0
 				}
-				if origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); ok && e.Tag == dwarf.TagInlinedSubroutine && in > 0 && !slices.Contains(d.inlined[origin], in) {
-					d.inlined[origin] = append(d.inlined[origin], in)
+				if origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); ok && e.Tag == dwarf.TagInlinedSubroutine && in > 0 {
+					if all := d.inlined[origin]; len(all) == 0 || all[len(all)-1] != in {
+						d.inlined[origin] = append(all, in)
+					}
 				}
 				if e.AttrField(dwarf.AttrType) != nil {
 					d.typed[top.Offset] = true
