@@ -48,7 +48,7 @@ func CapabilityUses() []CapabilityUse {
 		{unix.CAP_BPF, "CAP_BPF", "programs and maps"},
 		{unix.CAP_PERFMON, "CAP_PERFMON", "probes, and reading the memory of the kernel"},
 		{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "the numbers of tracepoints, and binaries of other users"},
-		{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "what processes of other users have mapped: their symbols"},
+		{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "what processes of other users have mapped: their symbols; and that of a short command of -c"},
 		{unix.CAP_SYSLOG, "CAP_SYSLOG", "addresses of the kernel: its symbols"},
 		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "write_user(), functions of other BPF programs, costs of probes"},
 	}

@@ -300,7 +300,7 @@ func (g *gate) measure() error {
 		Attached: func() {
 			r.start = time.Now()
 			if g.child != nil {
-				g.child.releaseFor(r.eng)
+				g.child.releaseFor(r)
 			}
 			beside.Go(func() { g.wait(ctx, end) })
 			beside.Go(func() {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -61,7 +60,7 @@ func (s Streams) doctor(f *bpf.Features) bool {
 		if !standing.Has(c.Number) {
 			err = errors.New("this process does not have it")
 		}
-		tell(c.Name+": "+c.For, "setcap "+strings.ToLower(c.Name)+"+ep slope, or AmbientCapabilities= in systemd", err)
+		tell(c.Name+": "+c.For, "AmbientCapabilities= in systemd, or setcap with all that are wanted at once", err)
 	}
 	if standing.Lockdown != "" && standing.Lockdown != "none" {
 		tell("without lockdown: "+lockedDown[standing.Lockdown], "boot with lockdown=none, or without Secure Boot", fmt.Errorf("the kernel is in mode %s", standing.Lockdown))

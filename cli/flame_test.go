@@ -43,8 +43,8 @@ func TestFlame(t *testing.T) {
 			spinning += n
 		}
 	}
-	// It runs while slope starts and ends, too; 99 samples are a second.
-	if total < 1 || total < ran/4 || total > ran+2 || spinning < total*9/10 {
+	// It runs while slope starts and ends, too; 99 samples are a second. A hypervisor takes time that is sampled and not counted.
+	if total < 1 || total < ran/4 || total > ran*3/2+2 || spinning < total*9/10 {
 		t.Errorf("%d of %d samples are in main.spin, it ran for %d0 ms:\n%s", spinning, total, ran, r.out)
 	}
 	folded := write(t, "stacks", r.out)

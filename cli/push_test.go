@@ -2,6 +2,7 @@ package cli
 
 import (
 	"compress/gzip"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -108,11 +110,27 @@ func TestPushes(t *testing.T) {
 	}
 }
 
+// refusing is an address where nobody listens, and that nobody else gets meanwhile.
+func refusing(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", at.(*unix.SockaddrInet4).Port)
+}
+
 // TestPushFails tells a dead receiver once, counts, and ends in time.
 func TestPushFails(t *testing.T) {
-	dead := httptest.NewServer(nil)
-	dead.Close()
-	p := trace(t, "--listen", "127.0.0.1:0", "--otlp", strings.Replace(dead.URL, "http://", "http://me:secret@", 1), "--push-interval", "200ms", "-e", "interval:s:100 { }")
+	p := trace(t, "--listen", "127.0.0.1:0", "--otlp", "http://me:secret@"+refusing(t), "--push-interval", "200ms", "-e", "interval:s:100 { }")
 	address := p.address(t)
 	bpftest.Eventually(t, 10*time.Second, "three failures", func() bool {
 		text, _ := fetch(t, address, acceptText)

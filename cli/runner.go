@@ -393,7 +393,7 @@ func (t *console) attached(n *session) {
 	if t.flags.dryRun {
 		t.done()
 	} else if t.child != nil {
-		t.child.releaseFor(n.eng)
+		t.child.releaseFor(n)
 	}
 }
 

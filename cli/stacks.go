@@ -103,8 +103,18 @@ func withoutTracer(frames []export.Frame) []export.Frame {
 }
 
 // Note implements events.Host.
-func (r *session) Note(pid int, space uint64) {
-	r.eng.Noted(pid, space)
+func (r *session) Note(pid int) {
+	r.eng.Noted(pid)
+	r.noteProcess(pid)
+}
+
+// meet looks at a process before its code is met.
+func (r *session) meet(pid int) {
+	r.eng.Follow(pid)
+	r.noteProcess(pid)
+}
+
+func (r *session) noteProcess(pid int) {
 	r.stacks.mu.Lock()
 	defer r.stacks.mu.Unlock()
 	r.stacks.processes.Note(pid)

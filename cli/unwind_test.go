@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ const unwoundTarget = `
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MOST = 300 };
@@ -41,7 +43,11 @@ __attribute__((noinline)) int leaf(int n) {
 static int compare(const void *a, const void *b) { return leaf(*(int *)a) - *(int *)b; }
 static void handler(int s) { leaf(s); }
 static void *thread(void *p) { return leaf(1) ? p : 0; }
-__attribute__((noinline)) int deep(int n) { return n == 0 ? leaf(n) : deep(n - 1) + 1; }
+__attribute__((noinline)) int deep(int n) {
+	int below = n == 0 ? leaf(n) : deep(n - 1);
+	__asm__ volatile("" ::: "memory"); // or it becomes a loop
+	return below + 1;
+}
 __attribute__((noinline)) int sized(int n) { // a frame whose size is not known
 	char *p = __builtin_alloca(n * 100 + 16);
 	memset(p, n, n * 100);
@@ -70,11 +76,13 @@ int main(int argc, char **argv) {
 	int n = 0, v[] = {3, 1, 2};
 	pthread_t other;
 	if (argc == 1) { qsort(v, 3, sizeof *v, compare); return 0; }
+	if (strcmp(argv[1], "deep") == 0) return deep(20) == 0;
 	for (char c; read(0, &c, 1) == 1;) {
 		switch (c) {
 		case 'q': qsort(v, 3, sizeof *v, compare); break;
 		case 's': signal(SIGTRAP, handler); n += signalled(argc * 7); break;
 		case 't': n += pthread_create(&other, 0, thread, 0); n += pthread_join(other, 0); break;
+		case 'f': if (fork() == 0) { leaf(1); _exit(0); } wait(0); break;
 		case 'd': n += deep(argc * 20); break;
 		case 'D': n += deep(argc * 200); break;
 		case 'z': n += sized(argc * 7); break;
@@ -111,12 +119,25 @@ func TestUnwound(t *testing.T) {
 			t.Errorf("got\n%q\nwant\n%q\n%s", got, want, r.err)
 		}
 	})
+	t.Run("return probes", func(t *testing.T) { // which replace addresses on the stack
+		r := script(t, "-q", "-c", bin+" deep", "-e", `
+			uretprobe:`+bin+`:deep { @returns = count(); }
+			uretprobe:`+bin+`:main { @returns = count(); }
+			uprobe:`+bin+`:leaf { print(dw_ustack); }`)
+		frames := strings.Fields(regexp.MustCompile(`\+\d+`).ReplaceAllString(r.out, ""))
+		calls := strings.Join(frames[slices.Index(frames, "leaf"):], " ")
+		if want := "leaf" + strings.Repeat(" deep", 21) + " main "; !strings.HasPrefix(calls, want) || r.err != "" {
+			t.Errorf("got %s\nwant %s\n%s", calls, want, r.err)
+		}
+		want(t, r, "@returns: 22")
+	})
 	lib := buildC(t, `int callback(int (*f)(int)) { char p[100]; p[f(1)] = 1; return f(p[2]) + p[1]; }`, "-O2", "-fomit-frame-pointer", "-shared", "-fPIC")
 	for name, c := range map[string]struct {
 		probe string
 		own   int // frames of leaf, and of what it calls
 	}{
 		"entry":       {`uprobe:` + bin + `:leaf`, 1},
+		"any process": {`uprobe:` + bin + `:leaf`, 1},
 		"system call": {`tracepoint:syscalls:sys_enter_getpgid /args.pid == 4711/`, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +161,11 @@ func TestUnwound(t *testing.T) {
 					want = append(want, strings.Join(f[:min(len(f), 127-c.own)], " "))
 				}
 			}
-			p := trace(t, "-p", target.pid(), "-e", c.probe+` { print(dw_ustack(raw)); }`)
+			args := []string{"-e", c.probe + ` { print(dw_ustack(raw)); }`}
+			if name != "any process" {
+				args = append(args, "-p", target.pid())
+			}
+			p := trace(t, args...)
 			var seen []string
 			compare := func() (wrong string) { // the stacks that came since it was called before
 				t.Helper()
@@ -156,7 +181,11 @@ func TestUnwound(t *testing.T) {
 				}
 				return wrong
 			}
-			for _, way := range []string{"q", "q", "s", "t", "d", "D", "z", "a"} {
+			ways := []string{"q", "q", "s", "t", "d", "D", "z", "a"}
+			if name == "any process" {
+				ways = append(ways, "f")
+			}
+			for _, way := range ways {
 				run(way)
 				if wrong := compare(); wrong != "" {
 					t.Errorf("%s: %s", way, wrong)

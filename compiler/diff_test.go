@@ -143,7 +143,7 @@ func runAll(t testing.TB, k *kernel, w *world, file *source.File, h header) (map
 		raws[way] = o.raw(h.vary)
 		printed[way] = product(t, obj, o, h.vary)
 	}
-	o := options(backend.Features{AtomicFetch: true, MapEach: true, PerCPU: true}, true, commOffset)
+	o := options(backend.Features{AtomicFetch: true, MapEach: true, PerCPU: true, LongJumps: true}, true, commOffset)
 	obj, diags := lowered(file, o)
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("check: %w", diags)
@@ -220,6 +220,7 @@ func tooOld(diags source.Diagnostics, feat backend.Features) bool {
 		case d.Severity != source.Error:
 		case !feat.AtomicFetch && strings.Contains(d.Message, "atomic fetch-and-add"):
 		case !feat.MapEach && strings.Contains(d.Message, "go over the entries of a map"):
+		case !feat.LongJumps && strings.Contains(d.Message, "program too large: a jump over"):
 		case !feat.PerCPU && strings.Contains(d.Message, "read an aggregation in a probe"):
 		default:
 			return false

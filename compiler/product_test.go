@@ -34,7 +34,7 @@ type actions struct {
 
 func (a actions) PrintMap(m *ir.Map, top, div int64) { fmt.Fprintln(a.out, "print", m.Name, top, div) }
 func (a actions) PrintEntry(m *ir.Map, key []byte)   { fmt.Fprintf(a.out, "print %s[%x]\n", m.Name, key) }
-func (a actions) Note(int, uint64)                   {}
+func (a actions) Note(int)                           {}
 func (a actions) Clear(m *ir.Map)                    { fmt.Fprintln(a.out, "clear", m.Name) }
 func (a actions) Zero(m *ir.Map)                     { fmt.Fprintln(a.out, "zero", m.Name) }
 func (a actions) Exit(status int)                    { fmt.Fprintln(a.out, "exit", status) }

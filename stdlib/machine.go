@@ -170,17 +170,22 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 	}
 	k.PidNS = pidNamespace()
 	k.Doubtful = m.doubtful
+	k.Returns = m.returns
 	if !k.TaskBTF {
 		return k
 	}
 	k.CommPadded = f.CommPadded() == nil
 	if ix, err := m.BTF(); err == nil {
 		if task, err := ix.Struct("task_struct"); err == nil {
-			if name, ok := task.Field("comm"); ok {
-				k.CommOffset = name.Offset
+			for name, to := range map[string]*int{"comm": &k.CommOffset, "mm": &k.MM, "real_parent": &k.Parent, "tgid": &k.Tgid} {
+				if f, ok := task.Field(name); ok {
+					*to = f.Offset
+				}
 			}
-			if mm, ok := task.Field("mm"); ok {
-				k.MM = mm.Offset
+			if space, err := ix.Struct("mm_struct"); err == nil {
+				if start, ok := space.Field("start_stack"); ok {
+					k.StartStack = start.Offset
+				}
 			}
 			if info, ok := task.Field("thread_info"); ok {
 				if status, ok := info.Type.Field("status"); ok {
@@ -190,6 +195,38 @@ func (m *Machine) Kernel(f *bpf.Features) ir.Kernel {
 		}
 	}
 	return k
+}
+
+// returns are the offsets of what return probes on user space keep, nil where the kernel has no types of it.
+func (m *Machine) returns() *ir.Returns {
+	ix, err := m.BTF()
+	if err != nil {
+		return nil
+	}
+	known := true
+	offset := func(of string, path ...string) (at int) {
+		t, err := ix.Struct(of)
+		if err != nil {
+			known = false
+			return 0
+		}
+		for _, name := range path {
+			f, ok := t.Field(name)
+			known = known && ok
+			at, t = at+f.Offset, f.Type
+			if !ok {
+				break
+			}
+		}
+		return at
+	}
+	r := &ir.Returns{MM: offset("task_struct", "mm"), Area: offset("mm_struct", "uprobes_state", "xol_area"), Address: offset("xol_area", "vaddr"),
+		Task: offset("task_struct", "utask"), First: offset("uprobe_task", "return_instances"),
+		Stack: offset("return_instance", "stack"), Original: offset("return_instance", "orig_ret_vaddr"), Next: offset("return_instance", "next")}
+	if !known {
+		return nil
+	}
+	return r
 }
 
 // initPidNamespace is the inode of the initial pid namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h).

@@ -196,7 +196,7 @@ func TestExamples(t *testing.T) {
 				bpftest.Require(t, noBTF, feat.TestRun(), feat.RingBuf())
 				for _, tp := range []bool{false, feat.TPBTF() == nil} {
 					obj, diags := compiler.Compile(file, compiler.Options{Universe: r, Library: r, Resolver: m, Config: config,
-						Kernel:  ir.Kernel{TPBTF: tp, CommOffset: -1, MapEach: feat.MapEach() == nil},
+						Kernel:  ir.Kernel{TPBTF: tp, CommOffset: -1, MapEach: feat.MapEach() == nil, MayGoto: feat.MayGoto() == nil},
 						Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, Lacks: stdlib.Lacks(feat)}, CPUs: 1, VerifyIR: true})
 					for _, d := range diags {
 						if strings.Contains(d.Message, "no such executable or library") {

@@ -19,43 +19,81 @@ type walk struct {
 	b       *ir.Builder
 	process *ir.Value // its words
 	rows    *ir.Value
+	most    int       // rows
 	buf     *ir.Value // for what is read
 	frames  *ir.Value
 	depth   int
+	returns *ir.Returns // nil where return probes cannot be seen through
+	hidden  *ir.Value   // the address that they put in the place of others, 0 without any
 }
 
 // unwindBuf holds all that one frame reads at once.
 const unwindBuf = signalIP + 8 - signalBP
 
+// compat is the code segment of 32-bit code, whose stacks the kernel knows how to read.
+const compat = 0x23
+
 // byTables finds return addresses by the tables of package unwind. Those of a process without tables are found by the
 // kernel.
 func byTables(l ir.Lowering, frames, process *ir.Value, depth int) *ir.Value {
 	b, u := l.Builder(), l.Unwind()
-	known, unknown, next := b.Block(), b.Block(), b.Block(ir.Scalar)
+	known, unknown, kernel, next := b.Block(ir.MapValue), b.Block(), b.Block(), b.Block(ir.Scalar)
 	space := l.Kernel().Space(b)
-	if l.Kernel().MM != 0 {
+	if l.Kernel().KnowsSpace() {
 		lives, none := b.Block(), b.Block()
 		b.If(space, lives, none)
 		b.SetBlock(none) // a thread of the kernel
 		b.Jump(next, b.Const(0))
 		b.SetBlock(lives)
 	}
-	key := b.Addr(b.Slot("process", 8))
-	b.Store(key, 0, 8, process)
+	regs := b.Help(ir.HelperTaskRegs, b.Help(ir.HelperTaskBTF))
+	reg := func(word int) *ir.Value { return b.Load(regs, 8*word, 8, false) }
+	wide := b.Block()
+	b.If(b.Bin(ir.OpEq, reg(wordCS), b.Const(compat)), kernel, wide)
+	b.SetBlock(wide)
 	w := walk{l: l, b: b, frames: frames, depth: depth, buf: b.Addr(b.Slot("frame", unwindBuf))}
-	w.process = b.NullCheck(b.Lookup(u.Processes, key), unknown)
-	of := b.Load(w.process, 8*ir.UnwindSpace, 8, false)
-	b.If(b.Bin(ir.OpOr, b.Bin(ir.OpEq, of, b.Const(0)), b.Bin(ir.OpEq, of, space)), known, unknown)
+	key := b.Addr(b.Slot("process", 8))
+	find := func(pid *ir.Value, otherwise *ir.Block) (process, space *ir.Value) {
+		b.Store(key, 0, 8, pid)
+		process = b.NullCheck(b.Lookup(u.Processes, key), otherwise)
+		return process, b.Load(process, 8*ir.UnwindSpace, 8, false)
+	}
+	other := b.Block()
+	own, of := find(process, other)
+	same := b.Block()
+	b.If(b.Bin(ir.OpOr, b.Bin(ir.OpEq, of, b.Const(0)), b.Bin(ir.OpEq, of, space)), same, unknown)
+	b.SetBlock(same)
+	b.Jump(known, own)
+
+	// A process that was just forked has mapped what its parent has.
+	b.SetBlock(other)
+	if k := l.Kernel(); k.KnowsSpace() && k.Parent != 0 && k.Tgid != 0 && k.PidNS[1] == 0 {
+		forked := b.Block()
+		parent, of := find(b.Ext(w.word(w.word(b.Help(ir.HelperTask), k.Parent), k.Tgid), 4, false), unknown)
+		b.If(b.Bin(ir.OpEq, of, space), forked, unknown)
+		b.SetBlock(forked)
+		b.Jump(known, parent)
+	} else {
+		b.Jump(unknown)
+	}
 
 	b.SetBlock(unknown)
 	l.Count(ir.LossUnwind, nil)
+	b.Jump(kernel)
+	b.SetBlock(kernel)
 	b.Jump(next, b.Stack(frames, 8*depth, false))
 
 	b.SetBlock(known)
-	w.rows = b.MapValue(u.Rows)
+	w.process = known.Params[0]
+	b.Atomic(w.process, 8*ir.UnwindUsed, b.Const(1))
+	w.rows, w.most = b.MapValue(u.Rows), u.Rows.ValueSize/ir.UnwindRow
+	if of := l.Kernel().Returns; of != nil {
+		if w.returns = of(); w.returns != nil {
+			r := w.returns
+			w.hidden = w.word(w.word(w.word(b.Help(ir.HelperTask), r.MM), r.Area), r.Address)
+		}
+	}
 	b.Zero(frames, 0, 8*depth)
-	regs := b.Help(ir.HelperTaskRegs, b.Help(ir.HelperTaskBTF))
-	reg := func(word int) *ir.Value { return b.Load(regs, 8*word, 8, false) }
 	n := l.Scan(int64(depth), []*ir.Value{b.Const(0), reg(wordIP), reg(wordSP), reg(wordBP), b.Const(1)}, int64(depth), w.turn)
 	b.Jump(next, n)
 	b.SetBlock(next)
@@ -136,23 +174,65 @@ func (w *walk) turn(state []*ir.Value, again, done func(...*ir.Value)) {
 	w.read(from.Params[0], 8, lost)
 	b.Jump(caller, ret, at, b.Load(w.buf, 0, 8, false), b.Const(0))
 
-	// By the frame pointer, which the outermost function has none of.
+	// By the frame pointer. It may lead to another stack; the outermost function has none, but for where nobody has called.
 	b.SetBlock(framed)
-	linked, above := b.Block(), b.Block()
-	b.If(bp, linked, end)
+	linked, alone, above := b.Block(), b.Block(), b.Block()
+	b.If(bp, linked, alone)
+	b.SetBlock(alone)
+	b.If(exact, lost, end)
 	b.SetBlock(linked)
-	b.If(b.Bin(ir.OpOr, b.Bin(ir.OpULt, bp, sp), b.Bin(ir.OpNe, b.Mask(bp, 7), b.Const(0))), lost, above)
+	b.If(b.Mask(bp, 7), lost, above)
 	b.SetBlock(above)
 	w.read(bp, 16, lost)
 	b.Jump(caller, b.Load(w.buf, 8, 8, false), b.AddImm(bp, 16), b.Load(w.buf, 0, 8, false), b.Const(0))
 
+	b.SetBlock(caller)
+	to := w.original(caller.Params[0], b.AddImm(caller.Params[1], -8), lost)
+	again(append([]*ir.Value{n, to}, caller.Params[1:]...)...)
 	b.SetBlock(lost)
 	w.l.Count(ir.LossUnwind, nil)
 	b.Jump(end)
-	b.SetBlock(caller)
-	again(append([]*ir.Value{n}, caller.Params...)...)
 	b.SetBlock(end)
 	done(n)
+}
+
+// original is the return address that was at a place of the stack, where a return probe may have put another.
+func (w *walk) original(ret, place *ir.Value, lost *ir.Block) *ir.Value {
+	if w.returns == nil {
+		return ret
+	}
+	b, r := w.b, w.returns
+	hidden, plain, found, next := b.Block(), b.Block(), b.Block(), b.Block(ir.Scalar)
+	b.If(b.Bin(ir.OpEq, ret, w.hidden), hidden, plain)
+	b.SetBlock(plain)
+	b.Jump(next, ret)
+	b.SetBlock(hidden)
+	const most = 64 // the kernel's MAX_URETPROBE_DEPTH
+	first := w.word(w.word(b.Help(ir.HelperTask), r.Task), r.First)
+	was := w.l.Scan(most+1, []*ir.Value{first}, 0, func(state []*ir.Value, again, done func(...*ir.Value)) {
+		at := state[0]
+		some, none, here, other := b.Block(), b.Block(), b.Block(), b.Block()
+		b.If(at, some, none)
+		b.SetBlock(none)
+		done(b.Const(0))
+		b.SetBlock(some)
+		b.If(b.Bin(ir.OpEq, w.word(at, r.Stack), place), here, other)
+		b.SetBlock(here)
+		done(w.word(at, r.Original))
+		b.SetBlock(other)
+		again(w.word(at, r.Next))
+	})
+	b.If(was, found, lost)
+	b.SetBlock(found)
+	b.Jump(next, was)
+	b.SetBlock(next)
+	return next.Params[0]
+}
+
+// word reads a word of the kernel, 0 where it cannot.
+func (w *walk) word(p *ir.Value, off int) *ir.Value {
+	w.b.Read(w.buf, w.b.AddImm(p, int64(off)), 8, true)
+	return w.b.Load(w.buf, 0, 8, false)
 }
 
 // read reads memory of the process into buf.
@@ -177,16 +257,15 @@ func (w *walk) rule(addr *ir.Value, none *ir.Block) *ir.Value {
 	m := mapping(b.AddImm(i, -1))
 	b.If(b.Bin(ir.OpULt, addr, b.Load(m, 8*ir.MappingEnd, 8, false)), inside, nowhere)
 	b.SetBlock(nowhere)
-	b.Atomic(w.process, 8*ir.UnwindMissed, b.Const(1))
 	b.Jump(none)
 
 	b.SetBlock(inside)
 	linked := b.Bin(ir.OpSub, addr, b.Load(m, 8*ir.MappingBias, 8, false))
 	first := b.Load(m, 8*ir.MappingRow, 8, false)
 	row := func(j *ir.Value) *ir.Value {
-		return b.Load(b.Index(w.rows, b.Bound(b.Bin(ir.OpAdd, first, j), ir.UnwindRows-1), 8), 0, 8, false)
+		return b.Load(b.Index(w.rows, b.Bound(b.Bin(ir.OpAdd, first, j), int64(w.most-1)), ir.UnwindRow), 0, 8, false)
 	}
-	j := w.search(b.Load(m, 8*ir.MappingRows, 8, false), ir.UnwindRows, linked, func(j *ir.Value) *ir.Value {
+	j := w.search(b.Load(m, 8*ir.MappingRows, 8, false), w.most, linked, func(j *ir.Value) *ir.Value {
 		return b.Bin(ir.OpShr, row(j), b.Const(32))
 	})
 	found := b.Block()

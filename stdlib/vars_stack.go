@@ -31,7 +31,7 @@ func stacks() []Var {
 		}
 		return Var{
 			Var: types.Var{Doc: doc,
-				Modes: stackModes(user), Limit: maxFrames,
+				Modes: stackModes(user), Limit: maxFrames, Once: unwind,
 				Type: func(_ *types.Target, n int) (*types.Type, error) {
 					return types.StackOf(user, stackModes(user)[n/(maxFrames+1)], depth(n)), nil
 				}},

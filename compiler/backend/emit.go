@@ -51,7 +51,7 @@ func emit(m *mach, phys func(reg) reg, feat Features) (asm.Instructions, []sourc
 	l := layout{order: order, phys: phys, far: map[int]bool{}}
 	for l.lay() {
 	}
-	if d := l.unreached; d != 0 && !feat.LongJumps {
+	if d := max(l.unreached, -l.unreached); d != 0 && !feat.LongJumps {
 		return nil, nil, &Limit{Message: fmt.Sprintf("program too large: a jump over %d instructions, this kernel has 32767", d), Hint: "kernels since 6.6 jump further; split the probe"}
 	}
 	insns, spans := l.insns, l.spans

@@ -99,7 +99,7 @@ const (
 	EventSystem
 	EventError
 	EventWarning
-	EventNote    // a process whose code user space will look up, and the kernel's number for its address space: its arguments
+	EventNote    // a process whose code user space will look up: its argument
 	EventUnwatch // the watchpoints at an address end: its argument
 	numEvents
 )

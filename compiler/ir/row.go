@@ -110,6 +110,9 @@ type Kernel struct {
 	CommPadded bool      // the kernel pads task->comm with NUL
 	CommOffset int       // of comm in task_struct, -1 when unknown
 	MM         int       // of mm in task_struct, which every program that a process runs has its own of; 0 when unknown
+	StartStack int       // of start_stack in mm_struct; 0 when unknown
+	Parent     int       // of real_parent in task_struct; 0 when unknown
+	Tgid       int       // of tgid in task_struct; 0 when unknown
 	TAI        int64     // ns from the boot clock to TAI
 	PidNS      [2]uint64 // device and inode of the pid namespace whose numbers count; zero for the initial one
 	Status     int       // of thread_info.status in task_struct, which tells 32-bit system calls; 0 when unknown
@@ -117,6 +120,8 @@ type Kernel struct {
 	// Doubtful tells whether the kernel takes an argument of a raw tracepoint, by its number, for one that may be null, so
 	// that it lets no program follow it; nil: none.
 	Doubtful func(h *types.Hook, arg int) bool
+	// Returns tells where a return probe keeps the address that a function returns to, nil when that is unknown; nil: it is not.
+	Returns func() *Returns
 }
 
 // PidTgid is tgid << 32 | tid of the current task, as the pid namespace numbers them.
@@ -130,14 +135,25 @@ func (k *Kernel) PidTgid(b *Builder) *Value {
 	return b.Load(p, 0, 8, false)
 }
 
-// Space is the number of the address space of the current task, which every program that it runs has its own of; 0 where
-// there is none, or where it cannot be known.
+// Returns are offsets in the kernel's structs by which those return addresses are found that return probes on user space have
+// replaced: the one address that stands for all of them, and a list of what there was.
+type Returns struct {
+	MM, Area, Address     int // task_struct.mm, mm_struct.uprobes_state.xol_area, xol_area.vaddr
+	Task, First           int // task_struct.utask, uprobe_task.return_instances
+	Stack, Original, Next int // of return_instance: stack, orig_ret_vaddr, next
+}
+
+// Space tells the address spaces of the current task apart, one for each program that it runs: where its stack began, as in
+// /proc/PID/stat. 0 in threads of the kernel, and where it cannot be known.
 func (k *Kernel) Space(b *Builder) *Value {
-	if !k.TaskBTF || k.MM == 0 {
+	if !k.KnowsSpace() {
 		return b.Const(0)
 	}
-	return b.Load(b.Help(HelperTaskBTF), k.MM, 8, false)
+	return b.Load(b.LoadBTF(b.Help(HelperTaskBTF), k.MM), k.StartStack, 8, false)
 }
+
+// KnowsSpace tells whether Space does.
+func (k *Kernel) KnowsSpace() bool { return k.TaskBTF && k.MM != 0 && k.StartStack != 0 }
 
 // FuncLower lowers a call. Functions with a scalar result return it; with a string or tuple result they have Into.
 type FuncLower struct {

@@ -7,11 +7,11 @@ type Unwind struct {
 	Rows      *Map // one value: the rows of all tables
 }
 
-// The words of a process in Unwind.Processes: its address space, 0 for any; how often code was met that is in no
-// mapping; how many mappings there are, and from UnwindFirst on the words of each.
+// The words of a process in Unwind.Processes: its address space, as Kernel.Space has it, 0 for any; how many of its stacks were
+// found; how many mappings there are, and from UnwindFirst on the words of each.
 const (
 	UnwindSpace = iota
-	UnwindMissed
+	UnwindUsed
 	UnwindCount
 	UnwindFirst
 )
@@ -29,9 +29,9 @@ const (
 
 // What there is room for.
 const (
-	UnwindMappings  = 96      // of one process
-	UnwindProcesses = 1024    //
-	UnwindRows      = 1 << 20 // of 8 bytes
+	UnwindMappings  = 256 // of one process
+	UnwindProcesses = 1024
+	UnwindRow       = 8 // bytes
 )
 
 // UnwindWords is how many words a process takes.

@@ -33,7 +33,7 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 		switch t := ev.Args[i].Type; {
 		case t.Scalar():
 			ready[i] = f.scalar(a)
-		case changes:
+		case changes, t.UserCode(): // whose process user space is told of by a record before
 			ready[i] = f.memory(a, t, true)
 		}
 	}

@@ -17,13 +17,13 @@ func (f *fn) note(pid *ir.Value) {
 	if l.noted == nil {
 		l.noted = &ir.Map{Name: "noted", Kind: ir.LRUHash, KeySize: 16, ValueSize: 8, MaxEntries: maxNoted}
 		l.out.Maps = append(l.out.Maps, l.noted)
-		l.noteEvent = &ir.Event{ID: len(l.out.Events), Kind: ir.EventNote, Size: 3 * headerSize, Span: f.Builder.Span,
-			Args: []ir.EventArg{{Type: types.Uint64, Offset: headerSize}, {Type: types.Uint64, Offset: 2 * headerSize}}}
+		l.noteEvent = &ir.Event{ID: len(l.out.Events), Kind: ir.EventNote, Size: 2 * headerSize, Span: f.Builder.Span,
+			Args: []ir.EventArg{{Type: types.Uint64, Offset: headerSize}}}
 		l.out.Events = append(l.out.Events, l.noteEvent)
 	}
-	key, mm := f.Addr(f.Slot("noted", 16)), l.opt.Kernel.Space(f.Builder)
+	key, space := f.Addr(f.Slot("noted", 16)), l.opt.Kernel.Space(f.Builder)
 	f.Store(key, 0, 8, pid)
-	f.Store(key, 8, 8, mm)
+	f.Store(key, 8, 8, space)
 	fresh, full, next := f.Block(), f.Block(), f.Block()
 	f.NullCheck(f.Lookup(l.noted, key), fresh)
 	f.Jump(next)
@@ -32,7 +32,6 @@ func (f *fn) note(pid *ir.Value) {
 	p := f.NullCheck(f.Reserve(l.noteEvent.Size), full)
 	f.Store(p, 0, 8, f.Const(int64(l.noteEvent.ID)))
 	f.Store(p, headerSize, 8, pid)
-	f.Store(p, 2*headerSize, 8, mm)
 	f.Submit(p, ir.ForceWakeup)
 	f.Jump(next)
 	f.SetBlock(full)

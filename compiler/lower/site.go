@@ -165,7 +165,7 @@ func (l *lowerer) unwind() *ir.Unwind {
 	if l.out.Unwind == nil {
 		l.out.Unwind = &ir.Unwind{
 			Processes: &ir.Map{Name: "unwind processes", Kind: ir.Hash, KeySize: 8, ValueSize: 8 * ir.UnwindWords, MaxEntries: ir.UnwindProcesses, NoPrealloc: true},
-			Rows:      &ir.Map{Name: "unwind rows", Kind: ir.Array, KeySize: 4, ValueSize: 8 * ir.UnwindRows, MaxEntries: 1, Mapped: true},
+			Rows:      &ir.Map{Name: "unwind rows", Kind: ir.Array, KeySize: 4, ValueSize: ir.UnwindRow * l.in.Config.UnwindRows, MaxEntries: 1, Mapped: true},
 		}
 		l.out.Maps = append(l.out.Maps, l.out.Unwind.Processes, l.out.Unwind.Rows)
 	}

@@ -48,6 +48,7 @@ func settings() []setting {
 		number("max_cat_bytes", 1<<26, func(c *types.Config) *int { return &c.MaxCat }),
 		number("max_map_keys", 1<<26, func(c *types.Config) *int { return &c.MaxMapKeys }),
 		number("max_strlen", 16384, func(c *types.Config) *int { return &c.MaxStrlen }),
+		number("max_unwind_rows", 1<<24, func(c *types.Config) *int { return &c.UnwindRows }),
 		word("missing_probes", types.MissingPolicies(), func(c *types.Config, at int) { c.Missing = types.MissingPolicy(at) }),
 		{"perf_rb_pages", func(c *types.Config, value string) string {
 			n, err := strconv.ParseUint(value, 0, 64)

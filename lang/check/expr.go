@@ -145,6 +145,9 @@ func (c *checker) useBuiltin(e syntax.Expr, row *types.Var, n int) *types.Type {
 		}
 		return types.Bad
 	}
+	if row.Once && c.loops > 0 && c.final {
+		c.errorf(e, "%s cannot be used in a loop", row.Name).WithHint("keep it in a variable before the loop: $calls = %s;", row.Name)
+	}
 	if row.Numbered || row.Modes != nil {
 		c.info.Numbers[e] = n
 	}

@@ -320,6 +320,11 @@ func StackOf(user bool, mode string, depth int) *Type {
 	return &Type{Kind: Stack, Size: 16, User: user, Mode: mode, Len: depth}
 }
 
+// UserCode tells whether there are addresses of a process's code in values of the type.
+func (t *Type) UserCode() bool {
+	return t.Kind == Stack && t.User || t.Kind == Late && t.Late == UserSymbol || slices.ContainsFunc(t.Elems, (*Type).UserCode)
+}
+
 // Kept is how many return addresses are kept of a stack: of the kernel's some more than are printed, since the innermost
 // are those that run the program.
 func (t *Type) Kept() int {

@@ -139,6 +139,7 @@ type Config struct {
 	SpanKeys   int // entries of an sli's span map
 	MaxCat     int // bytes that are printed of a file
 	TSeries    Unstable
+	UnwindRows int // rows of tables of dw_ustack that there is room for, of 8 bytes
 	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
 	HideMaps   bool // no maps are printed at the end
@@ -186,7 +187,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, RingSize: 4 << 20}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, UnwindRows: 1 << 21, RingSize: 4 << 20}
 }
 
 // Role says what a variable identifies, for lints.
@@ -210,6 +211,7 @@ type Var struct {
 	Role     Role                                  // what it identifies
 	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
 	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
+	Once     bool                                  // it takes so long that it cannot be used in a loop
 	Type     func(t *Target, n int) (*Type, error) // the error says why it does not exist in such a probe
 	Pointer  func(t *Target) *Type                 // what a number is where it is used as a pointer; nil: it is none
 }

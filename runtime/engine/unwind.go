@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/types"
@@ -20,11 +20,9 @@ type unwindMaps struct {
 	rows      *ebpf.Memory
 }
 
-const rowBytes = int(unsafe.Sizeof(unwind.Row(0)))
-
 // Rows implements unwind.Memory.
 func (m unwindMaps) Rows(first int, rows []byte) error {
-	if _, err := m.rows.WriteAt(rows, int64(first*rowBytes)); err != nil {
+	if _, err := m.rows.WriteAt(rows, int64(first*ir.UnwindRow)); err != nil {
 		return fmt.Errorf("write unwind rows: %w", err)
 	}
 	return nil
@@ -44,13 +42,13 @@ func (m unwindMaps) Process(pid int, words []byte) error {
 	return nil
 }
 
-// Missed implements unwind.Memory.
-func (m unwindMaps) Missed(pid int) (uint64, error) {
+// Used implements unwind.Memory.
+func (m unwindMaps) Used(pid int) (uint64, error) {
 	value := make([]byte, 8*ir.UnwindWords)
 	if err := m.processes.Lookup(uint64(pid), &value); err != nil {
 		return 0, err
 	}
-	return le.Uint64(value[8*ir.UnwindMissed:]), nil
+	return le.Uint64(value[8*ir.UnwindUsed:]), nil
 }
 
 // openTables begins to keep the tables of a script that unwinds stacks, with those of the processes that are known already:
@@ -64,26 +62,27 @@ func (e *Engine) openTables() error {
 	if err != nil {
 		return fmt.Errorf("map unwind rows: %w", err)
 	}
-	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, e.Warn)
+	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, u.Rows.ValueSize/ir.UnwindRow, e.Warn)
 	if e.opt.Pid > 0 {
 		if !ourselves(e.opt.Pid) { // or it is the command that this process is about to run: Follow then is for it
 			e.Follow(e.opt.Pid)
 		}
 		return nil
 	}
-	var paths []string
+	probed := map[uint64]bool{} // files
 	for _, f := range e.obj.IR.Funcs {
 		for _, h := range f.Hooks {
-			if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
-				paths = append(paths, h.Path)
+			var st unix.Stat_t
+			if (h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe) && unix.Stat(h.Path, &st) == nil {
+				probed[st.Ino] = true
 			}
 		}
 	}
-	if len(paths) == 0 {
+	if len(probed) == 0 {
 		return nil
 	}
 	for _, pid := range symbols.Running() {
-		if slices.ContainsFunc(symbols.Mappings(pid), func(m symbols.Mapping) bool { return slices.Contains(paths, m.Path) }) {
+		if slices.ContainsFunc(symbols.Mappings(pid), func(m symbols.Mapping) bool { return probed[m.Inode] }) {
 			e.Follow(pid)
 		}
 	}
@@ -110,12 +109,16 @@ func (e *Engine) Warn(err error) {
 	}
 }
 
-// Follow reads the tables of a process, as it is now, before its code is met.
-func (e *Engine) Follow(pid int) { e.tables.Add(pid, 0) }
-
-// Noted says that a process was seen whose code will be looked up, with the kernel's number for its address space.
-func (e *Engine) Noted(pid int, space uint64) {
+// Follow reads the tables of a process, as it is now, before its code is met; where the script unwinds stacks.
+func (e *Engine) Follow(pid int) {
 	if e.tables != nil {
-		e.tables.Note(pid, space)
+		e.tables.Add(pid)
+	}
+}
+
+// Noted says that a process was seen whose code will be looked up.
+func (e *Engine) Noted(pid int) {
+	if e.tables != nil {
+		e.tables.Note(pid)
 	}
 }

@@ -32,7 +32,7 @@ type Host interface {
 	Exit(status int)
 	Cat(path string)
 	System(command string)
-	Note(pid int, space uint64)       // a process was seen whose code will be looked up; space is its address space, for the kernel
+	Note(pid int)                     // a process was seen whose code will be looked up
 	Unwatch(address uint64)           // what watches the address ends
 	Message(e *ir.Event, text string) // an error or a warning of the script
 }
@@ -96,12 +96,10 @@ func New(events []*ir.Event, opt Options) (*Handler, error) {
 			if got, want := len(ev.Args), arguments(e.format); got != want {
 				return nil, fmt.Errorf("prepare event %d: got %d arguments, want %d", i, got, want)
 			}
-		case ev.Kind == ir.EventPrintValue || ev.Kind == ir.EventJoin || ev.Kind == ir.EventUnwatch:
+		case ev.Kind == ir.EventPrintValue || ev.Kind == ir.EventJoin || ev.Kind == ir.EventNote || ev.Kind == ir.EventUnwatch:
 			if len(ev.Args) != 1 {
 				return nil, fmt.Errorf("prepare event %d: got %d values, want 1", i, len(ev.Args))
 			}
-		case ev.Kind == ir.EventNote && len(ev.Args) != 2:
-			return nil, fmt.Errorf("prepare event %d: got %d values, want 2", i, len(ev.Args))
 		}
 		h.events[i] = e
 	}
@@ -152,7 +150,7 @@ func (h *Handler) Handle(record []byte) error {
 	case ir.EventError, ir.EventWarning:
 		h.opt.Host.Message(e.Event, string(h.buf))
 	case ir.EventNote:
-		h.opt.Host.Note(int(number(e.Args[0], record)), uint64(number(e.Args[1], record)))
+		h.opt.Host.Note(int(number(e.Args[0], record)))
 	case ir.EventUnwatch:
 		h.opt.Host.Unwatch(uint64(number(e.Args[0], record)))
 	case ir.EventJoin:

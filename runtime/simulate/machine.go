@@ -316,7 +316,7 @@ func (m *Machine) Message(e *ir.Event, text string) {
 }
 
 // Note implements events.Host: a test has no code to look up.
-func (m *Machine) Note(int, uint64) {}
+func (m *Machine) Note(int) {}
 
 // Exit implements events.Host.
 func (m *Machine) Exit(int) { m.exited = true }

@@ -8,7 +8,7 @@ func (p *Processes) Fixed(pid int, program string, addr uint64) (name string, of
 	if p.byID[pid] != nil {
 		return "", 0, false
 	}
-	f := p.functions(pid, program)
+	f := p.functions(pid, &Mapping{Path: program})
 	if f == nil || f.file.file.Type != elf.ET_EXEC {
 		return "", 0, false
 	}

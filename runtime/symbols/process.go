@@ -45,7 +45,17 @@ type process struct {
 type Mapping struct {
 	Start, End uint64 // in the process
 	Offset     uint64 // in the file
-	Path       string // in the process's own root
+	Path       string // in the process's own root, or what it was there
+	Inode      uint64
+	Deleted    bool // the file has no name any more, or another file has it
+}
+
+// Place is where the file of a mapping of a process that lives can be opened.
+func (m *Mapping) Place(pid int) string {
+	if m.Deleted {
+		return fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End)
+	}
+	return fmt.Sprintf("/proc/%d/root%s", pid, m.Path)
 }
 
 // Mappings are those of a process that lives, by address; none of one that has gone.
@@ -104,16 +114,29 @@ func (p *Processes) read(pid int) *process {
 	return proc
 }
 
-// startOf is the 22nd field of /proc/PID/stat, "" for a process that is gone. The second, a name in parentheses, may contain
-// anything.
-func startOf(pid int) string {
+// startOf is when a process started, in ticks since boot; "" for one that is gone.
+func startOf(pid int) string { return stat(pid, 22) }
+
+// Space tells the address spaces of a process apart, one for each program that it runs: it is where the stack began, which the
+// kernel chooses at random. 0 where it is not known: the process is gone, or that of somebody else who cannot be traced.
+func Space(pid int) uint64 {
+	n, err := strconv.ParseUint(stat(pid, 28), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// stat is a field of /proc/PID/stat, by its number in proc(5); "" for a process that is gone. The second, a name in parentheses,
+// may contain anything.
+func stat(pid, field int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return ""
 	}
-	const from, start = 3, 22
-	if fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])); len(fields) > start-from {
-		return fields[start-from]
+	const from = 3
+	if fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])); len(fields) > field-from {
+		return fields[field-from]
 	}
 	return ""
 }
@@ -131,7 +154,9 @@ func parseMaps(text []byte) []Mapping {
 		end, ok2 := hex([]byte(to))
 		offset, ok3 := hex([]byte(fields[2]))
 		if ok && ok1 && ok2 && ok3 && start < end {
-			out = append(out, Mapping{start, end, offset, strings.TrimSuffix(strings.Join(fields[5:], " "), " (deleted)")})
+			path, deleted := strings.CutSuffix(strings.Join(fields[5:], " "), " (deleted)")
+			inode, _ := strconv.ParseUint(fields[4], 10, 64)
+			out = append(out, Mapping{start, end, offset, path, inode, deleted})
 		}
 	}
 	return out
@@ -171,7 +196,7 @@ func (p *Processes) Lookup(pid int, addr uint64) (name string, offset uint64, pa
 			return p.source(name), offset, path, name != ""
 		}
 	}
-	f := p.functions(pid, r.Path)
+	f := p.functions(pid, r)
 	if f == nil {
 		if name, offset, path = proc.generated(pid, addr); name != "" { // memory that it has given a name
 			return p.source(name), offset, path, true
@@ -202,7 +227,7 @@ func (p *Processes) File(pid int, addr uint64) (build []byte, offset uint64) {
 			return nil, 0
 		}
 	}
-	f := p.functions(pid, r.Path)
+	f := p.functions(pid, r)
 	if f == nil || len(f.build) == 0 || len(f.build) > buildID {
 		return nil, 0
 	}
@@ -227,28 +252,32 @@ func (f *functions) find(at uint64) (name string, offset uint64) {
 }
 
 // functions reads the symbols of a file that a process has mapped, through the process's own root while it lives.
-func (p *Processes) functions(pid int, path string) *functions {
-	if f, ok := p.files[path]; ok {
+func (p *Processes) functions(pid int, m *Mapping) *functions {
+	key, places := m.Path, []string{m.Place(pid), m.Path}
+	if m.Deleted {
+		key, places = fmt.Sprint(m.Path, " ", m.Inode), places[:1]
+	}
+	if f, ok := p.files[key]; ok {
 		return f
 	}
 	if p.files == nil {
 		p.files = map[string]*functions{}
 	}
-	if p.used = append(p.used, path); len(p.used) > maxFiles {
+	if p.used = append(p.used, key); len(p.used) > maxFiles {
 		delete(p.files, p.used[0])
 		p.used = p.used[1:]
 	}
-	p.files[path] = nil
-	for _, place := range []string{fmt.Sprintf("/proc/%d/root%s", pid, path), path} {
+	p.files[key] = nil
+	for _, place := range places {
 		b, err := Open(place)
 		if err != nil {
 			continue
 		}
-		p.files[path] = b.functions()
+		p.files[key] = b.functions()
 		b.Close()
 		break
 	}
-	return p.files[path]
+	return p.files[key]
 }
 
 // functions lists the functions of a file by address. Of several names for one address the first is kept.

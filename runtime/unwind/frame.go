@@ -28,7 +28,7 @@ var ErrNone = errors.New("no .eh_frame")
 type Row uint64
 
 // Rule says how to get to the caller: a Kind in the lowest 3 bits; the offset of the CFA in units of 8 bytes, signed, in
-// 15 bits; and where the caller's frame pointer is kept from the CFA on, in the same units and signed, in 14 bits: 0 for
+// 21 bits; and where the caller's frame pointer is kept from the CFA on, in the same units and signed, in 8 bits: 0 for
 // still in its register, SavedAtFrame for where it points to.
 type Rule uint32
 
@@ -50,9 +50,9 @@ const (
 // The places of the parts of a Rule.
 const (
 	KindBits     = 3
-	CFABits      = 15
+	CFABits      = 21
 	CFAShift     = KindBits
-	SavedBits    = 14
+	SavedBits    = 8
 	SavedShift   = CFAShift + CFABits
 	SavedAtFrame = -1 << (SavedBits - 1)
 )

@@ -178,7 +178,7 @@ func TestInstructions(t *testing.T) {
 		"aligned":     {"zR", []byte{0x0f, 3, 0x76, 0x78, 0x06, 0x10, 6, 2, 0x76, 0}, map[uint64]Rule{0: must(KindDeref, -1, SavedAtFrame)}},
 		"elsewhere":   {"zR", []byte{0x0c, 10, 0, 0x41, 0x0c, 7, 8}, map[uint64]Rule{0: Rule(KindUnknown), 1: entry}},
 		"in register": {"zR", []byte{0x09, 6, 3}, map[uint64]Rule{0: Rule(KindUnknown)}},
-		"too far":     {"zR", []byte{0x0e, 0x80, 0x80, 0x80, 1}, map[uint64]Rule{0: Rule(KindUnknown)}},
+		"too far":     {"zR", []byte{0x0e, 0x80, 0x80, 0x80, 0x80, 1}, map[uint64]Rule{0: Rule(KindUnknown)}},
 		"others":      {"zR", []byte{0x83, 2, 0x8c, 3, 0x2e, 8, 0xcc, 0x16, 3, 1, 0x30}, map[uint64]Rule{0: entry}},
 	} {
 		rows, err := Read(section(t, frameAt, frames(c.augmentation, c.code...)))

@@ -22,31 +22,29 @@ type Memory interface {
 	Rows(first int, rows []byte) error
 	// Process writes the words of a process; nil takes it away.
 	Process(pid int, words []byte) error
-	// Missed is how often a process ran code that is in none of its mappings.
-	Missed(pid int) (uint64, error)
+	// Used is how many stacks of a process were found.
+	Used(pid int) (uint64, error)
 }
 
 // Tables holds the tables of all files that known processes have mapped. It is safe for concurrent use.
 type Tables struct {
 	memory Memory
+	most   int // rows that there is room for
 	warn   func(error)
 
-	mu    sync.Mutex
-	files map[fileID]*file
-	procs map[int]*process
-	free  []extent // by first row
-	told  map[string]bool
+	mu      sync.Mutex
+	files   map[fileID]*file
+	procs   map[int]*process
+	refused map[int]bool // processes that there was no room for
+	free    []extent     // by first row
+	freed   bool         // rows, since what did not fit was tried the last time
+	told    map[string]bool
 
 	queue   chan struct{} // that there is something in waits
 	waiting sync.Mutex    // guards waits
-	waits   []request
+	waits   []int         // processes
 	ended   chan struct{}
 	over    sync.WaitGroup
-}
-
-type request struct {
-	pid   int
-	space uint64
 }
 
 // fileID is a file of a device, as it is.
@@ -61,24 +59,27 @@ type file struct {
 	rows  extent
 	loads []elf.ProgHeader // the segments
 	users int              // processes
+	unfit bool             // there was no room for its table
 }
 
 // extent is rows in Memory.
 type extent struct{ first, count int }
 
 type process struct {
-	space  uint64
-	files  []*file
-	missed uint64
+	space    uint64
+	mappings []symbols.Mapping
+	files    []*file
+	used     uint64
 }
 
-// rereads is how often what processes have mapped is looked at again where they run code that is in no mapping.
+// rereads is how often what processes have mapped is looked at again, of those whose stacks are found.
 const rereads = time.Second
 
-// New makes tables that are empty. warn is told, once, of every file whose code cannot be followed.
-func New(memory Memory, warn func(error)) *Tables {
-	t := &Tables{memory: memory, warn: warn, files: map[fileID]*file{}, procs: map[int]*process{}, told: map[string]bool{},
-		free: []extent{{0, ir.UnwindRows}}, queue: make(chan struct{}, 1), ended: make(chan struct{})}
+// New makes tables that are empty, with room for so many rows. warn is told, once, of every file whose code cannot be
+// followed.
+func New(memory Memory, rows int, warn func(error)) *Tables {
+	t := &Tables{memory: memory, most: rows, warn: warn, files: map[fileID]*file{}, procs: map[int]*process{}, refused: map[int]bool{},
+		told: map[string]bool{}, free: []extent{{0, rows}}, queue: make(chan struct{}, 1), ended: make(chan struct{})}
 	t.over.Go(t.serve)
 	return t
 }
@@ -89,10 +90,10 @@ func (t *Tables) Close() {
 	t.over.Wait()
 }
 
-// Note asks for a process that has been seen, with its address space. It returns at once.
-func (t *Tables) Note(pid int, space uint64) {
+// Note asks for a process that has been seen. It returns at once.
+func (t *Tables) Note(pid int) {
 	t.waiting.Lock()
-	t.waits = append(t.waits, request{pid, space})
+	t.waits = append(t.waits, pid)
 	t.waiting.Unlock()
 	select {
 	case t.queue <- struct{}{}:
@@ -114,39 +115,56 @@ func (t *Tables) serve() {
 			now := t.waits
 			t.waits = nil
 			t.waiting.Unlock()
-			for _, r := range now {
-				t.Add(r.pid, r.space)
+			for _, pid := range now {
+				t.Add(pid)
 			}
 		}
 	}
 }
 
-// refresh reads what those processes have mapped that ran code in no mapping, and forgets the ones that are gone.
+// refresh forgets the processes that are gone, reads anew what those have mapped whose stacks are found, and tries again what
+// did not fit.
 func (t *Tables) refresh() {
 	t.mu.Lock()
-	var stale []request
+	defer t.mu.Unlock()
 	for pid, p := range t.procs {
 		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 			t.drop(pid)
 			continue
 		}
-		if n, err := t.memory.Missed(pid); err == nil && n != p.missed {
-			p.missed = n
-			stale = append(stale, request{pid, p.space})
+		n, err := t.memory.Used(pid)
+		if err != nil || n == p.used {
+			continue
+		}
+		p.used = n
+		switch now := symbols.Mappings(pid); {
+		case len(now) == 0: // it is ending
+			t.drop(pid)
+		case !slices.Equal(now, p.mappings):
+			t.add(pid)
 		}
 	}
-	t.mu.Unlock()
-	for _, r := range stale {
-		t.Add(r.pid, r.space)
+	for pid := range t.refused {
+		if len(t.procs) >= ir.UnwindProcesses {
+			break
+		}
+		delete(t.refused, pid)
+		t.add(pid)
+	}
+	if !t.freed {
+		return
+	}
+	t.freed = false
+	for pid, p := range t.procs {
+		if slices.ContainsFunc(p.files, func(f *file) bool { return f.unfit }) {
+			t.add(pid)
+		}
 	}
 }
 
 // drop forgets a process.
 func (t *Tables) drop(pid int) {
 	p := t.procs[pid]
-	if p == nil {
-		return
-	}
 	delete(t.procs, pid)
 	t.complain(t.memory.Process(pid, nil))
 	for _, f := range p.files {
@@ -158,10 +176,13 @@ func (t *Tables) release(f *file) {
 	if f.users--; f.users > 0 {
 		return
 	}
-	delete(t.files, f.id)
+	if t.files[f.id] == f {
+		delete(t.files, f.id)
+	}
 	if f.rows.count == 0 {
 		return
 	}
+	t.freed = true
 	i, _ := slices.BinarySearchFunc(t.free, f.rows.first, func(e extent, first int) int { return cmp.Compare(e.first, first) })
 	t.free = slices.Insert(t.free, i, f.rows)
 	if i+1 < len(t.free) && t.free[i].first+t.free[i].count == t.free[i+1].first {
@@ -183,27 +204,35 @@ func (t *Tables) complain(err error) {
 }
 
 // Add reads what a process has mapped and writes the tables of the files. It does nothing for a process that is gone.
-// space is the address space that this is about, 0 for whichever it has.
-func (t *Tables) Add(pid int, space uint64) {
-	mappings := symbols.Mappings(pid)
-	if len(mappings) == 0 {
-		return
-	}
+func (t *Tables) Add(pid int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := &process{space: space}
+	t.add(pid)
+}
+
+func (t *Tables) add(pid int) {
+	space := symbols.Space(pid)
+	mappings := symbols.Mappings(pid)
+	if len(mappings) == 0 || symbols.Space(pid) != space { // it is gone, or has just become another program: it will be told of
+		return
+	}
+	now := &process{space: space, mappings: mappings}
 	old := t.procs[pid]
 	if old != nil {
-		now.missed = old.missed
+		now.used = old.used
 	} else if len(t.procs) >= ir.UnwindProcesses {
-		t.complain(fmt.Errorf("there are more than %d processes with dw_ustack: those of others are found by frame pointers", ir.UnwindProcesses))
+		t.complain(fmt.Errorf("there are more than %d processes with dw_ustack: the calls of others are found by frame pointers until some end", ir.UnwindProcesses))
+		if len(t.refused) < 4*ir.UnwindProcesses {
+			t.refused[pid] = true
+		}
 		return
 	}
 	words := make([]uint64, ir.UnwindWords)
-	words[ir.UnwindSpace], words[ir.UnwindMissed] = space, now.missed
+	words[ir.UnwindSpace], words[ir.UnwindUsed] = space, now.used
 	n := 0
-	for _, m := range mappings {
-		f := t.file(pid, m.Path)
+	for i := range mappings {
+		m := &mappings[i]
+		f := t.file(pid, m)
 		if f == nil {
 			continue
 		}
@@ -213,7 +242,7 @@ func (t *Tables) Add(pid int, space uint64) {
 			continue
 		}
 		if n == ir.UnwindMappings {
-			t.complain(fmt.Errorf("process %d has mapped code of more than %d files: what else it has is not followed by dw_ustack", pid, n))
+			t.complain(fmt.Errorf("a process has mapped code of more than %d files: what is behind them is found by frame pointers", n))
 			break
 		}
 		w := words[ir.UnwindFirst+n*ir.MappingWords:]
@@ -236,7 +265,7 @@ func (t *Tables) Add(pid int, space uint64) {
 }
 
 // bias is how much higher a mapping is than the file was linked.
-func (f *file) bias(m symbols.Mapping) (uint64, bool) {
+func (f *file) bias(m *symbols.Mapping) (uint64, bool) {
 	for _, s := range f.loads {
 		if s.Type == elf.PT_LOAD && s.Flags&elf.PF_X != 0 && m.Offset < s.Off+s.Filesz && m.Offset+(m.End-m.Start) > s.Off {
 			return m.Start - m.Offset + s.Off - s.Vaddr, true
@@ -246,28 +275,25 @@ func (f *file) bias(m symbols.Mapping) (uint64, bool) {
 }
 
 // file is the table of a file that a process has mapped, nil where it cannot be read; the process is counted as a user.
-func (t *Tables) file(pid int, path string) *file {
-	for _, place := range []string{fmt.Sprintf("/proc/%d/root%s", pid, path), path} {
-		in, err := symbols.OpenRegular(place)
-		if err != nil {
-			continue
-		}
-		defer in.Close()
-		info, err := in.Stat()
-		if err != nil {
-			continue
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		id := fileID{st.Dev, st.Ino, st.Mtim}
-		f := t.files[id]
-		if f == nil {
-			f = t.load(in, id, path)
-			t.files[id] = f
-		}
-		f.users++
-		return f
+func (t *Tables) file(pid int, m *symbols.Mapping) *file {
+	in, err := symbols.OpenRegular(m.Place(pid))
+	if err != nil {
+		return nil
 	}
-	return nil
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return nil
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	id := fileID{st.Dev, st.Ino, st.Mtim}
+	f := t.files[id]
+	if f == nil || f.unfit {
+		f = t.load(in, id, m.Path)
+		t.files[id] = f
+	}
+	f.users++
+	return f
 }
 
 // load writes the table of a file. One that has none, or none that can be read, is found by frame pointers.
@@ -290,8 +316,9 @@ func (t *Tables) load(in *os.File, id fileID, path string) *file {
 	}
 	i := slices.IndexFunc(t.free, func(e extent) bool { return e.count >= len(rows) })
 	if i < 0 {
-		t.complain(fmt.Errorf("calls of %s are found by frame pointers: its table has %d rows, there is no room for so many beside those of others (%d in all)",
-			path, len(rows), ir.UnwindRows))
+		f.unfit = true
+		t.complain(fmt.Errorf("calls of %s are found by frame pointers: its table has %d rows, and there is room for %d of all files: raise max_unwind_rows",
+			path, len(rows), t.most))
 		return f
 	}
 	f.rows = extent{t.free[i].first, len(rows)}

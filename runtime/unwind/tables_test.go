@@ -17,10 +17,10 @@ import (
 
 // notes is a Memory that keeps what it is given.
 type notes struct {
-	rows   []byte
-	procs  map[int][]byte
-	missed uint64
-	fail   error
+	rows  []byte
+	procs map[int][]byte
+	used  uint64
+	fail  error
 }
 
 func (n *notes) Rows(first int, rows []byte) error {
@@ -43,7 +43,7 @@ func (n *notes) Process(pid int, words []byte) error {
 	return nil
 }
 
-func (n *notes) Missed(int) (uint64, error) { return n.missed, nil }
+func (n *notes) Used(int) (uint64, error) { return n.used, nil }
 
 // sleeper starts a program that lives until its standard input is closed.
 func sleeper(t *testing.T) (pid int, end func()) {
@@ -75,19 +75,19 @@ func sleeper(t *testing.T) (pid int, end func()) {
 // TestTables writes the tables of two processes of one program, reads them back, and takes them away when both have gone.
 func TestTables(t *testing.T) {
 	memory := &notes{procs: map[int][]byte{}}
-	tables := New(memory, func(err error) { t.Error(err) })
+	tables := New(memory, maxRows, func(err error) { t.Error(err) })
 	defer tables.Close()
 	pid, end := sleeper(t)
 	other, endOther := sleeper(t)
-	tables.Add(pid, 17)
+	tables.Add(pid)
 	size := len(memory.rows)
-	tables.Add(other, 18)
+	tables.Add(other)
 	if len(memory.rows) != size || size == 0 {
 		t.Errorf("the second process of the same program took %d bytes beside %d", len(memory.rows)-size, size)
 	}
 	word := func(pid, i int) uint64 { return binary.LittleEndian.Uint64(memory.procs[pid][8*i:]) }
-	if word(pid, ir.UnwindSpace) != 17 || word(other, ir.UnwindSpace) != 18 {
-		t.Error("the address spaces are wrong")
+	if one, two := word(pid, ir.UnwindSpace), word(other, ir.UnwindSpace); one != symbols.Space(pid) || one == 0 || one == two {
+		t.Errorf("the address spaces are %#x and %#x", one, two)
 	}
 	mappings := symbols.Mappings(pid)
 	if n := int(word(pid, ir.UnwindCount)); n != len(mappings) {
@@ -123,7 +123,7 @@ func TestTables(t *testing.T) {
 	}
 	endOther()
 	tables.refresh()
-	if len(memory.procs) > 0 || len(tables.files) > 0 || len(tables.free) != 1 || tables.free[0] != (extent{0, ir.UnwindRows}) {
+	if len(memory.procs) > 0 || len(tables.files) > 0 || len(tables.free) != 1 || tables.free[0] != (extent{0, maxRows}) {
 		t.Errorf("left: %d processes, %d files, free %v", len(memory.procs), len(tables.files), tables.free)
 	}
 }
@@ -135,21 +135,50 @@ func TestTablesFull(t *testing.T) {
 		set  func(*notes, *Tables)
 		want string
 	}{
-		"rows":      {func(_ *notes, t *Tables) { t.free = []extent{{0, 3}} }, "there is no room"},
+		"rows":      {func(_ *notes, t *Tables) { t.free = []extent{{0, 3}} }, "raise max_unwind_rows"},
 		"processes": {func(_ *notes, t *Tables) { fill(t.procs) }, "more than 1024 processes"},
 		"memory":    {func(n *notes, _ *Tables) { n.fail = errors.New("no memory") }, "no memory"},
 	} {
 		memory, told := &notes{procs: map[int][]byte{}}, ""
-		tables := New(memory, func(err error) { told += err.Error() + "\n" })
+		tables := New(memory, maxRows, func(err error) { told += err.Error() + "\n" })
 		c.set(memory, tables)
-		tables.Add(pid, 1)
+		tables.Add(pid)
 		if !strings.Contains(told, c.want) {
 			t.Errorf("%s: told %q, want %q", name, told, c.want)
 		}
 		once := told
-		tables.Add(pid, 1)
+		tables.Add(pid)
 		if told != once {
 			t.Errorf("%s: told again: %q", name, told)
+		}
+		tables.Close()
+	}
+}
+
+// TestTablesAgain tries what did not fit once there is room.
+func TestTablesAgain(t *testing.T) {
+	pid, _ := sleeper(t)
+	mappings := func(m *notes) uint64 {
+		if m.procs[pid] == nil {
+			return 0
+		}
+		return binary.LittleEndian.Uint64(m.procs[pid][8*ir.UnwindCount:])
+	}
+	for name, c := range map[string]struct{ full, free func(*Tables) }{
+		"processes": {func(t *Tables) { fill(t.procs) }, func(t *Tables) { clear(t.procs) }},
+		"rows":      {func(t *Tables) { t.free = []extent{{0, 3}} }, func(t *Tables) { t.release(&file{users: 1, rows: extent{3, maxRows - 3}}) }},
+	} {
+		memory := &notes{procs: map[int][]byte{}}
+		tables := New(memory, maxRows, func(error) {})
+		c.full(tables)
+		tables.Add(pid)
+		if n := mappings(memory); n != 0 {
+			t.Errorf("%s: %d mappings without room", name, n)
+		}
+		c.free(tables)
+		tables.refresh()
+		if n := mappings(memory); n != uint64(len(symbols.Mappings(pid))) {
+			t.Errorf("%s: %d mappings once there is room", name, n)
 		}
 		tables.Close()
 	}
@@ -167,10 +196,10 @@ func TestBias(t *testing.T) {
 		{Type: elf.PT_LOAD, Flags: elf.PF_R, Off: 0, Vaddr: 0, Filesz: 0x1a30},
 		{Type: elf.PT_LOAD, Flags: elf.PF_R | elf.PF_X, Off: 0x1a30, Vaddr: 0x2a30, Filesz: 0x5000},
 	}}
-	if bias, ok := f.bias(symbols.Mapping{Start: 0x555555556000, End: 0x55555555c000, Offset: 0x1000}); !ok || bias != 0x555555554000 {
+	if bias, ok := f.bias(&symbols.Mapping{Start: 0x555555556000, End: 0x55555555c000, Offset: 0x1000}); !ok || bias != 0x555555554000 {
 		t.Errorf("got %#x, %v", bias, ok)
 	}
-	if _, ok := f.bias(symbols.Mapping{Start: 0x1000, End: 0x2000, Offset: 0x10000}); ok {
+	if _, ok := f.bias(&symbols.Mapping{Start: 0x1000, End: 0x2000, Offset: 0x10000}); ok {
 		t.Error("there is no such segment")
 	}
 }
