@@ -52,6 +52,56 @@ func TestGoroutineEnds(t *testing.T) {
 	}
 }
 
+// TestInlinedCalls probes functions that have code of their own, and copies in some of those that call them: that is told once for
+// each that the script names, of Go programs by their function table, of others by the debug information where the script needs it.
+func TestInlinedCalls(t *testing.T) {
+	golang := build(t, `package main
+
+import "os"
+
+func small(n int) int { return n*3 + 1 }
+
+//go:noinline
+func never(n int) int { return n * 5 }
+
+//go:noinline
+func one(n int) int { return small(n) + never(n) }
+
+//go:noinline
+func two(n int) int { return small(n) - 1 }
+
+var table = []func(int) int{never, small}
+
+func main() { os.Exit(one(1) + two(2) + table[len(os.Args)](3)) }
+`, "-ldflags=-s -w")
+	c := buildC(t, `
+int work(int n) { __asm__ volatile("" ::: "memory"); return n * 3; }
+__attribute__((noinline)) int never(int n) { __asm__ volatile(""); return n * 5; }
+__attribute__((noinline)) int caller(int n) { return work(n) ^ never(n); }
+int (*volatile other)(int) = work;
+int main(int argc, char **argv) { return caller(argc) + other(argc); }
+`, "-O2", "-finline", "-g")
+	inGo := "2 functions have a copy of 'main.small' of " + golang + " instead of a call, which is not seen: main.one, main.two"
+	inC := "1 function has a copy of 'work' of " + c + " instead of a call, which is not seen: caller"
+	for probe, want := range map[string]string{
+		"uprobe:" + golang + ":main.small":                                      inGo,
+		"goret:" + golang + ":main.small":                                       inGo,
+		"uprobe:" + golang + ":main.small { } goret:" + golang + ":main.small":  inGo,
+		"uprobe:" + golang + ":main.small+4":                                    "",
+		"uprobe:" + golang + ":main.sm*":                                        "",
+		"uprobe:" + golang + ":main.never":                                      "",
+		"uprobe:" + c + ":work { print(args.n) } uprobe:" + c + ":work":         inC,
+		"uretprobe:" + c + ":work { print(args.retval) } uprobe:" + c + ":work": inC,
+		"uprobe:" + c + ":work":                                                 "",
+		"uprobe:" + c + ":never { print(args.n) } uprobe:" + c + ":never":       "",
+	} {
+		r := slope(t, "-d", "types", "-e", probe+" { }")
+		if told := strings.Count(r.err, "WARNING"); r.status != 0 || told != min(len(want), 1) || !strings.Contains(r.err, want) {
+			t.Errorf("%s: status %d, want %q\n%s", probe, r.status, want, r.err)
+		}
+	}
+}
+
 // TestQuietCPU counts by CPU where all but one have no events: their parts of a value are zeros and add nothing.
 func TestQuietCPU(t *testing.T) {
 	path, comm := ownDD(t)

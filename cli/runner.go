@@ -61,7 +61,9 @@ type host interface {
 func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error) {
 	w := newWorkshop(r.limit)
 	w.machine.Fentry, w.machine.Kprobe = r.flags.served(attachTrampoline), r.flags.served(attachKprobe)
-	w.machine.Session = r.flags.session(w.features)
+	w.machine.Session, w.machine.Verbose = r.flags.session(w.features), r.verbose()
+	var noted source.Diagnostics
+	w.machine.Warn = func(at source.Span, message, hint string) { noted.Warnf(file, at, "%s", message).WithHint("%s", hint) }
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
 	opt.Config.Unsafe = r.flags.unsafe
@@ -69,7 +71,7 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 		opt.Config.Child = r.child.pid()
 	}
 	obj, diags := compiler.Compile(file, opt)
-	err := r.host.diagnose(diags)
+	err := r.host.diagnose(append(noted, diags...))
 	if obj != nil && r.dump == nil {
 		if exports := checkExports(obj); exports.HasErrors() {
 			obj, err = nil, exports
@@ -80,6 +82,14 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 		return nil, nil, err
 	}
 	return obj, w, nil
+}
+
+// verbose prints what -v tells; nil without.
+func (r *runner) verbose() func(line string) {
+	if !r.flags.verbose || r.flags.quiet {
+		return nil
+	}
+	return func(line string) { fmt.Fprintln(r.streams.Err, line) }
 }
 
 // load makes a generation, of which nothing is attached yet.
@@ -95,11 +105,8 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 			}
 		}
 	}
-	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board}
+	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board, Verbose: r.verbose()}
 	opt.Kprobe, opt.Uprobe = r.flags.way("kprobe"), r.flags.way("uprobe")
-	if r.flags.verbose && !r.flags.quiet {
-		opt.Verbose = func(line string) { fmt.Fprintln(r.streams.Err, line) }
-	}
 	if !r.flags.noWarnings {
 		opt.Warn = r.streams.warn
 		opt.Missing = func(d source.Diagnostics) { r.streams.render(d, false) }

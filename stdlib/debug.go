@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/symbols"
 )
@@ -18,6 +20,9 @@ type debug struct {
 	at    place
 	shown string // what the script calls the program
 	no    string // why there are no arguments, where that is known
+	exact bool   // the script names the function, and is told of its copies
+
+	copies func(callers []string) // told of those that debug information knows, once it is read; may be nil
 
 	info *symbols.FuncInfo
 	err  error
@@ -46,7 +51,48 @@ func (d *debug) read() (*symbols.FuncInfo, error) {
 	case errors.Is(err, symbols.ErrNoArgs):
 		return nil, fmt.Errorf("%s of %s has %w", d.fn.Name, d.shown, err)
 	}
+	if err == nil && d.copies != nil {
+		d.copies(info.InlinedIn(d.fn.Addr, cmp.Or(d.fn.Symbol, d.fn.Name)))
+	}
 	return f, err
+}
+
+// warnOfCopies tells of the functions that targets name of which callers have copies: what they do is not seen. The function table
+// of a Go program knows that; debug information is not read for it.
+func (m *Machine) warnOfCopies(targets []*types.Target, at source.Span) {
+	for _, t := range targets {
+		d, ok := t.Debug.(*debug)
+		if !ok || !d.exact || m.Warn == nil {
+			continue
+		}
+		warn := func(callers []string) {
+			key := d.bin.Path + ":" + d.fn.Name
+			if len(callers) == 0 || m.copied[key] {
+				return
+			}
+			if m.copied == nil {
+				m.copied = map[string]bool{}
+			}
+			m.copied[key] = true
+			n, hint := "1 function has", "probe that function too, or keep the compiler from inlining it"
+			if len(callers) > 1 {
+				n, hint = fmt.Sprintf("%d functions have", len(callers)), "probe those functions too, or keep the compiler from inlining it"
+			}
+			if d.bin.IsGo() {
+				hint += ": //go:noinline, or -gcflags=-l for all"
+			}
+			some := callers[:min(len(callers), 3)]
+			if len(callers) > len(some) {
+				some = append(slices.Clip(some), "...")
+			}
+			m.Warn(at, fmt.Sprintf("%s a copy of '%s' of %s instead of a call, which is not seen: %s", n, d.fn.Name, d.shown, strings.Join(some, ", ")), hint)
+		}
+		if !d.bin.IsGo() {
+			d.copies = warn
+		} else if callers, err := d.bin.InlinedIn(d.fn.Name); err == nil {
+			warn(callers)
+		}
+	}
 }
 
 // params are the arguments, or where the function returns what it gives: in C retval, in Go by its names, r0, r1 and so on without.

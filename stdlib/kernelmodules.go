@@ -196,32 +196,57 @@ func (m *Machine) Constant(name string) (v int64, t *types.Type, ok bool) {
 
 // functionTypes are the types of a function of the kernel.
 type functionTypes struct {
-	module   string // "" for the kernel itself
-	id       uint32
-	args     types.Fields
-	variadic bool // it has more of them
-	result   *types.Type
+	*btf.Function
+	module string // "" for the kernel itself
 }
 
-// typedFunction finds the types of a function.
-func (m *Machine) typedFunction(f kernelFunction, part int) (functionTypes, error) {
+// functionIDs are the ids of a kernel's or module's functions by their names, from one pass over its types: for patterns, where
+// a search for each function would walk over the types as often.
+func (m *Machine) functionIDs(ix *btf.Index) map[string]uint32 {
+	if ids := m.ids[ix]; ids != nil {
+		return ids
+	}
+	ids := map[string]uint32{}
+	ix.Each(btf.KindFunc, func(id uint32, name string) bool {
+		if ids[name] == 0 { // of several the first, as a search finds it
+			ids[name] = id
+		}
+		return true
+	})
+	if m.ids == nil {
+		m.ids = map[*btf.Index]map[string]uint32{}
+	}
+	m.ids[ix] = ids
+	return ids
+}
+
+// typedFunction finds the types of a function, one of many for a pattern.
+func (m *Machine) typedFunction(f kernelFunction, part int, many bool) (functionTypes, error) {
 	var out functionTypes
 	of := cmp.Or(f.module, kernelItself)
 	if f.anywhere {
 		of = "*"
 	}
 	err := m.allTypes(of, func(mod string, ix *btf.Index) bool {
-		id, args, result, err := ix.Func(f.name)
-		if err == nil {
-			out = functionTypes{mod, id, args, ix.Variadic(id), result}
+		var found *btf.Function
+		var err error
+		if !many {
+			found, err = ix.Func(f.name)
+		} else if id := m.functionIDs(ix)[f.name]; id != 0 {
+			found, err = ix.FuncOf(id)
 		}
-		return err != nil
+		if found != nil && err == nil {
+			out = functionTypes{found, mod}
+		}
+		return out.Function == nil
 	})
 	switch {
 	case err != nil:
 		return out, wrong(-1, "", "%s", err)
-	case out.id != 0:
+	case out.Function != nil:
 		return out, nil
+	case many: // of the others there are some
+		return out, missing(part, "", "the type of '%s' is not known", f.name)
 	}
 	i := slices.IndexFunc(m.kernelModules(), func(o *module) bool { return o.name == f.module })
 	if i < 0 {

@@ -30,6 +30,11 @@ type Machine struct {
 	// on. Nil: none may.
 	Session func(kind types.HookKind) bool
 
+	Verbose func(line string) // told what patterns leave out; may be nil
+
+	// Warn is told what a probe at an attach point does not see; may be nil.
+	Warn func(at source.Span, message, hint string)
+
 	features bpf.Features
 	fs       *tracefs.FS
 	index    *btf.Index
@@ -43,6 +48,11 @@ type Machine struct {
 	kernelFuncs     []string            // sorted
 	traceable       bool                // they are those that the kernel lists for tracing
 	kernelAddresses map[string]uint64   // of symbols that were asked for
+
+	copied map[string]bool // functions that were warned of, by their binary and name
+
+	ids         map[*btf.Index]map[string]uint32 // of functions, for patterns
+	trampolines *btf.Trampolines                 // what they take; nil until it is asked for
 }
 
 // Close closes what was opened.
@@ -62,7 +72,7 @@ func (m *Machine) Close() error {
 	for _, b := range m.binaries {
 		errs = append(errs, b.Close())
 	}
-	m.fs, m.index, m.modules, m.binaries = nil, nil, nil, nil
+	m.fs, m.index, m.modules, m.binaries, m.ids, m.trampolines = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -268,6 +278,7 @@ func (m *Machine) Resolve(p *types.Probe, a *syntax.AttachPoint) ([]*types.Targe
 	var absent []error
 	for _, parts := range alternatives(a.Parts) {
 		targets, err := row.resolve(m, p, parts)
+		m.warnOfCopies(targets, a.Span())
 		var re *types.ResolveError
 		switch {
 		case errors.As(err, &re) && re.Missing:

@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,7 +22,9 @@ func functionProbes() []Probe {
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return functionProbe(m, p, kind, parts)
 			},
-			list:  listKernelFunctions,
+			list: func(m *Machine, p *types.Probe, rest string) listing {
+				return listKernelFunctions(m, p, kind, rest)
+			},
 			stand: &types.Target{Hook: types.Hook{Kind: kind}, Form: form, Return: kind == types.HookKretprobe || kind == types.HookFexit},
 		}
 	}
@@ -56,31 +59,17 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	if strings.HasPrefix(pattern, "0x") && kind == types.HookKprobe {
 		return addressProbe(m, p, pattern, last)
 	}
-	probed := kind == types.HookKprobe || kind == types.HookKretprobe
-	noKprobes := new(bpf.Features).Kprobe()
-	if m.Fentry {
-		noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
+	way := m.functionWay(kind)
+	if way.probed && way.trampoline && offset > 0 {
+		return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), way.noKprobes)
 	}
-	asKprobe := !probed && noKprobes == nil && (m.Kprobe || new(bpf.Features).Fentry() != nil)
-	byKprobe := asKprobe || probed && noKprobes == nil
-	if probed && !byKprobe && offset > 0 {
-		return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), noKprobes)
-	}
-	var found []kernelFunction
-	var err error
-	switch {
-	case len(parts) == 3:
-		found, err = m.matchingFunctions(parts[1], pattern, last)
-	case wild(pattern):
-		found, err = m.matchingFunctions(kernelItself, pattern, last)
-	default:
-		found, err = m.functionsNamed(pattern, last)
-	}
+	found, err := m.functionsOf(parts, pattern)
 	if err != nil {
 		return nil, err
 	}
 	var out []*types.Target
-	var untyped error
+	var unfit error
+	left := leftOut{all: len(found)}
 	for _, f := range found {
 		name, whole := f.name, inModule(f.module, f.name)
 		if len(parts) == 3 {
@@ -88,33 +77,141 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		}
 		t := types.Target{Probe: p, Name: p.Name + ":" + name, Goid: -1, Syscall: -1, Form: types.CArgs,
 			Return: kind == types.HookKretprobe || kind == types.HookFexit, Hook: types.Hook{Kind: kind, Event: whole, Offset: offset}}
-		if probed && !byKprobe {
+		if way.probed && way.trampoline {
 			t.Hook.Asked = t.Name
 		}
-		var err error
-		switch {
-		case asKprobe:
-			err = m.typedKprobe(&t, f, last)
-		case !byKprobe:
-			err = m.trampoline(&t, f, last)
+		if way.typed() {
+			typed, why, err := m.fit(f, way, last, wild(pattern))
+			switch {
+			case err != nil && wild(pattern): // the others of the pattern may do
+				unfit = err
+				left.add(f, why)
+				continue
+			case err != nil:
+				return nil, err
+			case way.trampoline:
+				trampoline(&t, f, typed)
+			default:
+				typedKprobe(&t, f, typed)
+			}
 		}
-		switch {
-		case err != nil && wild(pattern): // the others of the pattern may have types
-			untyped = err
-		case err != nil:
-			return nil, err
-		case byKprobe:
-			t.Hook.Traced = f.traced && offset == 0
-			t.Hook.Session = probed && t.Hook.Traced && m.traceable && m.session(kind)
-			out = append(out, places(t, f.addresses)...)
-		default:
+		if way.trampoline {
 			out = append(out, &t)
+			continue
 		}
+		t.Hook.Traced = f.traced && offset == 0
+		t.Hook.Session = way.probed && t.Hook.Traced && m.traceable && m.session(kind)
+		out = append(out, places(t, f.addresses)...)
 	}
-	if len(out) == 0 {
-		return nil, untyped
+	if m.Verbose != nil && len(left.why) > 0 {
+		m.Verbose(left.describe(strings.Join(parts, ":")))
+	}
+	switch {
+	case len(out) == 0:
+		return nil, unfit
+	case way.trampoline && len(out) > maxTrampolines:
+		hint := "narrow the pattern"
+		if way.noKprobes == nil {
+			hint += ", or use kprobe or kretprobe: functions are then attached to together"
+		}
+		return nil, wrong(last, hint, "%s is %d functions, each of which needs a program of its own: the limit is %d", strings.Join(parts, ":"), len(out), maxTrampolines)
 	}
 	return out, nil
+}
+
+// maxTrampolines is how many functions one attach point may have where each needs a program: to load and to attach them takes
+// the kernel milliseconds each.
+const maxTrampolines = 1024
+
+// functionWay is how a kind of probe on functions is served.
+type functionWay struct {
+	probed     bool  // kprobe or kretprobe; else fentry or fexit
+	trampoline bool  // by a trampoline; else by a kprobe
+	noKprobes  error // why kprobes cannot serve
+}
+
+func (m *Machine) functionWay(kind types.HookKind) functionWay {
+	w := functionWay{probed: kind == types.HookKprobe || kind == types.HookKretprobe, noKprobes: new(bpf.Features).Kprobe()}
+	if m.Fentry {
+		w.noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
+	}
+	w.trampoline = w.noKprobes != nil || !w.probed && !m.Kprobe && new(bpf.Features).Fentry() == nil
+	return w
+}
+
+// typed tells whether the types of a function must be known.
+func (w functionWay) typed() bool { return w.trampoline || !w.probed }
+
+// functionsOf finds the functions that an attach point names, whose last part is pattern.
+func (m *Machine) functionsOf(parts []string, pattern string) ([]kernelFunction, error) {
+	last := len(parts) - 1
+	switch {
+	case len(parts) == 3:
+		return m.matchingFunctions(parts[1], pattern, last)
+	case wild(pattern):
+		return m.matchingFunctions(kernelItself, pattern, last)
+	}
+	return m.functionsNamed(pattern, last)
+}
+
+// fit finds the types of a function, and whether it can be served so: why not is short for messages about many, and err is about
+// this one.
+func (m *Machine) fit(f kernelFunction, way functionWay, part int, many bool) (typed functionTypes, why string, err error) {
+	if typed, err = m.typedFunction(f, part, many); err != nil {
+		return typed, "has no type information", err
+	}
+	if !way.trampoline {
+		return typed, "", nil
+	}
+	if m.trampolines == nil {
+		ix, err := m.BTF()
+		if err != nil {
+			return typed, "", wrong(-1, "", "%s", err)
+		}
+		take := ix.Trampolines()
+		m.trampolines = &take
+	}
+	if why = m.trampolines.Refuse(typed.Function); why != "" {
+		hint := ""
+		if !way.probed && way.noKprobes == nil {
+			hint = "try --attach fentry=kprobe"
+		}
+		return typed, why, missing(part, hint, "'%s' %s, so the kernel has no trampoline for it", f.name, why)
+	}
+	return typed, "", nil
+}
+
+// leftOut are functions that a pattern matches and leaves out, by the reason.
+type leftOut struct {
+	all   int // that it matches
+	why   []string
+	names map[string][]string
+}
+
+func (l *leftOut) add(f kernelFunction, why string) {
+	if l.names == nil {
+		l.names = map[string][]string{}
+	}
+	if l.names[why] == nil {
+		l.why = append(l.why, why)
+	}
+	l.names[why] = append(l.names[why], inModule(f.module, f.name))
+}
+
+// describe tells how many are left out of an attach point, and some of their names.
+func (l *leftOut) describe(point string) string {
+	n := 0
+	var reasons []string
+	for _, why := range l.why {
+		names := l.names[why]
+		n += len(names)
+		some := names[:min(len(names), 3)]
+		if len(names) > len(some) {
+			some = append(slices.Clip(some), "...")
+		}
+		reasons = append(reasons, fmt.Sprintf("%s: %d (%s)", why, len(names), strings.Join(some, ", ")))
+	}
+	return fmt.Sprintf("%s leaves out %d of %d functions; %s", point, n, l.all, strings.Join(reasons, "; "))
 }
 
 // places is the target of a kprobe at each of the addresses of a function: a module may have several of a name.
@@ -263,18 +360,14 @@ func programProbe(p *types.Probe, kind types.HookKind, parts []string) ([]*types
 
 // typedKprobe makes a target of a function's entry or return by a kprobe, with the kernel's types: for kernels without
 // trampolines. Arguments are in registers, so there are no more than six, and none at the return.
-func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error {
-	typed, err := m.typedFunction(f, part)
-	if err != nil {
-		return err
-	}
+func typedKprobe(t *types.Target, f kernelFunction, typed functionTypes) {
 	t.Hook.Asked, t.Hook.Kind = t.Name, types.HookKprobe
 	if t.Return {
 		t.Hook.Kind = types.HookKretprobe
 		t.Result = typed.returned()
-		return nil
+		return
 	}
-	args := typed.args
+	args := typed.Args
 	for i, a := range args {
 		if !a.Type.Scalar() || i >= len(cArgWords) {
 			args = args[:i] // what follows is not where it seems
@@ -283,34 +376,25 @@ func (m *Machine) typedKprobe(t *types.Target, f kernelFunction, part int) error
 		t.Places = append(t.Places, []types.Piece{{Operand: types.Operand{Kind: types.RegisterOperand, Size: 8, Base: cArgWords[i], Index: -1}}})
 	}
 	t.Args = &types.Type{Kind: types.Struct, Name: f.name, Layout: args}
-	return nil
 }
 
 // trampoline makes a target of the function's entry or return, with the kernel's types.
-func (m *Machine) trampoline(t *types.Target, f kernelFunction, part int) error {
-	typed, err := m.typedFunction(f, part)
-	if err != nil {
-		return err
-	}
-	if typed.variadic {
-		return missing(part, "try --attach fentry=kprobe", "'%s' takes any number of arguments, so the kernel has no trampoline for it", f.name)
-	}
-	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: f.name, Layout: typed.args}
-	t.Hook.ID, t.Hook.Event = uint64(typed.id), inModule(typed.module, f.name)
+func trampoline(t *types.Target, f kernelFunction, typed functionTypes) {
+	t.Form, t.Args = types.WordArgs, &types.Type{Kind: types.Struct, Name: f.name, Layout: typed.Args}
+	t.Hook.ID, t.Hook.Event = uint64(typed.ID), inModule(typed.module, f.name)
 	t.Hook.Kind = types.HookFentry
 	if t.Return {
-		t.Hook.Kind, t.Word = types.HookFexit, len(typed.args)
+		t.Hook.Kind, t.Word = types.HookFexit, typed.Words
 		t.Result = typed.returned()
 	}
-	return nil
 }
 
 // returned is what retval is: a number where the function returns nothing.
 func (f *functionTypes) returned() *types.Type {
-	if f.result.Kind == types.Void {
+	if f.Result.Kind == types.Void {
 		return types.Int64
 	}
-	return f.result
+	return f.Result
 }
 
 // untraced tells whether the kernel itself has a function that it does not list for tracing: some can be probed.
@@ -365,21 +449,97 @@ func (m *Machine) tracedFunctions(mod string) []string {
 	return m.traced[mod]
 }
 
-// listKernelFunctions lists them where the kernel can probe them.
-func listKernelFunctions(m *Machine, p *types.Probe, _ string) listing {
+// listKernelFunctions lists what a probe on them would be attached to, and without a pattern all of them. Those of modules
+// have the module in their names.
+func listKernelFunctions(m *Machine, p *types.Probe, kind types.HookKind, rest string) listing {
 	return func(yield func(Listed, error) bool) {
-		if new(bpf.Features).Kprobe() != nil {
-			return
+		way := m.functionWay(kind)
+		if way.trampoline && new(bpf.Features).Fentry() != nil {
+			return // there is no way
 		}
-		all, err := m.kernelFunctions()
-		if err != nil {
-			yield(Listed{}, err)
-			return
-		}
-		for _, f := range all {
-			if !yield(Listed{Name: p.Name + ":" + f}, nil) {
+		for _, parts := range alternatives(strings.Split(p.Name+":"+cmp.Or(rest, "*:*"), ":")) {
+			if last := len(parts) - 1; parts[last] == "" {
+				parts[last] = "*"
+			}
+			programs := len(parts) > 2 && parts[1] == ofPrograms && !way.probed
+			if len(parts) > 4 || len(parts) == 4 && !programs {
 				return
+			}
+			if programs {
+				targets, err := programProbe(p, kind, parts)
+				for _, t := range targets {
+					if !yield(Listed{Name: t.Name, chosen: true}, nil) {
+						return
+					}
+				}
+				if !absent(err) && !yield(Listed{}, err) {
+					return
+				}
+				continue
+			}
+			found, err := m.listedFunctions(parts)
+			if !absent(err) {
+				yield(Listed{}, err)
+				return
+			}
+			for _, f := range found {
+				var typed functionTypes
+				fit := func() error {
+					var err error
+					typed, _, err = m.fit(f, way, len(parts)-1, len(found) > 1)
+					return err
+				}
+				if !f.traced || way.typed() && fit() != nil {
+					continue
+				}
+				l := Listed{Name: p.Name + ":" + inModule(f.module, f.name), chosen: rest != "", Args: func() []string {
+					if typed.Function == nil && fit() != nil {
+						return nil
+					}
+					return typed.declarations(kind)
+				}}
+				if !yield(l, nil) {
+					return
+				}
 			}
 		}
 	}
+}
+
+// absent tells whether an attach point has nothing to be attached to, or no error at all.
+func absent(err error) bool {
+	var re *types.ResolveError
+	return err == nil || errors.As(err, &re) && re.Missing
+}
+
+// listedFunctions are the functions that an attach point names. A name without a module that is none of a function's may be a
+// module's, all of whose functions it then stands for.
+func (m *Machine) listedFunctions(parts []string) ([]kernelFunction, error) {
+	last := len(parts) - 1
+	found, err := m.functionsOf(parts, parts[last])
+	if last == 1 && len(found) == 1 && found[0].anywhere { // in several modules, which a listing tells apart
+		found, err = m.matchingFunctions("*", parts[last], last)
+	}
+	if last == 1 && err != nil && !wild(parts[1]) {
+		if of, e := m.matchingFunctions(parts[1], "*", 1); e == nil {
+			return of, nil
+		}
+	}
+	return found, err
+}
+
+// declarations are what a listing shows of a function: its arguments, at its return what it returns.
+func (f *functionTypes) declarations(kind types.HookKind) []string {
+	var result []string
+	if f.Result.Kind != types.Void {
+		result = []string{f.Result.String() + " retval"}
+	}
+	args := fieldList(&types.Type{Kind: types.Struct, Layout: f.Args})
+	switch kind {
+	case types.HookKretprobe:
+		return result
+	case types.HookFexit:
+		return append(args, result...)
+	}
+	return args
 }

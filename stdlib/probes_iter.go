@@ -33,7 +33,8 @@ func iterProbes() []Probe {
 func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 	switch {
 	case len(parts) == 3:
-		return nil, wrong(2, "leave it out: the output then goes to the standard output", "pinning an iterator to a file is not supported by this version of slope")
+		return nil, wrong(2, "leave ':"+parts[2]+"' out, and run the script where the file would be read: it prints once and ends",
+			"an iterator cannot be pinned to a file: slope, not the kernel, makes the text that a script prints, so '%s' would be empty", pinned(parts[2]))
 	case len(parts) != 2 || parts[1] == "":
 		return nil, wrong(-1, "write: "+p.Forms[0], "an %s probe has a kind of object, got %d part(s)", p.Name, len(parts)-1)
 	case wild(parts[1]):
@@ -59,6 +60,14 @@ func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, e
 	args.Args = true
 	return []*types.Target{{Probe: p, Name: p.Name + ":" + name, Form: types.IterArgs, Args: &args, Goid: -1, Syscall: -1,
 		Hook: types.Hook{Kind: types.HookIter, Event: name, ID: uint64(id), OneRead: slices.Contains(oneReadIters, name)}}}, nil
+}
+
+// pinned is the file that an iterator would be pinned to, as bpftrace has it.
+func pinned(name string) string {
+	if strings.HasPrefix(name, "/") {
+		return name
+	}
+	return "/sys/fs/bpf/" + name
 }
 
 // iterKinds are the names of what the kernel can walk over, in order.

@@ -13,7 +13,7 @@ import (
 func userProbes() []Probe {
 	return []Probe{
 		{
-			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once.",
+			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once. Functions that have a copy of it instead of a call are told where the script names it, in Go always, elsewhere where its arguments are read.",
 				Examples: []string{"uprobe:libc:malloc { @[comm] = count(); }"}},
 				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset", `uprobe:binary:cpp:"function"`, "uprobe:binary@file:line"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
@@ -110,6 +110,9 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 		}
 		t.Name = p.Name + ":" + file + ":" + f.Name
 		t.Hook.Session = m.session(t.Hook.Kind)
+		if d := t.Debug.(*debug); d.no == "" {
+			d.exact = exactly(name)
+		}
 		switch {
 		case strings.HasPrefix(name, cpp):
 			t.Name = p.Name + ":" + file + ":" + cpp + f.Name
@@ -143,7 +146,7 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 		funcs, err := sourceLine(bin, shown, line)
 		return funcs, 0, err
 	}
-	if wild(strings.ReplaceAll(name, "(*", "")) {
+	if !exactly(name) {
 		funcs, err := bin.Match(name)
 		if err != nil {
 			return nil, 0, wrong(2, "", "%s", err)
@@ -191,6 +194,9 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 	}
 	return nil, 0, missing(2, hint, "no function '%s' in %s", name, shown)
 }
+
+// exactly tells whether a name is no pattern; methods of Go have (*T) in theirs.
+func exactly(name string) bool { return !wild(strings.ReplaceAll(name, "(*", "")) }
 
 // cpp stands before a name as it is in the source.
 const cpp = "cpp:"

@@ -281,7 +281,7 @@ var elsewhere = map[string][]string{
 	"bpf/load.go":              {"probe"},
 	"bpf/capabilities.go":      {"probe"},
 	"bpf/internal/sys/sys.go":  {"cgroup"},
-	"bpf/btf/types.go":         {"arg"},
+	"bpf/btf/func.go":          {"arg"},
 	"bpf/attach/uprobe.go":     {"uprobe", "uretprobe"},
 	"runtime/symbols/goid.go":  {"goid"},
 	"stdlib/syscalls_amd64.go": {"exit", "poll", "read", "time", "uprobe", "uretprobe"},

@@ -27,7 +27,7 @@ type trigger struct {
 
 // newTrigger loads a program that calls triggerFunc batch times and returns the nanoseconds between.
 func newTrigger(ix *btf.Index, v values) (*trigger, error) {
-	id, _, _, err := ix.Func(triggerFunc)
+	id, err := ix.Find(triggerFunc, btf.KindFunc)
 	if err != nil {
 		return nil, fmt.Errorf("trigger events: %w", err)
 	}

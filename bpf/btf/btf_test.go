@@ -124,17 +124,17 @@ func TestRawTracepoint(t *testing.T) {
 
 func TestFuncAndConstant(t *testing.T) {
 	ix := open(t)
-	id, args, result, err := ix.Func("vfs_read")
+	f, err := ix.Func("vfs_read")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id == 0 || len(args) != 4 || args[0].Name != "file" || args[1].Type.Kind != types.Pointer || !result.Equal(types.Int64) {
-		t.Fatalf("got %d %+v %v", id, args, result)
+	if f.ID == 0 || len(f.Args) != 4 || f.Args[0].Name != "file" || f.Args[1].Type.Kind != types.Pointer || !f.Result.Equal(types.Int64) {
+		t.Fatalf("got %+v", f)
 	}
-	if ix.Variadic(id) {
+	if f.Variadic {
 		t.Error("vfs_read is variadic")
 	}
-	if id, _, _, err := ix.Func("seq_printf"); err != nil || !ix.Variadic(id) {
+	if f, err := ix.Func("seq_printf"); err != nil || !f.Variadic {
 		t.Errorf("seq_printf is not variadic: %v", err)
 	}
 	if v, err := ix.Constant("TCP_LISTEN"); err != nil || v != 10 {
@@ -267,6 +267,46 @@ func TestSplit(t *testing.T) {
 	}
 	if _, err := ix.Named("struct", "s"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a struct of the kernel: %v", err)
+	}
+}
+
+// TestFunctionWords has an argument that is a struct, which takes two words, and one that trampolines never take.
+func TestFunctionWords(t *testing.T) {
+	ix, err := Parse(blob("\x00f\x00g\x00s\x00u\x00",
+		0, kind(KindInt, 0, 0), 4, 1<<24|32, // id 1
+		5, kind(KindStruct, 0, 0), 16, // id 2
+		7, kind(KindUnion, 0, 0), 8, // id 3
+		0, kind(KindFuncProto, 3, 0), 1, 0, 2, 0, 1, 0, 1, // id 4: int (struct s, int, int)
+		1, kind(KindFunc, 0, 0), 4, // id 5
+		0, kind(KindFuncProto, 1, 0), 0, 0, 3, // id 6: void (union u)
+		3, kind(KindFunc, 0, 0), 6)) // id 7
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ix.Func("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Args) != 3 || f.Args[1].Offset != 16 || f.Args[2].Offset != 24 || f.Words != 4 || f.Variadic {
+		t.Errorf("got %+v", f)
+	}
+	g, err := ix.Func("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		take Trampolines
+		of   *Function
+		why  string
+	}{
+		{Trampolines{Words: 6, Structs: true}, f, ""},
+		{Trampolines{Words: 6}, f, "takes a struct by value, which trampolines know since Linux 6.1"},
+		{Trampolines{Words: 3, Structs: true}, f, "takes more than 3 arguments, which trampolines know since Linux 6.6"},
+		{Trampolines{Words: 12, Structs: true}, g, "takes a struct of more than 16 bytes, a union or a floating-point number by value"},
+	} {
+		if why := c.take.Refuse(c.of); why != c.why {
+			t.Errorf("%+v: %q, want %q", c.take, why, c.why)
+		}
 	}
 }
 

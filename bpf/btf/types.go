@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"strconv"
 	"sync"
 
 	"github.com/slopebpf/slope/lang/types"
@@ -14,7 +13,6 @@ const (
 	maxDepth  = 32      // of typedefs, qualifiers, pointers and arrays around one type
 	maxNested = 16      // of anonymous structs and unions
 	maxVisits = 1 << 17 // of members while flattening one struct
-	maxParams = 32
 )
 
 // Struct returns a struct or union by its name; a typedef of an anonymous one serves as well. Fields are read when
@@ -237,7 +235,7 @@ func (ix *Index) tracepointArgs(event string, def, f record) (id uint32, args ty
 	if !ok || r.kind() != KindFuncProto {
 		return 0, nil, fmt.Errorf("read raw tracepoint %s: %w", event, ErrMalformed)
 	}
-	args, named := ix.params(r, 1)
+	args, _, named := ix.params(r, 1)
 	if named || f.id == 0 {
 		return def.id, args, nil
 	}
@@ -291,44 +289,4 @@ func (ix *Index) tracepoint(event string) (def, f record) {
 		off += length(info)
 	}
 	return def, f
-}
-
-// Func returns a kernel function's id, its arguments as the words of an fentry context, and its result (types.None
-// for void).
-func (ix *Index) Func(name string) (id uint32, args types.Fields, result *types.Type, err error) {
-	f, ok := ix.find(1<<KindFunc, name)
-	if !ok {
-		return 0, nil, nil, fmt.Errorf("find function %s: %w", name, ErrNotFound)
-	}
-	p, ok := ix.strip(f.sizeType)
-	if !ok || p.kind() != KindFuncProto {
-		return 0, nil, nil, fmt.Errorf("read function %s: %w", name, ErrMalformed)
-	}
-	args, _ = ix.params(p, 0)
-	return f.id, args, ix.typeOf(p.sizeType, 0), nil
-}
-
-// Variadic tells whether the function of an id takes any number of arguments, which the kernel's trampolines refuse.
-func (ix *Index) Variadic(id uint32) bool {
-	f, _ := ix.record(id)
-	p, ok := ix.strip(f.sizeType)
-	return ok && p.kind() == KindFuncProto && p.vlen() > 0 && p.word(2*p.vlen()-1) == 0
-}
-
-// params lists the parameters of a prototype from the skip-th on; named is false when none has a name.
-func (ix *Index) params(p record, skip int) (fields types.Fields, named bool) {
-	for i := skip; i < p.vlen() && i < maxParams; i++ {
-		id := p.word(2*i + 1)
-		if id == 0 && i == p.vlen()-1 { // variadic
-			break
-		}
-		name := ix.name(p.word(2 * i))
-		if name != "" {
-			named = true
-		} else {
-			name = "arg" + strconv.Itoa(i-skip)
-		}
-		fields = append(fields, types.Field{Name: name, Type: ix.typeOf(id, 0), Offset: 8 * (i - skip)})
-	}
-	return fields, named || len(fields) == 0
 }

@@ -27,7 +27,7 @@ import (
 
 // defaultPackages are those whose tests depend on the kernel; after '#', which of their tests.
 var defaultPackages = []string{"./bpf", "./bpf/btf", "./bpf/tracefs", "./bpf/attach", "./compiler/backend", "./compiler/native",
-	"./compiler", "./stdlib#TestExamples", "./scripts#TestSee", "./runtime/engine#TestKernelFunctions|TestIterators|TestPrograms|TestRefused|TestModule"}
+	"./compiler", "./stdlib#TestExamples|TestTrampolinePatterns", "./scripts#TestSee", "./runtime/engine#TestKernelFunctions|TestIterators|TestPrograms|TestRefused|TestModule"}
 
 // shortPackages are what shows in a minute or two whether the kernels are as the table says and probes can be attached.
 var shortPackages = []string{"./bpf#TestCapabilities", "./bpf/attach"}

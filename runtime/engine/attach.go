@@ -54,6 +54,7 @@ func wanted(way Way, has func() error) error {
 func (e *Engine) attachAll(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer e.tellRefused()
 	burning := e.opt.Previous.burning()
 	wanted := func(p *program) bool {
 		return !p.leftOut() && kernelCalled(p.fn) && (p.fn.Burning < 0 || burning[p.burning])
@@ -221,17 +222,58 @@ func (r *refused) Unwrap() []error { return []error{r.Diagnostics, r.err} }
 // without leaves out places of a program that the kernel refuses, as far as the script goes on without; otherwise it is an
 // error at the attach point.
 func (e *Engine) without(p *program, err error, places int) error {
-	r := &refused{err: err}
-	switch policy := e.obj.Checked.Config.Missing; {
-	case policy == types.MissingError:
-		r.Errorf(e.obj.IR.Source, p.fn.Span, "%s", err)
+	if e.obj.Checked.Config.Missing == types.MissingError {
+		r := &refused{err: err}
+		if d := r.Errorf(e.obj.IR.Source, p.fn.Span, "%s", err); e.placesOf(p.fn.Span) > 1 {
+			d.WithHint("config = { missing_probes = warn } goes on without what the kernel refuses")
+		}
 		return r
-	case policy == types.MissingWarn && e.opt.Missing != nil:
-		r.Warnf(e.obj.IR.Source, p.fn.Span, "%s", err)
-		e.opt.Missing(r.Diagnostics)
 	}
 	e.missing += places
+	for i := range e.refusals {
+		if at := &e.refusals[i]; at.span == p.fn.Span {
+			at.places += places
+			return nil
+		}
+	}
+	e.refusals = append(e.refusals, refusal{p.fn.Span, err, places})
 	return nil
+}
+
+// refusal is what the kernel refuses of an attach point.
+type refusal struct {
+	span   source.Span
+	first  error
+	places int
+}
+
+// tellRefused tells what the script goes on without, once for each attach point however many of its places are refused.
+func (e *Engine) tellRefused() {
+	if e.obj.Checked.Config.Missing == types.MissingWarn && e.opt.Missing != nil {
+		for _, at := range e.refusals {
+			var d source.Diagnostics
+			if at.places == 1 {
+				d.Warnf(e.obj.IR.Source, at.span, "%s", at.first)
+			} else {
+				d.Warnf(e.obj.IR.Source, at.span, "the kernel refuses %d of %d probes here, the first: %s", at.places, e.placesOf(at.span), at.first)
+			}
+			e.opt.Missing(d)
+		}
+	}
+	e.refusals = nil
+}
+
+// placesOf is how many places an attach point has.
+func (e *Engine) placesOf(span source.Span) (n int) {
+	for _, f := range e.obj.IR.Funcs {
+		if f.Span != span {
+			continue
+		}
+		for i := range f.Hooks {
+			n += max(len(f.Hooks[i].Points), 1)
+		}
+	}
+	return n
 }
 
 // Unwatch takes programs off the watchpoints at an address. What else they are attached to stays.

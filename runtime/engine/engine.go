@@ -85,6 +85,7 @@ type Engine struct {
 	inherited map[string]bool       // maps that the generation before had already
 	prepared  bool
 	missing   int            // hooks and places that could not be attached
+	refusals  []refusal      // of these, what is not told yet
 	signals   chan os.Signal // for the programs on signals; nil without
 	nudged    chan struct{}
 	successor *Engine

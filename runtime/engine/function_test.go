@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -188,5 +189,33 @@ func TestKernelFunctions(t *testing.T) {
 		Resolver: machine, Config: types.DefaultConfig(), CPUs: 1})
 	if text := fmt.Sprint(diags); !strings.Contains(text, "the kernel has no function 'hrtimer_nanoslee'") {
 		t.Errorf("an unknown function: %s", text)
+	}
+}
+
+// TestKernelFunctionsOfStructs reads arguments, and what is returned, behind a struct by value, which takes two words of the
+// context: sock_setsockopt(sock, level, op, sockptr_t optval, optlen).
+func TestKernelFunctionsOfStructs(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.Fentry())
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for _, script := range []string{
+		`fentry:sock_setsockopt { @n[str(args.optlen == 7 ? "7" : "other")] = count(); }`,
+		`fexit:sock_setsockopt { @n[str(retval == -92 && args.optlen == 7 ? "7" : "other")] = count(); }`,
+	} {
+		if text := compileError(script); strings.Contains(text, "takes a struct by value, which trampolines know since Linux 6.1") {
+			continue
+		}
+		got := observe(t, script, func() { // no option has the number
+			if _, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, 9999, uintptr(unsafe.Pointer(new([8]byte))), 7, 0); errno == 0 {
+				t.Error("the kernel takes it")
+			}
+		})
+		if got["7"] != 1 || len(got) != 1 {
+			t.Errorf("%s: counted %v", script, got)
+		}
 	}
 }

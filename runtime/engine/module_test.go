@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -278,6 +279,82 @@ func TestModuleGone(t *testing.T) {
 	o.run(t, `config = { missing_probes = ignore } kprobe:sunrpc:ip_map_*, kprobe:vfs_stat*, kprobe:vfs_getattr* { @n["stat"] = count(); }`)
 	if o.counts["stat"] == 0 || o.missing < 3 {
 		t.Errorf("counted %v with %d missing, want stat, without the functions of the module", o.counts, o.missing)
+	}
+}
+
+// TestModuleListed lists what probes on functions of a module would be attached to: each name that is listed can be attached to.
+func TestModuleListed(t *testing.T) {
+	loadModule(t)
+	modules, err := btf.Modules()
+	typed := err == nil && len(modules) > 0
+	reg := stdlib.New()
+	machine := &stdlib.Machine{Registry: reg}
+	defer machine.Close()
+	list := func(pattern string) (names, args []string) {
+		t.Helper()
+		if err := machine.List(pattern, func(l stdlib.Listed) bool {
+			names = append(names, l.Name)
+			args = l.Args()
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return names, args
+	}
+	for _, c := range []struct {
+		pattern, name string
+		typed         bool   // needs the module's types
+		arg           string // the first, where types are known
+	}{
+		{"kprobe:sunrpc:ip_map_parse", "kprobe:sunrpc:ip_map_parse", false, "struct cache_detail * cd"},
+		{"kprobe:sunrpc:ip_map_pars*", "kprobe:sunrpc:ip_map_parse", false, "struct cache_detail * cd"},
+		{"kprobe:*:ip_map_parse", "kprobe:sunrpc:ip_map_parse", false, "struct cache_detail * cd"},
+		{"kprobe:ip_map_parse", "kprobe:sunrpc:ip_map_parse", false, "struct cache_detail * cd"},
+		{"kretprobe:ip_map_parse", "kretprobe:sunrpc:ip_map_parse", false, "int32 retval"},
+		{"fentry:*:ip_map_parse", "fentry:sunrpc:ip_map_parse", true, "struct cache_detail * cd"},
+		{"fentry:ip_map_parse", "fentry:sunrpc:ip_map_parse", true, "struct cache_detail * cd"},
+		{"fexit:sun*:ip_map_{parse,none}", "fexit:sunrpc:ip_map_parse", true, "struct cache_detail * cd"},
+		{"kprobe:ip_map_pars*", "", false, ""}, // a pattern alone is of the kernel itself
+		{"kprobe:vmlinux:ip_map_parse", "", false, ""},
+		{"kprobe:sunrpc:no_such", "", false, ""},
+		{"fentry:sunrpc:svc_printk", "", false, ""}, // it is variadic
+		{"kprobe:vfs_read", "kprobe:vfs_read", false, ""},
+		{"fentry:vmlinux:vfs_rea[d]", "fentry:vfs_read", false, "struct file * file"},
+	} {
+		names, args := list(c.pattern)
+		want := c.name
+		if c.typed && !typed {
+			want = ""
+		}
+		if strings.Join(names, " ") != want {
+			t.Errorf("%s: listed %q, want %q", c.pattern, names, want)
+		} else if want != "" && (typed || strings.Contains(c.name, "vfs_")) && c.arg != "" && (len(args) == 0 || args[0] != c.arg) {
+			t.Errorf("%s: arguments %q, want %q", c.pattern, args, c.arg)
+		}
+	}
+	anywhere, _ := list("*ip_map_parse")
+	for _, probe := range []string{"kprobe", "kretprobe", "fentry", "fexit"} {
+		names, _ := list(probe + ":sunrpc:*")
+		if whole, _ := list(probe + ":sunrpc"); !slices.Equal(whole, names) {
+			t.Errorf("%s:sunrpc lists %d, want %d", probe, len(whole), len(names))
+		}
+		if !typed && strings.HasPrefix(probe, "f") {
+			if len(names) > 0 {
+				t.Errorf("without types of modules: %q", names)
+			}
+			continue
+		}
+		if len(names) < 200 {
+			t.Errorf("%s:sunrpc:* lists %d functions", probe, len(names))
+		}
+		for i := 0; i < len(names); i += len(names)/3 + 1 {
+			if text := compileError(names[i] + " { @ = count(); }"); text != "" {
+				t.Error(text)
+			}
+		}
+		if !slices.Contains(anywhere, probe+":sunrpc:ip_map_parse") {
+			t.Errorf("*ip_map_parse lists %q", anywhere)
+		}
 	}
 }
 

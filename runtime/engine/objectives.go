@@ -227,6 +227,7 @@ func (e *Engine) SetObjectives(all []Objective) ([]GateChange, error) {
 // gate attaches a program to all of its hooks, or detaches it.
 func (e *Engine) gate(p *program, on bool) error {
 	if on {
+		defer e.tellRefused()
 		if err := e.attachProgram(context.Background(), p, func(int) {}); err != nil {
 			return errors.Join(err, e.gate(p, false))
 		}

@@ -1,9 +1,12 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/slopebpf/slope/bpf/attach"
 	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/bpf/tracefs"
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/backend"
 	"github.com/slopebpf/slope/lang/source"
@@ -95,5 +99,109 @@ func TestRefusedTrampoline(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestRefusedTogether has an attach point of several functions of which the kernel refuses some: that is told once.
+func TestRefusedTogether(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.RingBuf(), feat.TPBTF())
+	for _, f := range []string{"mount_capable", "set_anon_super"} { // on a host without trampolines the third is refused, too
+		refusing(t, f)
+	}
+	for _, policy := range []string{"warn", "error"} {
+		reg := stdlib.New()
+		machine := &stdlib.Machine{Registry: reg}
+		defer machine.Close()
+		obj, diags := compiler.Compile(source.NewFile("f.slo", "config = { missing_probes = "+policy+" }\nbegin { }\nfentry:{mount_capable,set_anon_super,vfs_rmdir} { @ = count(); }"),
+			compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig(), Kernel: machine.Kernel(feat),
+				Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU()})
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		var told []string
+		missing := 0
+		e, err := engine.Load(obj, engine.Options{Features: feat, Missing: func(d source.Diagnostics) { told = append(told, d.Error()) }})
+		if err == nil {
+			defer e.Close()
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			err = e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: cancel, Stay: true})
+			missing = e.Missing()
+		}
+		if policy == "error" {
+			var d source.Diagnostics
+			if !errors.As(err, &d) || len(d) != 1 || d[0].Hint != "config = { missing_probes = warn } goes on without what the kernel refuses" {
+				t.Errorf("got %v %+v", err, d)
+			}
+			continue
+		}
+		want := fmt.Sprintf("f.slo:3:1-48: WARNING: the kernel refuses %d of 3 probes here, the first: this kernel cannot run fentry:", missing)
+		if err != nil || len(told) != 1 || !strings.HasPrefix(told[0], want) || missing < 2 {
+			t.Errorf("%v: %d missing, told %q, want %q", err, missing, told, want)
+		}
+	}
+}
+
+// TestRefusedByTypes asks the kernel for trampolines at functions whose types are out of the ordinary: it refuses those that the
+// types say it refuses, and no others.
+func TestRefusedByTypes(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.Fentry())
+	fs, err := tracefs.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	traced, err := fs.Functions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(traced[""])
+	ix, err := btf.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ix.Close()
+	take := ix.Trampolines()
+	const each = 6 // functions of a sort
+	tried := map[string]int{}
+	ix.Each(btf.KindFunc, func(id uint32, name string) bool {
+		f, err := ix.FuncOf(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		why := take.Refuse(f)
+		sort := why
+		switch {
+		case why == "" && f.Words > 6:
+			sort = "many"
+		case why == "" && f.Words > len(f.Args):
+			sort = "structs"
+		case why == "":
+			return true
+		}
+		if _, listed := slices.BinarySearch(traced[""], name); !listed || tried[sort] == each {
+			return true
+		}
+		tried[sort]++
+		var link attach.Link
+		prog, err := bpf.Load(bpf.ProgSpec{Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachBTFID: id,
+			Insns: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		if err == nil {
+			link, err = attach.Tracing(prog, "fentry")
+			prog.Close()
+		}
+		if err == nil {
+			link.Close()
+		}
+		if (err == nil) != (why == "") {
+			t.Errorf("%s %s: the kernel says: %v", name, cmp.Or(why, "has a trampoline"), err)
+		}
+		return true
+	})
+	t.Log(tried)
+	if len(tried) < 3 || tried["takes any number of arguments"] == 0 {
+		t.Errorf("tried %v", tried)
 	}
 }

@@ -30,19 +30,20 @@ var ErrDebug = errors.New("debug information that cannot be read")
 // then known; a type by its name first in that unit, then in the others, and only when the name is in the sections at all. A
 // struct's fields are read when they are asked for.
 type DebugInfo struct {
-	mu     sync.Mutex
-	data   *dwarf.Data
-	texts  [][]byte // the sections that names are in
-	units  []debugUnit
-	signed map[uint64]dwarf.Offset           // types with units of their own
-	apart  bool                              // there are more of such in a section that is not read: typesSection
-	code   []unitCode                        // by address; nil until it is asked for
-	funcs  map[int]map[uint64][]dwarf.Offset // of the units that were asked for, by the address
-	typed  map[dwarf.Offset]bool             // of these, by the first entry: whether anything in them has a type
-	types  map[dwarf.Offset]*types.Type      // of structs and enums
-	named  map[string]namedType
-	abi    ABI
-	visits int // left of the entries that one question may look at below others
+	mu      sync.Mutex
+	data    *dwarf.Data
+	texts   [][]byte // the sections that names are in
+	units   []debugUnit
+	signed  map[uint64]dwarf.Offset           // types with units of their own
+	apart   bool                              // there are more of such in a section that is not read: typesSection
+	code    []unitCode                        // by address; nil until it is asked for
+	funcs   map[int]map[uint64][]dwarf.Offset // of the units that were asked for, by the address
+	inlined map[dwarf.Offset][]dwarf.Offset   // of these: what is inlined, and the functions that have it
+	typed   map[dwarf.Offset]bool             // of these, by the first entry: whether anything in them has a type
+	types   map[dwarf.Offset]*types.Type      // of structs and enums
+	named   map[string]namedType
+	abi     ABI
+	visits  int // left of the entries that one question may look at below others
 }
 
 // maxVisits bounds them: damaged debug information can have types that contain themselves.
@@ -155,7 +156,7 @@ func parseDebug(sections map[string][]byte, abi ABI) (d *DebugInfo, err error) {
 	}
 	d = &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
 		signed: map[uint64]dwarf.Offset{}, apart: len(sections[typesSection]) > 0, funcs: map[int]map[uint64][]dwarf.Offset{}, typed: map[dwarf.Offset]bool{},
-		types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}
+		inlined: map[dwarf.Offset][]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}
 	for _, u := range d.units {
 		if u.typ > 0 {
 			d.signed[u.signature] = u.typ
@@ -430,9 +431,18 @@ func (d *DebugInfo) function(addr uint64, symbol string) (found, unit *dwarf.Ent
 		funcs := d.funcs[i]
 		if funcs == nil {
 			funcs = map[uint64][]dwarf.Offset{}
+			var in dwarf.Offset // the function that what follows is in
 			for e := w.entry(); e != nil; e = w.entry() {
 				if low, ok := d.starts(e); ok {
 					funcs[low] = append(funcs[low], e.Offset)
+					in = e.Offset
+				} else if e.Tag == dwarf.TagSubprogram {
+					in = 0
+				}
+				if origin, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); ok && e.Tag == dwarf.TagInlinedSubroutine && in > 0 {
+					if all := d.inlined[origin]; len(all) == 0 || all[len(all)-1] != in {
+						d.inlined[origin] = append(all, in)
+					}
 				}
 				if e.AttrField(dwarf.AttrType) != nil {
 					d.typed[top.Offset] = true
@@ -522,6 +532,27 @@ func (d *DebugInfo) Inlined(function string) (is bool) {
 		}
 	}
 	return false
+}
+
+// InlinedIn are the functions of its unit that have a copy of the function at an address instead of a call of it.
+func (d *DebugInfo) InlinedIn(addr uint64, symbol string) (callers []string) {
+	defer d.begin()()
+	var err error
+	defer guard(&err)
+	f, _, err := d.function(addr, symbol)
+	if err != nil {
+		return nil
+	}
+	origin, ok := f.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
+	if !ok {
+		return nil
+	}
+	for _, off := range d.inlined[origin] {
+		if off != f.Offset { // not itself, where it calls itself
+			callers = append(callers, d.nameOf(d.at(off)))
+		}
+	}
+	return callers
 }
 
 // nameOf is the name of an entry, or of the one that it completes.

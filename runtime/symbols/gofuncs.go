@@ -29,7 +29,10 @@ type funcTable struct {
 	pairs          []byte
 	count          int
 	text           uint64
-	wide           bool // 1.16 and 1.17: addresses of 8 bytes instead of offsets of 4
+	wide           bool   // 1.16 and 1.17: addresses of 8 bytes instead of offsets of 4
+	old            bool   // 1.18 and 1.19
+	addr           uint64 // of the table
+	values         []byte // tables of values by instructions
 }
 
 // goFuncs reads the function table once.
@@ -56,7 +59,7 @@ func (b *Binary) readFuncTable() (*funcTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.wide {
+	if t.addr = s.Addr; t.wide {
 		return t, nil
 	}
 	t.text = textStart
@@ -84,7 +87,10 @@ func parseFuncTable(raw []byte) (t *funcTable, textStart uint64, err error) {
 	names, pairs, pair := field(3), field(7), uint64(8)
 	switch magic := le.Uint32(raw); magic {
 	case magic118, magic120:
-		textStart = field(2)
+		textStart, t.old = field(2), magic == magic118
+		if at := field(6); at < uint64(len(raw)) {
+			t.values = raw[at:]
+		}
 	case magic116:
 		names, pairs, pair, t.wide = field(2), field(6), 16, true
 	default:
@@ -151,6 +157,19 @@ func (b *Binary) word(addr uint64) uint64 {
 			return v
 		}
 	}
+	found := uint64(0)
+	b.eachRelative(func(at, to uint64) bool {
+		if at == addr {
+			found = to
+		}
+		return at != addr
+	})
+	return found
+}
+
+// eachRelative calls f with the words that are relocated, until it returns false: where they are, and their values after loading
+// at address 0.
+func (b *Binary) eachRelative(f func(at, to uint64) bool) {
 	for _, s := range b.file.Sections {
 		if s.Type != elf.SHT_RELA {
 			continue
@@ -160,10 +179,9 @@ func (b *Binary) word(addr uint64) uint64 {
 			continue
 		}
 		for le := binary.LittleEndian; len(rela) >= 24; rela = rela[24:] {
-			if le.Uint64(rela) == addr && elf.R_X86_64(le.Uint64(rela[8:])) == elf.R_X86_64_RELATIVE {
-				return le.Uint64(rela[16:])
+			if elf.R_X86_64(le.Uint64(rela[8:])) == elf.R_X86_64_RELATIVE && !f(le.Uint64(rela), le.Uint64(rela[16:])) {
+				return
 			}
 		}
 	}
-	return 0
 }

@@ -1,0 +1,53 @@
+package stdlib_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/slopebpf/slope/bpf"
+	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/stdlib"
+)
+
+// TestTrampolinePatterns resolves patterns of functions that a trampoline each is to serve: what trampolines refuse is left out
+// and told, and there is a limit.
+func TestTrampolinePatterns(t *testing.T) {
+	reg := stdlib.New()
+	var told []string
+	machine := &stdlib.Machine{Registry: reg, Fentry: true, Verbose: func(line string) { told = append(told, line) }}
+	defer machine.Close()
+	if _, err := machine.BTF(); err != nil {
+		bpftest.Require(t, err)
+	}
+	resolve := func(parts ...string) (int, error) {
+		targets, err := machine.Resolve(reg.Probe(parts[0]), &syntax.AttachPoint{Parts: parts})
+		return len(targets), err
+	}
+	few, err := resolve("fentry", "vmlinux", "seq_p*")
+	if err != nil || few == 0 {
+		t.Fatal(few, err)
+	}
+	want := regexp.MustCompile(`^fentry:vmlinux:seq_p\* leaves out \d+ of \d+ functions; .*takes any number of arguments: \d+ \(.*seq_printf`)
+	if len(told) != 1 || !want.MatchString(told[0]) {
+		t.Errorf("told %q, want %s", told, want)
+	}
+	if _, err := resolve("fentry", "seq_printf"); err == nil || !strings.Contains(err.Error(), "'seq_printf' takes any number of arguments, so the kernel has no trampoline for it") {
+		t.Errorf("got %v", err)
+	}
+	for _, probe := range []string{"fentry", "fexit", "kprobe", "kretprobe"} {
+		want := regexp.MustCompile(`^` + probe + `:vmlinux:\* is \d+ functions, each of which needs a program of its own: the limit is 1024`)
+		if n, err := resolve(probe, "vmlinux", "*"); err == nil || !want.MatchString(err.Error()) {
+			t.Errorf("%s: %d functions, %v", probe, n, err)
+		}
+	}
+	byKprobe := &stdlib.Machine{Registry: reg}
+	defer byKprobe.Close()
+	if new(bpf.Features).Kprobe() != nil {
+		return // it is for the kernel matrix
+	}
+	if targets, err := byKprobe.Resolve(reg.Probe("kprobe"), &syntax.AttachPoint{Parts: []string{"kprobe", "vmlinux", "*"}}); err != nil || len(targets) < 10000 {
+		t.Errorf("kprobes: %d functions, %v", len(targets), err)
+	}
+}
