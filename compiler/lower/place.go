@@ -123,6 +123,12 @@ func (f *fn) recordField(e *syntax.Field) (place, types.Field) {
 	switch {
 	case t.Form == types.CArgs || t.Form == types.GoArgs:
 		return f.gathered(t.Places[fld.Offset/8], fld.Type), fld
+	case t.Form == types.WordArgs: // in words of the context, one after the other
+		p, words := f.Addr(f.Slot("argument", (fld.Type.Size+7)&^7)), (fld.Type.Size+7)/8
+		for i := range words {
+			f.Store(p, 8*i, 8, f.Word(fld.Offset/8+i))
+		}
+		return place{p: p, packed: true}, fld
 	case t.Form != types.RecordArgs:
 		bug("argument of form %d that is not a scalar", t.Form)
 	case fld.DataLoc:

@@ -204,6 +204,7 @@ func TestKernelFunctionsOfStructs(t *testing.T) {
 	defer unix.Close(fd)
 	for _, script := range []string{
 		`fentry:sock_setsockopt { @n[str(args.optlen == 7 ? "7" : "other")] = count(); }`,
+		`fentry:sock_setsockopt { @n[str(args.optval.is_kernel || args.optlen != 7 || (uint64)args.optval.user != (uint64)args.optval.kernel || args.optval.user == 0 ? "other" : "7")] = count(); }`,
 		`fexit:sock_setsockopt { @n[str(retval == -92 && args.optlen == 7 ? "7" : "other")] = count(); }`,
 	} {
 		if text := compileError(script); strings.Contains(text, "takes a struct by value, which trampolines know since Linux 6.1") {
