@@ -106,22 +106,11 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	if m.Verbose != nil && len(left.why) > 0 {
 		m.Verbose(left.describe(strings.Join(parts, ":")))
 	}
-	switch {
-	case len(out) == 0:
+	if len(out) == 0 {
 		return nil, unfit
-	case way.trampoline && len(out) > maxTrampolines:
-		hint := "narrow the pattern"
-		if way.noKprobes == nil {
-			hint += ", or use kprobe or kretprobe: functions are then attached to together"
-		}
-		return nil, wrong(last, hint, "%s is %d functions, each of which needs a program of its own: the limit is %d", strings.Join(parts, ":"), len(out), maxTrampolines)
 	}
 	return out, nil
 }
-
-// maxTrampolines is how many functions one attach point may have where each needs a program: to load and to attach them takes
-// the kernel milliseconds each.
-const maxTrampolines = 1024
 
 // functionWay is how a kind of probe on functions is served.
 type functionWay struct {

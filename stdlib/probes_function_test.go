@@ -1,13 +1,17 @@
 package stdlib_test
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
+	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/stdlib"
 )
 
@@ -36,10 +40,13 @@ func TestTrampolinePatterns(t *testing.T) {
 	if _, err := resolve("fentry", "seq_printf"); err == nil || !strings.Contains(err.Error(), "'seq_printf' takes any number of arguments, so the kernel has no trampoline for it") {
 		t.Errorf("got %v", err)
 	}
-	for _, probe := range []string{"fentry", "fexit", "kprobe", "kretprobe"} {
-		want := regexp.MustCompile(`^` + probe + `:vmlinux:\* is \d+ functions, each of which needs a program of its own: the limit is 1024`)
-		if n, err := resolve(probe, "vmlinux", "*"); err == nil || !want.MatchString(err.Error()) {
-			t.Errorf("%s: %d functions, %v", probe, n, err)
+	for script, limit := range map[string]string{
+		"fentry:vmlinux:* { }": "1024", "fexit:vmlinux:* { }": "1024", "kprobe:vmlinux:* { }": "1024", "kretprobe:vmlinux:* { }": "1024",
+		"config = { max_probes = 3 } fentry:vmlinux:seq_p*, fexit:vmlinux:seq_p* { }": "3", "config = { max_probes = 5000 } fentry:vmlinux:seq_p* { }": "",
+	} {
+		_, diags := compiler.Check(source.NewFile("f.slo", script), compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig()})
+		if text := fmt.Sprint(diags); diags.HasErrors() != (limit != "") || limit != "" && !strings.Contains(text, "each of which needs a program of its own: the limit is "+limit) {
+			t.Errorf("%s: %s", script, text)
 		}
 	}
 	byKprobe := &stdlib.Machine{Registry: reg}

@@ -40,22 +40,23 @@ type checker struct {
 	changed bool
 	final   bool
 
-	clause   *Clause
-	lacking  *Clause       // the last one whose args do not exist
-	target   *types.Target // the first of the clause's targets
-	info     *Info
-	scope    *scope
-	labels   map[string]*types.Type      // names inside the conditions of an sli
-	loops    int                         // around the statement
-	expanded map[syntax.Expr]syntax.Expr // of Info, kept from walk to walk so that nodes stay the same
-	dead     int                         // sides of ifs around it whose condition is known not to lead there
-	locals   map[localKey]*Local
-	imported map[syntax.Range]*syntax.Import // the script's own imports by where what they bring lies
-	ctypes   *cdecl.Scope                    // of the script's C definitions
-	cOrigins map[syntax.Node]cOrigin         // of definitions that were imported
-	cmacros  map[string]*syntax.Macro        // those of them with parameters, nil when they stand for no expression
-	kernel   map[string]cdecl.Constant       // that were looked up; without a type when there is none
-	named    map[string]*types.Type          // by keyword and name; nil when there is none
+	clause    *Clause
+	lacking   *Clause       // the last one whose args do not exist
+	target    *types.Target // the first of the clause's targets
+	info      *Info
+	scope     *scope
+	labels    map[string]*types.Type      // names inside the conditions of an sli
+	loops     int                         // around the statement
+	expanded  map[syntax.Expr]syntax.Expr // of Info, kept from walk to walk so that nodes stay the same
+	dead      int                         // sides of ifs around it whose condition is known not to lead there
+	locals    map[localKey]*Local
+	imported  map[syntax.Range]*syntax.Import // the script's own imports by where what they bring lies
+	ctypes    *cdecl.Scope                    // of the script's C definitions
+	cOrigins  map[syntax.Node]cOrigin         // of definitions that were imported
+	cmacros   map[string]*syntax.Macro        // those of them with parameters, nil when they stand for no expression
+	kernel    map[string]cdecl.Constant       // that were looked up; without a type when there is none
+	named     map[string]*types.Type          // by keyword and name; nil when there is none
+	functions int                             // of the kernel that need a program each, so far
 }
 
 // localKey identifies a local across walks.
@@ -209,6 +210,9 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 			continue
 		}
 		known++
+		if c.tooMany(a, targets) {
+			continue
+		}
 		if len(targets) > 0 && targets[0].Unsafe && !c.prog.Config.Unsafe {
 			c.errorf(a, "%s is an unsafe probe being used in safe mode", targets[0].Name).WithHint("run with --unsafe to allow it")
 		}
@@ -230,6 +234,23 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	if sli != nil && known == 0 {
 		sli.lacks = true
 	}
+}
+
+// tooMany tells whether an attach point is more functions than a script may have a program for each of: to load and to attach
+// them takes the kernel milliseconds each.
+func (c *checker) tooMany(a *syntax.AttachPoint, targets []*types.Target) bool {
+	n := 0
+	for _, t := range targets {
+		if t.Hook.Kind == types.HookFentry || t.Hook.Kind == types.HookFexit {
+			n++
+		}
+	}
+	if c.functions += n; n == 0 || c.functions <= c.prog.Config.MaxProbes {
+		return false
+	}
+	c.errorf(a, "got %d functions of the kernel, each of which needs a program of its own: the limit is %d", c.functions, c.prog.Config.MaxProbes).
+		WithHint("narrow the pattern, or raise max_probes; a kprobe attaches to functions together, where the kernel has it")
+	return true
 }
 
 // unresolved tells why there is nothing at an attach point, as the script wants it told of what is missing.

@@ -48,6 +48,7 @@ func settings() []setting {
 		number("max_cat_bytes", 1<<26, func(c *types.Config) *int { return &c.MaxCat }),
 		number("max_map_keys", 1<<26, func(c *types.Config) *int { return &c.MaxMapKeys }),
 		number("max_strlen", 16384, func(c *types.Config) *int { return &c.MaxStrlen }),
+		number("max_probes", 1<<16, func(c *types.Config) *int { return &c.MaxProbes }),
 		number("max_unwind_rows", 1<<24, func(c *types.Config) *int { return &c.UnwindRows }),
 		word("missing_probes", types.MissingPolicies(), func(c *types.Config, at int) { c.Missing = types.MissingPolicy(at) }),
 		{"perf_rb_pages", func(c *types.Config, value string) string {
@@ -68,7 +69,7 @@ func settings() []setting {
 // The keys that change nothing: what the accepted ones ask for is how slope works, or concerns bpftrace's own workings.
 var (
 	acceptedKeys = []string{"cache_user_symbols", "lazy_symbolication", "log_size", "max_bpf_progs",
-		"max_probes", "on_stack_limit", "show_debug_info", "str_trunc_trailer", "use_blazesym", "unstable_dw_ustack",
+		"on_stack_limit", "show_debug_info", "str_trunc_trailer", "use_blazesym", "unstable_dw_ustack",
 		"unstable_import_statement"}
 	deprecatedKeys = []string{"symbol_source", "max_type_res_iterations", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl"}
 	renamedKeys    = map[string]string{"strlen": "max_strlen", "no_cpp_demangle": "cpp_demangle", "cat_bytes_max": "max_cat_bytes", "map_keys_max": "max_map_keys"}

@@ -140,6 +140,7 @@ type Config struct {
 	MaxCat     int // bytes that are printed of a file
 	TSeries    Unstable
 	TypeInfo   Unstable
+	MaxProbes  int // functions of the kernel that are attached to by a program each
 	UnwindRows int // rows of tables of dw_ustack that there is room for, of 8 bytes
 	RingSize   int // bytes of the ring buffer, a power of two of at least RingPage
 	Missing    MissingPolicy
@@ -188,7 +189,7 @@ func MissingPolicies() []string { return []string{"error", "warn", "ignore"} }
 
 // DefaultConfig is what holds without a config block.
 func DefaultConfig() Config {
-	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, UnwindRows: 1 << 21, RingSize: 4 << 20, TypeInfo: UnstableError}
+	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, MaxProbes: 1024, UnwindRows: 1 << 21, RingSize: 4 << 20, TypeInfo: UnstableError}
 }
 
 // Role says what a variable identifies, for lints.
