@@ -196,7 +196,9 @@ func TestKernelFunctions(t *testing.T) {
 // context: sock_setsockopt(sock, level, op, sockptr_t optval, optlen).
 func TestKernelFunctionsOfStructs(t *testing.T) {
 	feat := &bpf.Features{}
-	bpftest.Require(t, feat.Fentry())
+	if err := feat.Fentry(); err != nil {
+		t.Skip(err) // not on every host; the kernel matrix has them
+	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		t.Fatal(err)

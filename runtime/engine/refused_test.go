@@ -147,7 +147,9 @@ func TestRefusedTogether(t *testing.T) {
 // types say it refuses, and no others.
 func TestRefusedByTypes(t *testing.T) {
 	feat := &bpf.Features{}
-	bpftest.Require(t, feat.Fentry())
+	if err := feat.Fentry(); err != nil {
+		t.Skip(err) // not on every host; the kernel matrix has them
+	}
 	fs, err := tracefs.Open()
 	if err != nil {
 		t.Fatal(err)
