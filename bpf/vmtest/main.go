@@ -268,7 +268,8 @@ const (
 func boot(kernel, image string, o options) (status int, out string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), o.limit)
 	defer cancel()
-	c := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-M", "pc", "-smp", "2",
+	// One thread for all CPUs: with several, one may run what another is about to change in the kernel's code, and crash.
+	c := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-M", "pc", "-smp", "2",
 		"-m", fmt.Sprint(o.memory), "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot", "-net", "none",
 		"-kernel", kernel, "-initrd", image, "-append", "console=ttyS0 panic=-1 oops=panic quiet")
 	var b bytes.Buffer
