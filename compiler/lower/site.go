@@ -142,18 +142,23 @@ func (f *fn) input(in *ir.Input) *ir.Value {
 	return f.Offset(f.MapValue(out.Inputs), int64(in.Offset))
 }
 
-// maxStacks is how many different stacks are kept.
-const maxStacks = 16384
+// How many different stacks are kept, of which those that are allocated before take much memory; as many as max_map_keys, where
+// that is more.
+const (
+	maxStacks     = 16384
+	maxStacksPerf = maxStacks / 4
+	mostStacks    = 1 << 16
+)
 
 // stackMap keeps return addresses by their hash.
 func (l *lowerer) stackMap(depth int) *ir.Map {
 	if m := l.out.Stacks[depth]; m != nil {
 		return m
 	}
-	m := &ir.Map{Name: fmt.Sprintf("stacks%d", depth), Kind: ir.Hash, KeySize: 8, ValueSize: 8 * depth, MaxEntries: maxStacks, NoPrealloc: true}
+	m := &ir.Map{Name: fmt.Sprintf("stacks%d", depth), Kind: ir.Hash, KeySize: 8, ValueSize: 8 * depth, MaxEntries: max(maxStacks, l.in.Config.MaxMapKeys), NoPrealloc: true}
 	for _, g := range l.groups {
 		if g.typ == ir.PerfEvent { // see prealloc
-			m.NoPrealloc, m.MaxEntries = false, maxStacks/4
+			m.NoPrealloc, m.MaxEntries = false, min(max(maxStacksPerf, l.in.Config.MaxMapKeys), mostStacks)
 		}
 	}
 	l.out.Maps = append(l.out.Maps, m)
