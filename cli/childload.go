@@ -35,12 +35,12 @@ func (c *child) releaseFor(r *session) {
 	c.release()
 }
 
-// loaderCalls are the system calls that the dynamic loader makes, and the one that it was started by. Another one is the program's own, or of code of a library that
-// runs before it.
-var loaderCalls = []uint64{unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_READ, unix.SYS_PREAD64, unix.SYS_LSEEK, unix.SYS_CLOSE, unix.SYS_STAT, unix.SYS_FSTAT,
-	unix.SYS_NEWFSTATAT, unix.SYS_STATX, unix.SYS_ACCESS, unix.SYS_FACCESSAT, unix.SYS_READLINK, unix.SYS_READLINKAT, unix.SYS_GETCWD, unix.SYS_UNAME, unix.SYS_MMAP,
-	unix.SYS_MPROTECT, unix.SYS_MUNMAP, unix.SYS_BRK, unix.SYS_ARCH_PRCTL, unix.SYS_SET_TID_ADDRESS, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ,
-	unix.SYS_PRLIMIT64, unix.SYS_GETRANDOM, unix.SYS_FCNTL, unix.SYS_PRCTL, unix.SYS_EXECVE}
+// loaderCalls are the system calls that the dynamic loader makes, and the one that it was started by. Another one is the
+// program's own, or of code of a library that runs before it.
+var loaderCalls = []uint64{unix.SYS_EXECVE, unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_READ, unix.SYS_PREAD64, unix.SYS_LSEEK, unix.SYS_CLOSE,
+	unix.SYS_STAT, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_STATX, unix.SYS_ACCESS, unix.SYS_FACCESSAT, unix.SYS_READLINK,
+	unix.SYS_READLINKAT, unix.SYS_GETCWD, unix.SYS_UNAME, unix.SYS_MMAP, unix.SYS_MPROTECT, unix.SYS_MUNMAP, unix.SYS_BRK, unix.SYS_ARCH_PRCTL,
+	unix.SYS_SET_TID_ADDRESS, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_PRLIMIT64, unix.SYS_GETRANDOM, unix.SYS_FCNTL, unix.SYS_PRCTL}
 
 // maxLoaderCalls bounds how long the program is traced, where the loader and the C library are one (musl).
 const maxLoaderCalls = 10_000

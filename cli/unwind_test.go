@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,6 +80,11 @@ int main(int argc, char **argv) {
 	pthread_t other;
 	if (argc == 1) { qsort(v, 3, sizeof *v, compare); return 0; }
 	if (strcmp(argv[1], "deep") == 0) return deep(20) == 0;
+	if (strcmp(argv[1], "exec") == 0) return execl("/proc/self/exe", argv[0], "executed", NULL);
+	if (strcmp(argv[1], "executed") == 0) {
+		for (int i = 0; i < 60; i++) { n += deep(3); usleep(10000); }
+		return n == 0;
+	}
 	for (char c; read(0, &c, 1) == 1;) {
 		switch (c) {
 		case 'q': qsort(v, 3, sizeof *v, compare); break;
@@ -106,15 +114,7 @@ func TestUnwound(t *testing.T) {
 	bin := buildC(t, unwoundTarget, "-O2", "-fomit-frame-pointer", "-lpthread")
 	t.Run("command", func(t *testing.T) { // from its first call on
 		r := script(t, "-q", "-c", bin, "-e", `uprobe:`+bin+`:leaf { print(dw_ustack(raw)); }`)
-		var want []string
-		printed := ""
-		for line := range strings.SplitSeq(r.out, "\n") {
-			if strings.HasPrefix(line, "0x") {
-				want = append(want, strings.TrimSpace(strings.ReplaceAll(line, "0x", "")))
-			} else {
-				printed += line + "\n"
-			}
-		}
+		want, printed := programsOwn(r.out)
 		if got := stacks(printed, 1); !slices.Equal(got, want) || len(want) < 3 || r.err != "" {
 			t.Errorf("got\n%q\nwant\n%q\n%s", got, want, r.err)
 		}
@@ -131,6 +131,24 @@ func TestUnwound(t *testing.T) {
 		}
 		want(t, r, "@returns: 22")
 	})
+	t.Run("executed", func(t *testing.T) { // by the command: what is not known yet is counted, and all else right
+		r := script(t, "-q", "-c", bin+" exec", "-e", `uprobe:`+bin+`:leaf { print(dw_ustack(raw)); }`)
+		own, printed := programsOwn(r.out)
+		seen := stacks(printed, 1)
+		wrong := 0
+		for i, s := range seen {
+			if i >= len(own) || s != own[i] {
+				wrong++
+			}
+		}
+		counted := 0
+		if m := regexp.MustCompile(`WARNING: (\d+) stacks of dw_ustack`).FindStringSubmatch(r.err); m != nil {
+			counted, _ = strconv.Atoi(m[1])
+		}
+		if len(seen) != 60 || len(own) != 60 || wrong != counted || wrong > 50 {
+			t.Errorf("%d stacks of %d calls, %d wrong, %d counted\n%s", len(seen), len(own), wrong, counted, r.err)
+		}
+	})
 	lib := buildC(t, `int callback(int (*f)(int)) { char p[100]; p[f(1)] = 1; return f(p[2]) + p[1]; }`, "-O2", "-fomit-frame-pointer", "-shared", "-fPIC")
 	for name, c := range map[string]struct {
 		probe string
@@ -139,9 +157,19 @@ func TestUnwound(t *testing.T) {
 		"entry":       {`uprobe:` + bin + `:leaf`, 1},
 		"any process": {`uprobe:` + bin + `:leaf`, 1},
 		"system call": {`tracepoint:syscalls:sys_enter_getpgid /args.pid == 4711/`, 2},
+		"replaced":    {`tracepoint:syscalls:sys_enter_getpgid /args.pid == 4711/`, 2}, // its file, by another one
 	} {
 		t.Run(name, func(t *testing.T) {
-			target := startTarget(t, bin, lib)
+			own := filepath.Join(t.TempDir(), "target")
+			if err := os.Link(bin, own); err != nil {
+				t.Fatal(err)
+			}
+			target := startTarget(t, own, lib)
+			if name == "replaced" {
+				if err := os.Rename(buildC(t, "int main(void) { return 0; }"), own); err != nil {
+					t.Fatal(err)
+				}
+			}
 			from := bufio.NewReader(target.out)
 			var want []string // stacks, as the program itself sees them
 			run := func(way string) {
@@ -204,6 +232,87 @@ func TestUnwound(t *testing.T) {
 				t.Errorf("status %d\n%s", r.status, r.err)
 			}
 		})
+	}
+}
+
+// programsOwn are the stacks that the program itself has printed, and the rest of the output.
+func programsOwn(out string) (own []string, rest string) {
+	for line := range strings.SplitSeq(out, "\n") {
+		if strings.HasPrefix(line, "0x") {
+			own = append(own, strings.TrimSpace(strings.ReplaceAll(line, "0x", "")))
+		} else {
+			rest += line + "\n"
+		}
+	}
+	return own, rest
+}
+
+// TestUnwoundByFrames has code that no table is for: frame pointers lead on, also to another stack; where there are none that is
+// counted, and 32-bit code is the kernel's to read.
+func TestUnwoundByFrames(t *testing.T) {
+	features := new(bpf.Features)
+	bpftest.Require(t, features.TaskRegs())
+	if err := features.MayGoto(); err != nil {
+		t.Skip(err)
+	}
+	const lost = "WARNING: 1 stacks of dw_ustack that are incomplete"
+	for name, c := range map[string]struct {
+		source string
+		flags  []string
+		calls  string // of leaf
+		lost   bool
+	}{
+		"other stacks": {`
+static char heap[65536] __attribute__((aligned(16)));
+__attribute__((noinline)) int leaf(void) { __asm__ volatile(""); return 1; }
+void on(void *stack, void (*f)(void));
+__asm__(".globl on\n.type on,@function\non: push %rbp\nmov %rsp,%rbp\nmov %rdi,%rsp\ncall *%rsi\nleave\nret\n.size on,.-on\n");
+static char *above;
+__attribute__((noinline)) void inner(void) { leaf(); __asm__ volatile(""); }
+__attribute__((noinline)) void outer(void) { on(above, inner); __asm__ volatile(""); }
+int main(void) { // the stack that outer runs on is below those before and after it
+	char room[8192] __attribute__((aligned(16)));
+	__asm__ volatile("" :: "r"(room));
+	above = room + sizeof room - 64;
+	on(heap + sizeof heap - 64, outer);
+	__asm__ volatile("");
+	return 0;
+}`, []string{"-O2", "-fno-omit-frame-pointer"}, "leaf inner on outer on main", false},
+		"no frames": {`
+__attribute__((noinline)) int leaf(void) { __asm__ volatile(""); return 1; }
+void begin(void) {
+	leaf();
+	__asm__ volatile("syscall" :: "a"(231), "D"(0)); // exit_group
+}`, []string{"-O2", "-static", "-nostdlib", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-Wl,-e,begin"}, "leaf", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bin := buildC(t, c.source, c.flags...)
+			r := script(t, "-q", "-c", bin, "-e", "uprobe:"+bin+":leaf { print(dw_ustack); }")
+			calls := strings.Join(strings.Fields(regexp.MustCompile(`\+\d+`).ReplaceAllString(r.out, "")), " ")
+			if !strings.HasPrefix(calls+" ", c.calls+" ") || c.lost && calls != c.calls || strings.Contains(r.err, lost) != c.lost {
+				t.Errorf("got %q, want %q\n%s", calls, c.calls, r.err)
+			}
+		})
+	}
+}
+
+// TestUnwound32 has 32-bit code, whose stacks are what the kernel finds.
+func TestUnwound32(t *testing.T) {
+	features := new(bpf.Features)
+	bpftest.Require(t, features.TaskRegs())
+	if err := features.MayGoto(); err != nil {
+		t.Skip(err)
+	}
+	bin := buildC(t, `
+__attribute__((noinline)) int leaf(void) { int pid; __asm__ volatile("int $0x80" : "=a"(pid) : "a"(20)); return pid; } // getpid
+__attribute__((noinline)) int middle(void) { return leaf() + 1; }
+void begin(void) {
+	middle();
+	__asm__ volatile("int $0x80" :: "a"(252), "b"(0)); // exit_group
+}`, "-O0", "-m32", "-static", "-nostdlib", "-fno-pic", "-no-pie", "-Wl,-e,begin")
+	r := script(t, "-q", "-c", bin, "-e", `tracepoint:raw_syscalls:sys_enter /pid == cpid && comm == "target" && args.id == 20/ { print(ustack(raw)); print(dw_ustack(raw)); }`)
+	if s := stacks(r.out, 0); len(s) != 2 || s[0] != s[1] || len(strings.Fields(s[0])) < 3 || r.err != "" {
+		t.Errorf("got %q\n%s", s, r.err)
 	}
 }
 

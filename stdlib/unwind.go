@@ -118,7 +118,7 @@ func (w *walk) turn(state []*ir.Value, again, done func(...*ir.Value)) {
 	lost := b.Block()
 	caller := b.Block(ir.Scalar, ir.Scalar, ir.Scalar, ir.Scalar) // ip, sp, bp, exact
 	framed := b.Block()
-	rule := w.rule(b.Bin(ir.OpSub, b.AddImm(ip, -1), b.Bin(ir.OpSub, b.Const(0), exact)), framed)
+	rule := w.rule(b.Bin(ir.OpAdd, b.AddImm(ip, -1), exact), framed)
 	kinds := []struct {
 		kind unwind.Kind
 		to   *ir.Block
@@ -202,7 +202,9 @@ func (w *walk) original(ret, place *ir.Value, lost *ir.Block) *ir.Value {
 		return ret
 	}
 	b, r := w.b, w.returns
-	hidden, plain, found, next := b.Block(), b.Block(), b.Block(), b.Block(ir.Scalar)
+	some, hidden, plain, found, next := b.Block(), b.Block(), b.Block(), b.Block(), b.Block(ir.Scalar)
+	b.If(ret, some, plain)
+	b.SetBlock(some)
 	b.If(b.Bin(ir.OpEq, ret, w.hidden), hidden, plain)
 	b.SetBlock(plain)
 	b.Jump(next, ret)
