@@ -1,10 +1,8 @@
 package cli
 
 import (
-	words "encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"unsafe"
@@ -77,7 +75,7 @@ func (c *child) followLoader(look func()) error {
 	}
 	look()
 	seen := symbols.Mappings(pid)
-	loader, err := loaderOf(pid, seen)
+	loader, err := symbols.Loader(pid, seen)
 	for calls := 0; err == nil && loader != nil && calls < maxLoaderCalls; calls++ {
 		if err = unix.PtraceSyscall(pid, 0); err != nil {
 			break
@@ -138,25 +136,4 @@ func until(pid int, goOn func(pid, signal int) error, way int) error {
 			return err
 		}
 	}
-}
-
-// loaderOf is the code of what the kernel has mapped to load the program of a process, nil for a program that needs none.
-func loaderOf(pid int, mappings []symbols.Mapping) (*symbols.Mapping, error) {
-	aux, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
-	if err != nil {
-		return nil, err
-	}
-	const atBase = 7 // AT_BASE
-	for ; len(aux) >= 16; aux = aux[16:] {
-		base := words.LittleEndian.Uint64(aux[8:])
-		if words.LittleEndian.Uint64(aux) != atBase || base == 0 {
-			continue
-		}
-		for _, m := range mappings {
-			if m.Start-m.Offset == base {
-				return &m, nil
-			}
-		}
-	}
-	return nil, nil
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"slices"
@@ -78,6 +79,27 @@ type functions struct {
 
 // Note reads what a process has mapped. It does nothing for a process that is gone.
 func (p *Processes) Note(pid int) { p.read(pid) }
+
+// Loader is the one of a process's mappings that is the code of its dynamic loader, nil for a program that needs none.
+func Loader(pid int, mappings []Mapping) (*Mapping, error) {
+	aux, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
+	if err != nil {
+		return nil, err
+	}
+	const atBase = 7 // AT_BASE of getauxval(3)
+	for ; len(aux) >= 16; aux = aux[16:] {
+		base := binary.LittleEndian.Uint64(aux[8:])
+		if binary.LittleEndian.Uint64(aux) != atBase || base == 0 {
+			continue
+		}
+		for i := range mappings {
+			if m := &mappings[i]; m.Start-m.Offset == base {
+				return m, nil
+			}
+		}
+	}
+	return nil, nil
+}
 
 // Running are the numbers of all processes that /proc shows.
 func Running() (pids []int) {
