@@ -52,7 +52,7 @@ type Capability struct {
 	Since   Release
 	Config  string    // what a kernel may be built without, so that a newer one lacks it too; "" for nothing
 	Unbuilt []Release // the kernels of the matrix that are
-	Instead string    // what serves where it is missing, which may be the name of another; "" for nothing: it is an error
+	Instead string    // what serves where it is missing, which may begin with the name of another; "" for nothing: it is an error
 	Has     func(*Features) error
 }
 
@@ -78,12 +78,12 @@ func Capabilities() []Capability {
 		{ForMechanism, "batch lookup in per-CPU maps", Release{5, 13}, "", nil, "one entry at a time", (*Features).BatchPerCPU},
 		{ForMechanism, "perf event links", Release{5, 15}, "", nil, "an ioctl", (*Features).PerfLink},
 		{ForMechanism, "padded task names", Release{5, 17}, "", nil, "another helper", (*Features).CommPadded},
-		{ForMechanism, "kprobe_multi links", Release{5, 18}, "CONFIG_FPROBE", []Release{{6, 1}}, "a perf event for each function", (*Features).KprobeMulti},
+		{ForMechanism, "kprobe_multi links", Release{5, 18}, "CONFIG_FPROBE", []Release{{6, 1}}, "kprobes, a perf event for each function", (*Features).KprobeMulti},
 		{ForMechanism, "uprobe_multi links", Release{6, 6}, "", nil, "a perf event for each place", (*Features).UprobeMulti},
 		{ForMechanism, "counts of missed calls", Release{6, 7}, "CONFIG_DEBUG_INFO_BTF", nil, "fentry, or --attach kprobe=fentry, which miss no return", (*Features).Missed},
-		{ForMechanism, "kprobe_session links", Release{6, 10}, "CONFIG_FPROBE", nil, "a program for the entry and one for the return", (*Features).KprobeSession},
+		{ForMechanism, "kprobe_session links", Release{6, 10}, "CONFIG_FPROBE", nil, "kprobes, a program for the entry and one for the return", (*Features).KprobeSession},
 		{ForMechanism, "uprobe_session links", Release{6, 13}, "", nil, "a program for the entry and one for the return", (*Features).UprobeSession},
-		{ForMechanism, "return addresses by task", Release{6, 14}, "CONFIG_FPROBE", nil, "a pool: kprobe_session only where asked for", (*Features).ReturnStacks},
+		{ForMechanism, "return addresses by task", Release{6, 14}, "CONFIG_FPROBE", nil, "kprobe_session links only where asked for, with a pool", (*Features).ReturnStacks},
 		{ForMechanism, "signed division", Release{6, 6}, "", nil, "several instructions", (*Features).SDiv},
 		{ForMechanism, "loops without a known end (may_goto)", Release{6, 9}, "", nil, "a limit of turns, which counts what it cuts off", (*Features).MayGoto},
 
@@ -102,19 +102,22 @@ func Capabilities() []Capability {
 	}
 }
 
-// Wants is what a kernel must be to have it: "Linux 5.5, CONFIG_DEBUG_INFO_BTF".
-func (c *Capability) Wants() string {
-	wants := "Linux " + c.Since.String()
-	if c.Config != "" {
-		wants += ", " + c.Config
+// Wants is what a kernel of a release must be to have it, as far as it is not: "Linux 6.6", "CONFIG_DEBUG_INFO_BTF".
+func (c *Capability) Wants(r Release) string {
+	var wants []string
+	if r.Compare(c.Since) < 0 {
+		wants = append(wants, "Linux "+c.Since.String())
 	}
-	return wants
+	if c.Config != "" {
+		wants = append(wants, c.Config)
+	}
+	return strings.Join(wants, ", ")
 }
 
-// Serves tells whether there is what serves instead: it may be another capability that is missing too.
+// Serves tells whether there is what serves instead: it may need another capability that is missing too.
 func (c *Capability) Serves(f *Features) bool {
 	for _, other := range Capabilities() {
-		if other.Name == c.Instead {
+		if strings.HasPrefix(c.Instead, other.Name) {
 			return other.Has(f) == nil
 		}
 	}

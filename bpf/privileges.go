@@ -60,7 +60,7 @@ type Standing struct {
 	last          int    // the highest capability that the kernel knows
 	unprivileged  string // kernel.unprivileged_bpf_disabled
 	Lockdown      string // the mode of the kernel: none, integrity, confidentiality; "" where it has none
-	userNamespace bool
+	UserNamespace bool   // it runs in one: its capabilities do not count for BPF
 }
 
 // CheckPrivileges returns nil when the process may load and attach tracing programs, else a *PrivilegeError.
@@ -89,15 +89,17 @@ func ReadStanding() (Standing, error) {
 		s.Lockdown, _, _ = strings.Cut(rest, "]")
 	}
 	if m := strings.Fields(content("/proc/self/uid_map")); len(m) == 3 {
-		s.userNamespace = m[0] != "0" || m[1] != "0" || m[2] != "4294967295"
+		s.UserNamespace = m[0] != "0" || m[1] != "0" || m[2] != "4294967295"
 	}
 	return s, nil
 }
 
-// Has tells whether the process has a capability.
+// Has tells whether the process has a capability, or one that allows more.
 func (s Standing) Has(c int) bool {
-	if (c == unix.CAP_BPF || c == unix.CAP_PERFMON) && s.Has(unix.CAP_SYS_ADMIN) {
-		return true
+	for _, more := range map[int][]int{unix.CAP_BPF: {unix.CAP_SYS_ADMIN}, unix.CAP_PERFMON: {unix.CAP_SYS_ADMIN}, unix.CAP_DAC_READ_SEARCH: {unix.CAP_DAC_OVERRIDE}}[c] {
+		if s.Has(more) {
+			return true
+		}
 	}
 	return s.effective>>c&1 != 0
 }
@@ -122,7 +124,7 @@ func (s Standing) Check() error {
 			e.Missing = append(e.Missing, use.Name)
 		}
 	}
-	if s.userNamespace {
+	if s.UserNamespace {
 		e.Notes = append(e.Notes, "it runs in a user namespace, where capabilities do not count for BPF")
 	}
 	if s.Lockdown == "confidentiality" {

@@ -232,7 +232,7 @@ func (g *gate) judge(w *workshop) (err error) {
 			err = e
 		}
 	}()
-	eng, err := engine.Load(g.run.obj, engine.Options{Features: w.features, BTF: w.rawID, Warn: g.run.streams.warn})
+	eng, err := engine.Load(g.run.obj, engine.Options{Features: w.features, BTF: w.rawID, Warn: func(d source.Diagnostics) { g.run.streams.render(d, false) }})
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (c *child) releaseFor(r *session) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			if err := c.followLoader(func() { r.meet(c.pid()) }); err != nil && r.eng.Unwinds() {
-				r.eng.Warn(fmt.Errorf("the first stacks of the command may be found by frame pointers: look at it while it is loaded: %w", err))
+				r.eng.WarnUnwind(fmt.Errorf("the first stacks of the command may be found by frame pointers: look at it while it is loaded: %w", err))
 			}
 		}()
 		<-done

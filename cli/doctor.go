@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -33,7 +34,9 @@ version is compared. The exit status is 1 when scripts cannot run here at all.`,
 // doctor prints what there is and what is not, and returns whether scripts can run.
 func (s Streams) doctor(f *bpf.Features) bool {
 	var u unix.Utsname
+	var release bpf.Release
 	if err := unix.Uname(&u); err == nil {
+		release, _ = bpf.ParseRelease(unix.ByteSliceToString(u.Release[:]))
 		fmt.Fprintf(s.Out, "kernel %s %s\n", unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]))
 	}
 	w := newWorkshop(0)
@@ -57,7 +60,10 @@ func (s Streams) doctor(f *bpf.Features) bool {
 	tell("privileges", "", unprivileged)
 	for _, c := range bpf.CapabilityUses() {
 		err := error(nil)
-		if !standing.Has(c.Number) {
+		switch {
+		case standing.UserNamespace:
+			err = errors.New("it does not count in a user namespace")
+		case !standing.Has(c.Number):
 			err = errors.New("this process does not have it")
 		}
 		tell(c.Name+": "+c.For, "AmbientCapabilities= in systemd, or setcap with all that are wanted at once", err)
@@ -84,11 +90,14 @@ func (s Streams) doctor(f *bpf.Features) bool {
 			fmt.Fprintln(s.Out, need)
 		}
 		err := c.Has(f)
-		remedy := "wants " + c.Wants()
-		if c.Serves(f) {
-			remedy += "; instead: " + c.Instead
+		var remedies []string
+		if wants := c.Wants(release); wants != "" {
+			remedies = append(remedies, "wants "+wants)
 		}
-		tell(c.Name, remedy, err)
+		if c.Serves(f) {
+			remedies = append(remedies, "instead: "+c.Instead)
+		}
+		tell(c.Name, strings.Join(remedies, "; "), err)
 		fine = fine && (err == nil || !c.Required())
 	}
 	return fine
@@ -105,7 +114,7 @@ func (s Streams) limits() {
 	fmt.Fprintln(s.Out, "limits")
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil {
-		fmt.Fprintf(s.Out, "      %d open files: a descriptor for each place of a probe, where no multi link serves\n", files.Cur)
+		fmt.Fprintf(s.Out, "      %d open files: two for each place of a probe, where no multi link serves\n", files.Cur)
 	}
 	for _, l := range []struct{ name, text string }{
 		{"perf_event_max_stack", "frames of kstack and ustack"},

@@ -306,7 +306,7 @@ func (r *runner) scrape() (*export.Scrape, error) {
 
 // scrape reads the numbers of the run.
 func (r *session) scrape() (*export.Scrape, error) {
-	s := &export.Scrape{Values: export.Values{Names: r.values.Names}, Start: r.began, Lost: map[string]uint64{}, Attached: r.obj.Probes(), Version: Version}
+	s := &export.Scrape{Values: export.Values{Names: r.values.Names}, Start: r.began, Lost: map[string]uint64{}, Attached: r.eng.Attached(), Version: Version}
 	s.Events = r.eng.Events() + r.carried.events
 	for _, c := range r.obj.IR.Counters { // what can be lost is exported from the start
 		if c.Loss != ir.LossOverLimit {

@@ -11,6 +11,7 @@ import (
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/compiler/lower"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/repl"
 	"github.com/slopebpf/slope/runtime/agg"
 	"github.com/slopebpf/slope/runtime/engine"
@@ -71,7 +72,7 @@ func (m *replMachine) Start(obj *compiler.Object, before repl.Program, quiet boo
 
 // load makes a generation, attached beside the one before.
 func (m *replMachine) load(obj *compiler.Object, old *live, quiet bool) (*live, error) {
-	opt := engine.Options{Features: m.work.features, BTF: m.work.rawID, Pid: m.flags.pid, Switch: m.turn, Warn: m.streams.warn}
+	opt := engine.Options{Features: m.work.features, BTF: m.work.rawID, Pid: m.flags.pid, Switch: m.turn, Warn: func(d source.Diagnostics) { m.streams.render(d, false) }}
 	now := time.Now()
 	n := &live{machine: m, quiet: quiet, done: make(chan struct{}), called: make(chan struct{}), entered: now}
 	if old != nil {

@@ -227,9 +227,6 @@ func (s Streams) run(f *runFlags, args []string) error {
 	return s.runObject(r, w, obj)
 }
 
-// warn tells what a run goes on without.
-func (s Streams) warn(text string) { fmt.Fprintf(s.Err, "WARNING: %s\n", text) }
-
 // render prints diagnostics, warnings only when wanted.
 func (s Streams) render(diags source.Diagnostics, noWarnings bool) {
 	for _, d := range diags {

@@ -107,10 +107,7 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 	}
 	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board, Verbose: r.verbose()}
 	opt.Kprobe, opt.Uprobe = r.flags.way("kprobe"), r.flags.way("uprobe")
-	if !r.flags.noWarnings {
-		opt.Warn = r.streams.warn
-		opt.Missing = func(d source.Diagnostics) { r.streams.render(d, false) }
-	}
+	opt.Warn = func(d source.Diagnostics) { _ = r.host.diagnose(d) } // none of them is an error
 	if r.streams.ErrTerminal && !r.flags.quiet {
 		r.bar = &progress{to: r.streams.Err, now: time.Now}
 		opt.Progress = r.bar.show
@@ -398,7 +395,7 @@ func (t *console) attached(n *session) {
 }
 
 func (t *console) reloaded(n *session, took time.Duration) {
-	n.notice("reload", fmt.Sprintf("%s is reloaded in %s: %d probes", t.file, milliseconds(took), n.obj.Probes()))
+	n.notice("reload", fmt.Sprintf("%s is reloaded in %s: %d probes", t.file, milliseconds(took), n.eng.Attached()))
 }
 
 // notice prints a line about the run.

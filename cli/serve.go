@@ -358,7 +358,7 @@ func (h *served) attached(n *session) {
 		h.first, n.start = true, time.Now()
 	}
 	n.follows.attached()
-	h.script.Attached(n.obj.Probes())
+	h.script.Attached(n.eng.Attached())
 }
 
 func (h *served) reloaded(*session, time.Duration) {}

@@ -68,7 +68,7 @@ func (r *session) setup() error {
 func (r *session) attached(addr string) {
 	r.start = time.Now()
 	r.follows.attached()
-	n := r.obj.Probes() - r.eng.Missing()
+	n := r.eng.Attached()
 	switch {
 	case r.flags.quiet:
 	case len(r.obj.Checked.SLIs) > 0 && r.flags.format == "text":

@@ -42,10 +42,11 @@ func TestTrampolinePatterns(t *testing.T) {
 	}
 	for script, limit := range map[string]string{
 		"fentry:vmlinux:* { }": "1024", "fexit:vmlinux:* { }": "1024", "kprobe:vmlinux:* { }": "1024", "kretprobe:vmlinux:* { }": "1024",
-		"config = { max_probes = 3 } fentry:vmlinux:seq_p*, fexit:vmlinux:seq_p* { }": "3", "config = { max_probes = 5000 } fentry:vmlinux:seq_p* { }": "",
+		"config = { max_probes = 1 } fentry:vfs_read { } fexit:vfs_read { }": "1", "config = { max_probes = 1 } fentry:vfs_read { } fentry:vfs_read /pid == 1/ { }": "",
+		"config = { max_probes = 2 } fentry:vfs_read, fexit:vfs_read { } fentry:vfs_write { } fentry:vfs_fsync { }": "2", "config = { max_probes = 5000 } fentry:vmlinux:seq_p* { }": "",
 	} {
 		_, diags := compiler.Check(source.NewFile("f.slo", script), compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig()})
-		if text := fmt.Sprint(diags); diags.HasErrors() != (limit != "") || limit != "" && !strings.Contains(text, "each of which needs a program of its own: the limit is "+limit) {
+		if text := fmt.Sprint(diags); diags.HasErrors() != (limit != "") || limit != "" && strings.Count(text, "ERROR") != 1 || limit != "" && !strings.Contains(text, "each of which needs a program of its own: the limit is "+limit) {
 			t.Errorf("%s: %s", script, text)
 		}
 	}

@@ -198,6 +198,7 @@ type Func struct {
 	Hook        string       // what the program is attached to, for printing: "sys_exit", "tracepoint:sched:sched_switch"
 	Hooks       []types.Hook // where the engine attaches it
 	Preemptible bool         // may be preempted by another run of itself on the same CPU (uprobes)
+	Clauses     int          // of the script that it runs at a hook
 	Burning     int          // attached only while the slo of this index burns; -1 always
 	Inputs      []*Input     // read before each run
 	Blocks      []*Block

@@ -1,10 +1,13 @@
 package ir
 
+import "github.com/slopebpf/slope/lang/source"
+
 // Unwind are the maps by which programs find the callers in user space where there are no frame pointers. User space
 // fills them (package unwind).
 type Unwind struct {
 	Processes *Map // by process: what it has mapped, see the words below
 	Rows      *Map // one value: the rows of all tables
+	Span      source.Span
 }
 
 // The words of a process in Unwind.Processes: its address space, as Kernel.Space has it, 0 for any; how many of its stacks were

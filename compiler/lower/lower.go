@@ -152,7 +152,7 @@ func (l *lowerer) prealloc(m *ir.Map) {
 func (l *lowerer) noteAggregations(g *group) {
 	g.fn = ir.NewFunc(l.out, fmt.Sprintf("%s_%d", hookName(&g.hooks[0]), len(l.out.Funcs)), g.typ, hookText(g.hooks))
 	g.fn.Func.Hooks = g.hooks
-	g.fn.Func.Burning = -1
+	g.fn.Func.Burning, g.fn.Func.Clauses = -1, len(g.entries)+len(g.returns)
 	if g.burning != nil {
 		g.fn.Func.Burning = g.burning.Index
 	}

@@ -70,7 +70,7 @@ func (s site) Global(g ir.Global) *ir.Value                { return s.f.global(g
 func (s site) Objective(index int64) *ir.Value             { return s.f.objectiveWords(index) }
 func (s site) Input(in *ir.Input) *ir.Value                { return s.f.input(in) }
 func (s site) StackMap(depth int) *ir.Map                  { return s.f.l.stackMap(depth) }
-func (s site) Unwind() *ir.Unwind                          { return s.f.l.unwind() }
+func (s site) Unwind() *ir.Unwind                          { return s.f.unwind() }
 func (s site) NoteProcess(pid *ir.Value)                   { s.f.note(pid) }
 func (s site) Goid() *ir.Value                             { return s.f.goid() }
 func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
@@ -170,11 +170,13 @@ func (l *lowerer) stackMap(depth int) *ir.Map {
 }
 
 // unwind makes the maps by which callers are found, once.
-func (l *lowerer) unwind() *ir.Unwind {
+func (f *fn) unwind() *ir.Unwind {
+	l := f.l
 	if l.out.Unwind == nil {
 		l.out.Unwind = &ir.Unwind{
 			Processes: &ir.Map{Name: "unwind processes", Kind: ir.Hash, KeySize: 8, ValueSize: 8 * ir.UnwindWords, MaxEntries: ir.UnwindProcesses, NoPrealloc: true},
 			Rows:      &ir.Map{Name: "unwind rows", Kind: ir.Array, KeySize: 4, ValueSize: ir.UnwindRow * l.in.Config.UnwindRows, MaxEntries: 1, Mapped: true},
+			Span:      f.Builder.Span,
 		}
 		l.out.Maps = append(l.out.Maps, l.out.Unwind.Processes, l.out.Unwind.Rows)
 	}

@@ -56,7 +56,7 @@ type checker struct {
 	cmacros   map[string]*syntax.Macro        // those of them with parameters, nil when they stand for no expression
 	kernel    map[string]cdecl.Constant       // that were looked up; without a type when there is none
 	named     map[string]*types.Type          // by keyword and name; nil when there is none
-	functions int                             // of the kernel that need a program each, so far
+	functions map[function]bool               // of the kernel that need a program each, so far
 }
 
 // localKey identifies a local across walks.
@@ -74,7 +74,7 @@ type scope struct {
 // Check resolves and types a parsed script. The Program is only fit for lowering when the diagnostics hold no error.
 func Check(file *syntax.File, opt Options) (*Program, source.Diagnostics) {
 	c := &checker{opt: opt, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}, locals: map[localKey]*Local{},
-		kernel: map[string]cdecl.Constant{}, named: map[string]*types.Type{}, expanded: map[syntax.Expr]syntax.Expr{}}
+		kernel: map[string]cdecl.Constant{}, named: map[string]*types.Type{}, expanded: map[syntax.Expr]syntax.Expr{}, functions: map[function]bool{}}
 	c.prog = &Program{File: file, Universe: opt.Universe, Config: opt.Config}
 	c.imports()
 	c.cDefinitions()
@@ -236,21 +236,30 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 	}
 }
 
-// tooMany tells whether an attach point is more functions than a script may have a program for each of: to load and to attach
-// them takes the kernel milliseconds each.
+// tooMany tells whether the functions of an attach point are more than a script may have a program for each of: to load and to
+// attach them takes the kernel milliseconds each. It is told once.
 func (c *checker) tooMany(a *syntax.AttachPoint, targets []*types.Target) bool {
-	n := 0
+	before, most := len(c.functions), c.prog.Config.MaxProbes
 	for _, t := range targets {
 		if t.Hook.Kind == types.HookFentry || t.Hook.Kind == types.HookFexit {
-			n++
+			c.functions[function{t.Hook.Kind, t.Hook.Prog, t.Hook.Event}] = true
 		}
 	}
-	if c.functions += n; n == 0 || c.functions <= c.prog.Config.MaxProbes {
+	if len(c.functions) == before || len(c.functions) <= most {
 		return false
 	}
-	c.errorf(a, "got %d functions of the kernel, each of which needs a program of its own: the limit is %d", c.functions, c.prog.Config.MaxProbes).
-		WithHint("narrow the pattern, or raise max_probes; a kprobe attaches to functions together, where the kernel has it")
+	if before <= most {
+		c.errorf(a, "got %d functions of the kernel, each of which needs a program of its own: the limit is %d", len(c.functions), most).
+			WithHint("narrow the pattern, or raise max_probes; a kprobe attaches to functions together, where the kernel has it")
+	}
 	return true
+}
+
+// function is one that a program is attached to.
+type function struct {
+	kind types.HookKind
+	prog uint32 // the id of the BPF program that it is in, 0 for the kernel
+	name string
 }
 
 // unresolved tells why there is nothing at an attach point, as the script wants it told of what is missing.

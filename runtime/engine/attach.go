@@ -80,8 +80,13 @@ func (e *Engine) attachAll(ctx context.Context) error {
 			return err
 		}
 	}
-	if e.missing > 0 && !slices.ContainsFunc(e.all, func(p *program) bool { return !kernelCalled(p.fn) || len(p.links) > 0 || !p.leftOut() && !wanted(p) }) {
-		return errors.New("no probes to attach: the kernel refuses all of them")
+	if e.Missing() > 0 && !slices.ContainsFunc(e.all, func(p *program) bool { return !kernelCalled(p.fn) || len(p.links) > 0 || !p.leftOut() && !wanted(p) }) {
+		if len(e.refusals) == 0 { // they were told of before
+			return errors.New("no probes to attach: the kernel refuses all of them")
+		}
+		var d source.Diagnostics
+		d.Errorf(e.obj.IR.Source, e.refusals[0].span, "no probes to attach: the kernel refuses all of them, the first: %s", e.refusals[0].first)
+		return d
 	}
 	e.running = true
 	return nil
@@ -89,6 +94,7 @@ func (e *Engine) attachAll(ctx context.Context) error {
 
 // attachProgram attaches a program to all of its hooks, and tells after how many more each time.
 func (e *Engine) attachProgram(ctx context.Context, p *program, progress func(n int)) error {
+	p.missing.Store(0)
 	if kind := p.fn.Hooks[0].Kind; !p.single && (kind == types.HookKprobe || kind == types.HookKretprobe) {
 		named, addressed := byName(p.fn.Hooks)
 		if err := errors.Join(e.attachMany(ctx, p, named), e.attachMany(ctx, p, addressed)); err != nil {
@@ -229,7 +235,7 @@ func (e *Engine) without(p *program, err error, places int) error {
 		}
 		return r
 	}
-	e.missing += places
+	p.missing.Add(int64(places * p.fn.Clauses))
 	for i := range e.refusals {
 		if at := &e.refusals[i]; at.span == p.fn.Span {
 			at.places += places
@@ -249,7 +255,7 @@ type refusal struct {
 
 // tellRefused tells what the script goes on without, once for each attach point however many of its places are refused.
 func (e *Engine) tellRefused() {
-	if e.obj.Checked.Config.Missing == types.MissingWarn && e.opt.Missing != nil {
+	if e.obj.Checked.Config.Missing == types.MissingWarn && e.opt.Warn != nil {
 		for _, at := range e.refusals {
 			var d source.Diagnostics
 			if at.places == 1 {
@@ -257,7 +263,7 @@ func (e *Engine) tellRefused() {
 			} else {
 				d.Warnf(e.obj.IR.Source, at.span, "the kernel refuses %d of %d probes here, the first: %s", at.places, e.placesOf(at.span), at.first)
 			}
-			e.opt.Missing(d)
+			e.opt.Warn(d)
 		}
 	}
 	e.refusals = nil
@@ -295,8 +301,16 @@ func (e *Engine) refusal(err error) bool {
 	return errors.As(err, &at) && !errors.Is(err, bpf.ErrPrivilege) && !errors.Is(err, bpf.ErrNotSupported)
 }
 
-// Missing is how many of the script's probes could not be attached, where it goes on without them.
-func (e *Engine) Missing() int { return e.missing }
+// Missing is how many of the script's probes the kernel refuses.
+func (e *Engine) Missing() (n int) {
+	for _, p := range e.all {
+		n += int(p.missing.Load())
+	}
+	return n
+}
+
+// Attached is how many of the script's probes are attached, or would be where they burn.
+func (e *Engine) Attached() int { return e.obj.Probes() - e.Missing() }
 
 // attached keeps a link.
 func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places int, began time.Time) {

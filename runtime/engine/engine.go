@@ -43,8 +43,7 @@ type Options struct {
 	Pid      int                                // uprobes are attached to this process only; 0 for all
 	Progress func(done, total int)              // told while attaching; may be nil
 	Verbose  func(line string)                  // told how and how fast everything is attached and detached; may be nil
-	Missing  func(d source.Diagnostics)         // told what could not be attached where the script goes on without; may be nil
-	Warn     func(text string)                  // told what is left out while it runs, once each; may be nil
+	Warn     func(d source.Diagnostics)         // told what the script goes on without, where it is to be told; may be nil
 	Kprobe   Way                                // how functions of the kernel are probed
 	Uprobe   Way                                // how functions of programs are probed
 	Switch   *Switch                            // attach through it; nil for a script that is not replaced
@@ -84,7 +83,6 @@ type Engine struct {
 	side      int                   // of the Switch
 	inherited map[string]bool       // maps that the generation before had already
 	prepared  bool
-	missing   int            // hooks and places that could not be attached
 	refusals  []refusal      // of these, what is not told yet
 	signals   chan os.Signal // for the programs on signals; nil without
 	nudged    chan struct{}
@@ -97,8 +95,9 @@ type program struct {
 	code    int          // index in obj.Code
 	spec    bpf.ProgSpec // without its code
 	maps    map[string]*ebpf.Map
-	single  bool   // loaded for one function of the kernel at a time
-	burning string // the objective that gates it
+	single  bool         // loaded for one function of the kernel at a time
+	burning string       // the objective that gates it
+	missing atomic.Int64 // probes of the script that the kernel refuses
 
 	mu    sync.Mutex    // guards what follows; programs and links change under that of the engine too
 	prog  *ebpf.Program // nil where the kernel refuses its place and the script goes on without

@@ -72,7 +72,7 @@ func TestRefusedTrampoline(t *testing.T) {
 					t.Fatal(diags)
 				}
 				missing := ""
-				e, err := engine.Load(obj, engine.Options{Features: feat, Missing: func(d source.Diagnostics) { missing += d.Error() }})
+				e, err := engine.Load(obj, engine.Options{Features: feat, Warn: func(d source.Diagnostics) { missing += d.Error() }})
 				if err == nil {
 					defer e.Close()
 					ctx, cancel := context.WithCancel(context.Background())
@@ -121,7 +121,7 @@ func TestRefusedTogether(t *testing.T) {
 		}
 		var told []string
 		missing := 0
-		e, err := engine.Load(obj, engine.Options{Features: feat, Missing: func(d source.Diagnostics) { told = append(told, d.Error()) }})
+		e, err := engine.Load(obj, engine.Options{Features: feat, Warn: func(d source.Diagnostics) { told = append(told, d.Error()) }})
 		if err == nil {
 			defer e.Close()
 			ctx, cancel := context.WithCancel(context.Background())

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/symbols"
 	"github.com/slopebpf/slope/runtime/unwind"
@@ -62,7 +63,7 @@ func (e *Engine) openTables() error {
 	if err != nil {
 		return fmt.Errorf("map unwind rows: %w", err)
 	}
-	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, u.Rows.ValueSize/ir.UnwindRow, e.Warn)
+	e.tables = unwind.New(unwindMaps{e.maps[u.Processes], rows}, u.Rows.ValueSize/ir.UnwindRow, e.WarnUnwind)
 	if e.opt.Pid > 0 {
 		if !ourselves(e.opt.Pid) { // or it is the command that this process is about to run: Follow then is for it
 			e.Follow(e.opt.Pid)
@@ -102,10 +103,12 @@ func ourselves(pid int) bool {
 // Unwinds tells whether the script finds the callers of code without frame pointers.
 func (e *Engine) Unwinds() bool { return e.tables != nil }
 
-// Warn tells of something that a run goes on without.
-func (e *Engine) Warn(err error) {
+// WarnUnwind tells of stacks that are not found by tables.
+func (e *Engine) WarnUnwind(err error) {
 	if e.opt.Warn != nil {
-		e.opt.Warn(err.Error())
+		var d source.Diagnostics
+		d.Warnf(e.obj.IR.Source, e.obj.IR.Unwind.Span, "%s", err)
+		e.opt.Warn(d)
 	}
 }
 
