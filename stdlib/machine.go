@@ -230,6 +230,15 @@ func (m *Machine) returns() *ir.Returns {
 	return r
 }
 
+// KernelVersion is that of the running kernel.
+func (m *Machine) KernelVersion() (major, minor, patch int64) {
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d.%d", &major, &minor, &patch) // not all have three
+	}
+	return major, minor, patch
+}
+
 // initPidNamespace is the inode of the initial pid namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h).
 const initPidNamespace = 0xeffffffc
 

@@ -389,26 +389,21 @@ func (p *parser) value(level int) int64 {
 }
 
 func (p *parser) operand() int64 {
+	p.enter()
+	defer func() { p.depth-- }()
 	switch {
 	case p.accept("-"):
-		return -p.unary()
+		return -p.operand()
 	case p.accept("~"):
-		return ^p.unary()
+		return ^p.operand()
 	case p.accept("+"):
-		return p.unary()
+		return p.operand()
 	case p.accept("!"):
-		p.enter()
-		defer func() { p.depth-- }()
 		if p.operand() == 0 {
 			return 1
 		}
 		return 0
-	}
-	return p.unary()
-}
-
-func (p *parser) unary() int64 {
-	if p.accept("(") {
+	case p.accept("("):
 		x := p.value(0)
 		p.want(")")
 		return x
@@ -432,6 +427,9 @@ func (p *parser) constant() int64 {
 	name := p.tok
 	if p.condition && name == "defined" {
 		return p.defined()
+	}
+	if p.condition && name == "KERNEL_VERSION" {
+		return p.version()
 	}
 	if c, ok := p.scope.constants[name]; ok {
 		p.next()
@@ -464,6 +462,22 @@ func (p *parser) constant() int64 {
 	p.fail("unknown constant '%s'", name)
 	return 0
 }
+
+// version reads KERNEL_VERSION(6, 1, 0), as linux/version.h has it.
+func (p *parser) version() int64 {
+	p.next()
+	p.want("(")
+	major := p.value(0)
+	p.want(",")
+	minor := p.value(0)
+	p.want(",")
+	patch := p.value(0)
+	p.want(")")
+	return Version(major, minor, patch)
+}
+
+// Version is the number of a release of Linux in LINUX_VERSION_CODE.
+func Version(major, minor, patch int64) int64 { return major<<16 + minor<<8 + min(patch, 255) }
 
 // defined reads "defined NAME" and "defined(NAME)".
 func (p *parser) defined() int64 {

@@ -3,6 +3,7 @@ package check
 import (
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/cdecl"
@@ -22,6 +23,7 @@ type condition struct {
 	at    *syntax.Directive
 	holds bool // what stands here is read
 	done  bool // something before was
+	last  bool // it is behind #else
 }
 
 // cOrigin is where a definition of an imported file stands there.
@@ -34,6 +36,11 @@ type cOrigin struct {
 func (c *checker) cDefinitions() {
 	c.ctypes, c.cmacros = cdecl.New(), map[string]*syntax.Macro{}
 	c.ctypes.Predefine("BPFTRACE_HAVE_BTF", "1")
+	if kernel, ok := c.opt.Resolver.(interface {
+		KernelVersion() (major, minor, patch int64)
+	}); ok {
+		c.ctypes.Predefine("LINUX_VERSION_CODE", strconv.FormatInt(cdecl.Version(kernel.KernelVersion()), 10))
+	}
 	if src, ok := c.opt.Resolver.(types.Source); ok {
 		c.ctypes.Outside = src.Named
 		c.ctypes.OutsideConstant = func(name string) (int64, bool) {
@@ -107,12 +114,12 @@ func (p *preamble) directive(d *syntax.Directive) {
 	_, known := p.c.ctypes.Macro(name)
 	switch word {
 	case "ifdef":
-		p.conds = append(p.conds, condition{d, known, known})
+		p.conds = append(p.conds, condition{at: d, holds: known, done: known})
 	case "ifndef":
-		p.conds = append(p.conds, condition{d, !known, !known})
+		p.conds = append(p.conds, condition{at: d, holds: !known, done: !known})
 	case "if":
 		holds := p.on() && p.holds(d, rest)
-		p.conds = append(p.conds, condition{d, holds, holds})
+		p.conds = append(p.conds, condition{at: d, holds: holds, done: holds})
 	case "elif", "else":
 		n := len(p.conds)
 		if n == 0 {
@@ -120,6 +127,10 @@ func (p *preamble) directive(d *syntax.Directive) {
 			return
 		}
 		c := &p.conds[n-1]
+		if c.last {
+			p.errorf(d, "#%s behind #else", word)
+		}
+		c.last = word == "else"
 		around := preamble{c: p.c, conds: p.conds[:n-1]}
 		c.holds = !c.done && (word == "else" || around.on() && p.holds(d, rest))
 		c.done = c.done || c.holds
