@@ -196,6 +196,13 @@ func (f *fn) sortedVars(vars map[*check.Local]*ir.Value) []*check.Local {
 
 // cond lowers a condition as control flow.
 func (f *fn) cond(e syntax.Expr, yes, no *ir.Block) {
+	if v, known := f.info.Consts[e]; known { // the other way may be code that cannot run here
+		if v == 0 {
+			yes = no
+		}
+		f.Jump(yes)
+		return
+	}
 	switch e := e.(type) {
 	case *syntax.Binary:
 		switch e.Op {

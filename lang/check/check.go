@@ -410,7 +410,7 @@ func (c *checker) walkClause(cl *Clause) {
 	if cl.Probe.Pred != nil {
 		c.condition(cl.Probe.Pred)
 	}
-	c.block(cl.Probe.Body)
+	c.side(cl.Probe.Pred, true, func() { c.block(cl.Probe.Body) })
 	c.leave()
 	c.clause, c.target, c.info = nil, nil, nil
 }

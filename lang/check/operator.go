@@ -122,13 +122,14 @@ func (c *checker) binary(e *syntax.Binary) *types.Type {
 	switch e.Op {
 	case "&&", "||":
 		c.condition(e.L)
-		c.condition(e.R)
-		c.fold(e, e.L, e.R, func(x, y int64) int64 {
-			if e.Op == "||" {
-				return truth(x != 0 || y != 0)
-			}
-			return truth(x != 0 && y != 0)
-		})
+		c.side(e.L, e.Op == "&&", func() { c.condition(e.R) })
+		l, known := c.info.Consts[e.L]
+		if known && (l != 0) == (e.Op == "&&") { // the right side decides
+			l, known = c.info.Consts[e.R]
+		}
+		if known {
+			c.info.Consts[e] = truth(l != 0)
+		}
 		return types.Boolean
 	}
 	l, r := c.expr(e.L), c.expr(e.R)
@@ -328,10 +329,10 @@ func (i *Info) Signed(l, r syntax.Expr) bool {
 
 func (c *checker) ternary(e *syntax.Ternary) *types.Type {
 	c.condition(e.Cond)
-	a := c.info.Type(e.Cond)
+	a, b := c.info.Type(e.Cond), types.Bad
 	if e.Then != nil {
-		a = c.expr(e.Then)
+		c.side(e.Cond, true, func() { a = c.expr(e.Then) })
 	}
-	b := c.expr(e.Else)
+	c.side(e.Cond, false, func() { b = c.expr(e.Else) })
 	return c.either(e, "ternary operator", a, b)
 }

@@ -112,8 +112,9 @@ func (c *checker) statementExpr(e syntax.Expr) *types.Type {
 	case *syntax.Ternary:
 		c.condition(e.Cond)
 		if e.Then != nil {
-			a, b := c.statementExpr(e.Then), c.statementExpr(e.Else)
-			t := types.None
+			a, b, t := types.Bad, types.Bad, types.None
+			c.side(e.Cond, true, func() { a = c.statementExpr(e.Then) })
+			c.side(e.Cond, false, func() { b = c.statementExpr(e.Else) })
 			if a.Kind != types.Void && b.Kind != types.Void {
 				if u, ok := types.Unify(a, b); ok {
 					t = u

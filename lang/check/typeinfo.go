@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/syntax"
@@ -100,8 +101,12 @@ func (c *checker) sameLiteral(a, b syntax.Expr) (same, known bool) {
 			return false, false
 		}
 		same = true
-		for i := range x.Elems {
-			s, k := c.sameLiteral(x.Elems[i], y.Elems[i])
+		for i, name := range x.Names {
+			j := slices.IndexFunc(y.Names, func(n *syntax.Name) bool { return n.Text == name.Text })
+			if j < 0 {
+				return false, false
+			}
+			s, k := c.sameLiteral(x.Elems[i], y.Elems[j])
 			if !k {
 				return false, false
 			}
