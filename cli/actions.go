@@ -7,11 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
-	"time"
 
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/source"
-	"github.com/slopebpf/slope/runtime/pcap"
 )
 
 // Cat prints a file. One that cannot be read is told of, and the script goes on.
@@ -31,43 +29,6 @@ func (r *session) Cat(path string) {
 		}
 		fmt.Fprintf(r.streams.Err, "ERROR: failed to open file '%s': %s\n", path, err)
 	}
-}
-
-// packetFile is a file that packets are written to.
-type packetFile struct {
-	file *os.File
-	out  *pcap.Writer
-}
-
-// Packet writes a packet to a file, which is made for the first. The script ends where that fails.
-func (r *session) Packet(file string, at time.Duration, length int, data []byte) {
-	if r.err != nil {
-		return
-	}
-	f, err := r.packetFile(file)
-	if err == nil {
-		err = f.out.Packet(r.values.Names.Boot().Add(at), length, data)
-	}
-	if err != nil {
-		r.keep(fmt.Errorf("write packets: %w", err))
-	}
-}
-
-func (r *session) packetFile(name string) (*packetFile, error) {
-	if f := r.packets[name]; f != nil {
-		return f, nil
-	}
-	file, err := os.Create(name)
-	if err != nil {
-		return nil, err
-	}
-	f := &packetFile{file: file}
-	if r.packets == nil {
-		r.packets = map[string]*packetFile{}
-	}
-	r.packets[name] = f
-	f.out, err = pcap.New(file)
-	return f, err
 }
 
 // System runs a shell command and prints what it prints. What goes wrong in it is its own to tell.

@@ -299,6 +299,7 @@ func (g *gate) measure() error {
 		Events: r.decoder, Exited: func() bool { return r.exited }, Idle: r.out.idle,
 		Attached: func() {
 			r.start = time.Now()
+			r.keep(r.packets.begin())
 			if g.child != nil {
 				g.child.releaseFor(r)
 			}

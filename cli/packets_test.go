@@ -7,11 +7,15 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // kept is a packet as a file has it.
@@ -144,19 +148,112 @@ func main() {
 	}
 }
 
-// TestPacketsFail: a script ends where its packets cannot be written.
-func TestPacketsFail(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "no", "such.pcap")
-	r := slope(t, "-e", fmt.Sprintf(`rawtracepoint:netif_receive_skb { skboutput("%s", args.skb, 20, 0); }`, file), "-c", build(t, `package main
+// TestPacketFiles has files that are of no use, which is told before anything is attached; an old one of a run without packets;
+// one that has two names; and one that a disk has no room for.
+func TestPacketFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) string {
+		return fmt.Sprintf(`rawtracepoint:netif_receive_skb { skboutput("%s", args.skb, args.skb.len, 0); }`, name)
+	}
+	fifo, held := filepath.Join(dir, "fifo"), filepath.Join(dir, "held.pcap")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.Create(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		filepath.Join(dir, "no", "such.pcap"): "no such file or directory",
+		fifo:                                  "no such device or address", // which the kernel says where nobody reads
+		held:                                  "another process writes packets to it",
+	} {
+		r := slope(t, "-e", write(name), "-c", "true")
+		if r.status != 1 || !strings.Contains(r.err, "ERROR: skboutput(): ") || !strings.Contains(r.err, want) || strings.Contains(r.err, "Attached") {
+			t.Errorf("%s: status %d\n%s", name, r.status, r.err)
+		}
+	}
 
-import "net"
+	old := filepath.Join(dir, "old.pcap")
+	if err := os.WriteFile(old, []byte("of a run before, longer than the head of a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := strings.Replace(write(old), "{", "/args.skb.len > 100000000/ {", 1)
+	script(t, "--dry-run", "-e", none)
+	if b, _ := os.ReadFile(old); !bytes.HasPrefix(b, []byte("of a run before")) {
+		t.Errorf("a dry run has emptied the file: %q", b)
+	}
+	script(t, "-e", none, "-c", "true")
+	if p := packetsOf(t, old); len(p) != 0 {
+		t.Errorf("%d packets of a run without any", len(p))
+	}
+
+	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	sender := build(t, `package main
+
+import (
+	"net"
+	"os"
+)
 
 func main() {
-	c, _ := net.Dial("udp4", "127.0.0.1:9")
-	c.Write([]byte("x"))
+	c, err := net.Dial("udp4", os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	for range 20 {
+		c.Write(make([]byte, 900))
+	}
 }
-`))
-	if r.status == 0 || !strings.Contains(r.err, "write packets: open "+file+": no such file or directory") {
-		t.Errorf("status %d\n%s", r.status, r.err)
+`) + " " + server.LocalAddr().String()
+	two := filepath.Join(dir, "two.pcap")
+	r := script(t, "-c", sender, "-e", `rawtracepoint:netif_receive_skb { @n = count(); skboutput("`+two+`", args.skb, args.skb.len, 0); skboutput("`+dir+`/./two.pcap", args.skb, 30, 0); }`)
+	if p, n := packetsOf(t, two), number(t, r.out, `@n: (\d+)`); n < 20 || len(p) != 2*n {
+		t.Errorf("%d packets in the file, %d were seen", len(p), n)
+	}
+
+	kept := filepath.Join(dir, "kept.pcap") // by a script that is replaced while it runs
+	watched := scriptFile(t, write(kept)+` interval:s:100 { }`)
+	p := trace(t, "--watch", watched)
+	send := func() {
+		t.Helper()
+		if out, err := exec.Command(strings.Fields(sender)[0], strings.Fields(sender)[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	send()
+	if err := os.WriteFile(watched, []byte(write(kept)+` interval:s:200 { }`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.reloaded(t, 1)
+	send()
+	p.signal(t, syscall.SIGINT)
+	if r := p.wait(t); r.status != 0 || len(packetsOf(t, kept)) < 40 {
+		t.Errorf("status %d, %d packets of before and after\n%s", r.status, len(packetsOf(t, kept)), r.err)
+	}
+
+	disk := t.TempDir()
+	if err := unix.Mount("none", disk, "tmpfs", 0, "size=8k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	full := filepath.Join(disk, "full.pcap")
+	if r := slope(t, "-c", sender, "-e", write(full)); r.status != 1 || !strings.Contains(r.err, "write packets: ") || !strings.Contains(r.err, "no space left") {
+		t.Errorf("a full disk: status %d\n%s", r.status, r.err)
+	}
+	if p := packetsOf(t, full); len(p) == 0 || len(p) > 8 {
+		t.Errorf("%d packets on a full disk", len(p))
 	}
 }

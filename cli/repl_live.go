@@ -93,6 +93,9 @@ func (m *replMachine) load(obj *compiler.Object, old *live, quiet bool) (*live, 
 	streams := m.streams
 	streams.Out, streams.Err = m.out, m.out
 	n.session = &session{streams: streams, flags: m.flags, obj: obj, eng: eng, out: m.printer, began: now, script: "session", taken: make(chan error, 1)}
+	if old != nil {
+		n.packets = old.packets.share()
+	}
 	err = n.setup()
 	if err == nil && old != nil {
 		err = eng.Prepare()
@@ -194,6 +197,7 @@ func (l *live) run() error {
 			Attached: func() {
 				if l.start.IsZero() {
 					l.start = time.Now()
+					l.keep(l.packets.begin())
 				}
 				l.follows.attached()
 				if l.quiet && l.follows != nil {

@@ -121,6 +121,9 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 	}
 	n := &session{streams: r.streams, flags: r.flags, obj: obj, eng: eng, out: r.out, began: r.began, script: r.name, wrap: r.host.format,
 		taken: make(chan error, 1)}
+	if before != nil {
+		n.packets = before.packets.share()
+	}
 	if err := n.setup(); err != nil {
 		return nil, errors.Join(err, eng.Close())
 	}

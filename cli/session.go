@@ -42,7 +42,7 @@ type session struct {
 	exited   bool
 	status   int
 	errors   int // that the script has reported
-	packets  map[string]*packetFile
+	packets  *packetFiles
 	err      error
 }
 
@@ -59,6 +59,9 @@ func (r *session) setup() error {
 	if r.wrap != nil {
 		r.format = r.wrap(r.format)
 	}
+	if err := r.openPackets(); err != nil {
+		return err
+	}
 	var err error
 	r.decoder, err = events.New(r.obj.IR.Events, events.Options{Sink: r.format, Host: r, Values: values})
 	return err
@@ -67,6 +70,7 @@ func (r *session) setup() error {
 // attached tells the user, and whoever waits for it, that probes run.
 func (r *session) attached(addr string) {
 	r.start = time.Now()
+	r.keep(r.packets.begin())
 	r.follows.attached()
 	n := r.eng.Attached()
 	switch {

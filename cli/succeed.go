@@ -25,7 +25,6 @@ func (r *session) succeed(old *session) error {
 			r.since[l.SLI.Name] = at
 		}
 	}
-	r.packets, old.packets = old.packets, nil
 	err := r.carry(old)
 	switch {
 	case old.follows == nil:
@@ -102,10 +101,5 @@ next:
 
 // close lets go of a generation.
 func (r *session) close() error {
-	errs := []error{r.follows.close(), r.eng.Close()}
-	for _, f := range r.packets {
-		errs = append(errs, f.file.Close())
-	}
-	r.packets = nil
-	return errors.Join(errs...)
+	return errors.Join(r.follows.close(), r.eng.Close(), r.packets.close())
 }

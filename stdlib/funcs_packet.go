@@ -20,7 +20,7 @@ var skbFields = []struct {
 func packetFuncs() []Func {
 	return []Func{{
 		Func: types.Func{Doc: types.Doc{Name: "skboutput", Text: "Write a packet of the kernel to a file that tcpdump and Wireshark read: length bytes of it from offset on. " +
-			"The file is written anew by each run, and its packets begin with the IP header: where the kernel has an Ethernet header before, the offset is 14. " +
+			"The file is emptied when the script is attached, and no other process may write packets to it meanwhile; its packets begin with the IP header: where the kernel has an Ethernet header before, the offset is 14. " +
 			"At most max_strlen bytes of a packet are kept, of what it has in one piece; what is cut is counted, and in the file is how long it was. The value is 0.",
 			Examples: []string{`rawtracepoint:netif_receive_skb { skboutput("in.pcap", args.skb, args.skb.len, 0); }`}},
 			Params: []types.Param{{Name: "file", Kind: types.TextParam}, {Name: "skb", Kind: types.AddressParam}, {Name: "length", Kind: types.IntParam}, {Name: "offset", Kind: types.IntParam}},
