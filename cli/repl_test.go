@@ -464,9 +464,14 @@ func TestShellCrash(t *testing.T) {
 
 	// A guard that was killed is told of once, and nothing else changes.
 	s = shellOn(t, 200, 40)
-	if err := unix.Kill(guardOf(t, s), unix.SIGKILL); err != nil {
+	gone := guardOf(t, s)
+	if err := unix.Kill(gone, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	bpftest.Eventually(t, 10*time.Second, "end of the guard", func() bool { // of its last thread: until then it has its end of the connection
+		left, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", gone))
+		return err == nil && len(left) == 1 && strings.Contains(read(t, left[0]), ") Z ")
+	})
 	enter(s, "begin { @kept = 7; }", "#1 attached in ")
 	s.Wait("lost should the shell crash")
 	enter(s, "begin { @kept = 8; }", "#1 replaced in ")
