@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
@@ -116,8 +118,7 @@ func TestIterErrors(t *testing.T) {
 		{"iter:task* { }", "wildcards are not allowed for iter probes"},
 		{"iter:bpf_map_elem { }", "needs a map"},
 		{"iter:sockmap { }", "needs a map"},
-		{"iter:task:pin { }", "slope, not the kernel, makes the text that a script prints, so '/sys/fs/bpf/pin' would be empty"},
-		{`iter:task:"/sys/fs/bpf/tasks" { }`, "so '/sys/fs/bpf/tasks' would be empty"},
+		{`iter:task:"/nowhere/tasks" { }`, "no directory /nowhere"},
 		{"iter:task { print(ctx.tsk); }", "unknown field 'tsk' of iter:task"},
 		{"iter:task { print(args.task); }", "no args here"},
 		{"iter:task { $x = ctx; }", "cannot be kept in a variable"},
@@ -129,5 +130,39 @@ func TestIterErrors(t *testing.T) {
 	}
 	if r := slope(t, "-l", "iter:*"); !strings.Contains(r.out, "iter:task\n") || !strings.Contains(r.out, "iter:task_vma\n") || strings.Contains(r.out, "safe_trusted") {
 		t.Errorf("got\n%s", r.out)
+	}
+}
+
+// TestPinnedIterator pins an iterator: slope says where and ends, and the file prints. A dry run leaves no file.
+func TestPinnedIterator(t *testing.T) {
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.Iterator("task"))
+	dir := t.TempDir()
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	file := filepath.Join(dir, "tasks")
+	script := "iter:task:" + file + ` /ctx.task.pid == 2/ { printf("%s is %d\n", ctx.task.comm, ctx.task.pid); }`
+	for _, c := range []struct {
+		flag, want, text string
+	}{
+		{"--dry-run", "\n", ""},
+		{"-q", "Program pinned to " + file + "\n", "kthreadd is 2\n"},
+		{"-fjson", `{"type": "pinned", "data": {"time": `, "kthreadd is 2\n"},
+	} {
+		r := slope(t, c.flag, "-e", script)
+		if r.status != 0 || !strings.Contains(r.out, c.want) || (strings.Contains(r.out, file) == (c.text == "")) {
+			t.Errorf("%s: status %d\n%s%s", c.flag, r.status, r.out, r.err)
+		}
+		text, err := os.ReadFile(file)
+		if string(text) != c.text || (err == nil) != (c.text != "") {
+			t.Errorf("%s: %v, the file has %q", c.flag, err, text)
+		}
+		os.Remove(file)
 	}
 }

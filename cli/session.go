@@ -88,6 +88,15 @@ func (r *session) attached(addr string) {
 		r.format.AttachedProbes(n)
 	}
 	r.out.idle()
+	switch pin := r.eng.Pinned(); {
+	case pin == "":
+	case r.flags.dryRun:
+		_ = os.Remove(pin)
+	case r.flags.format == "json":
+		r.notice("pinned", pin)
+	default:
+		fmt.Fprintln(r.streams.Out, "Program pinned to", pin)
+	}
 	if os.Getenv("__BPFTRACE_NOTIFY_PROBES_ATTACHED") == "1" { // on the standard output, wherever output goes
 		fmt.Fprintln(r.streams.Out, "__BPFTRACE_NOTIFY_PROBES_ATTACHED")
 	}

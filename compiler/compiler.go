@@ -106,6 +106,14 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	if o.dumps("opt") {
 		fmt.Fprint(o.DumpTo, obj.IR)
 	}
+	for _, f := range obj.IR.Funcs {
+		for _, h := range f.Hooks {
+			obj.pinned(file, &h, &diags)
+		}
+	}
+	if diags.HasErrors() {
+		return nil, diags
+	}
 	o.Backend.MapEach = o.Backend.MapEach || o.Kernel.MapEach
 	o.Backend.PerCPU = o.Backend.PerCPU || o.Kernel.PerCPU
 	for _, f := range obj.IR.Funcs {
@@ -132,6 +140,17 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 		obj.Code = append(obj.Code, code)
 	}
 	return obj, diags
+}
+
+// pinned refuses what a pinned iterator would tell slope, which is not there when it runs.
+func (o *Object) pinned(file *source.File, h *types.Hook, diags *source.Diagnostics) {
+	if h.Pin == "" {
+		return
+	}
+	for _, ev := range o.IR.Events {
+		diags.Errorf(file, ev.Span, "nothing but printf() writes to the file of a pinned iterator: the kernel makes its text, and slope is not there").
+			WithHint("without the file the script runs once and can do all")
+	}
 }
 
 // countBusy adds the counter of runs that found no scratch memory, unless it is there; only now it is known that there

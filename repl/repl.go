@@ -21,7 +21,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,7 +30,6 @@ import (
 	"github.com/slopebpf/slope/compiler"
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/compiler/lower"
-	"github.com/slopebpf/slope/lang/check"
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -301,16 +299,25 @@ func (sh *shell) awaitExit(p Program) {
 		return
 	}
 	sh.status, sh.session.exited = p.Status(), true
-	if iterates(p.Object()) {
-		sh.printf("all objects were gone through; :resume does it again, :drop makes room for other probes\n")
+	if h := iterator(p.Object()); h != nil {
+		done := "all objects were gone through; :resume does it again"
+		if h.Pin != "" {
+			done = "pinned to " + h.Pin + ", which stays until it is removed"
+		}
+		sh.printf("%s, :drop makes room for other probes\n", done)
 		return
 	}
 	sh.printf("exit() was called: nothing is attached any more; :resume or the next entry goes on\n")
 }
 
-// iterates tells whether a script is an iterator, which ends by itself.
-func iterates(o *compiler.Object) bool {
-	return slices.ContainsFunc(o.Checked.Clauses, func(c *check.Clause) bool { return c.Targets[0].Hook.Kind == types.HookIter })
+// iterator is what a script is attached to that is an iterator, which ends by itself; nil of another.
+func iterator(o *compiler.Object) *types.Hook {
+	for _, c := range o.Checked.Clauses {
+		if h := &c.Targets[0].Hook; h.Kind == types.HookIter {
+			return h
+		}
+	}
+	return nil
 }
 
 func (sh *shell) printf(format string, args ...any) {

@@ -31,9 +31,21 @@ func outputFuncs() []Func {
 			Func: types.Func{
 				Doc: types.Doc{Name: "printf", Text: "Print text. The format is that of C; %s prints any value, %r a buffer.",
 					Examples: []string{`begin { printf("hello %s, pid %d\n", comm, pid); }`}},
-				Params: formatParams, Check: checkFormat,
+				Params: formatParams, Check: func(c *types.Call) {
+					if c.Target != nil && c.Target.Hook.Pin != "" {
+						checkPinned(c)
+					} else {
+						checkFormat(c)
+					}
+				},
 			},
-			FuncLower: formatted(ir.EventPrintf, ir.NoWakeup),
+			FuncLower: void(func(l ir.Lowering, c *syntax.Call) {
+				if l.Target().Hook.Pin != "" {
+					printPinned(l, c)
+				} else {
+					emitFormatted(l, c, ir.EventPrintf, ir.NoWakeup)
+				}
+			}),
 		},
 		{
 			Func: types.Func{
@@ -181,10 +193,12 @@ var formatParams = []types.Param{{Name: "format", Kind: types.FormatParam}, {Nam
 
 // formatted lowers a call of such a function to an event.
 func formatted(kind ir.EventKind, flags int64) ir.FuncLower {
-	return void(func(l ir.Lowering, c *syntax.Call) {
-		format := c.Args[0].(*syntax.String).Value
-		l.Emit(&ir.Event{Kind: kind, Format: format, Args: eventArgs(l, c.Args[1:])}, c.Args[1:], flags)
-	})
+	return void(func(l ir.Lowering, c *syntax.Call) { emitFormatted(l, c, kind, flags) })
+}
+
+func emitFormatted(l ir.Lowering, c *syntax.Call, kind ir.EventKind, flags int64) {
+	format := c.Args[0].(*syntax.String).Value
+	l.Emit(&ir.Event{Kind: kind, Format: format, Args: eventArgs(l, c.Args[1:])}, c.Args[1:], flags)
 }
 
 // joinInto writes how many strings there are, and the strings.

@@ -2,10 +2,13 @@ package stdlib
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -23,20 +26,20 @@ var oneReadIters = []string{"cgroup"}
 
 func iterProbes() []Probe {
 	return []Probe{{
-		Probe: types.Probe{Doc: types.Doc{Name: "iter", Text: "Once for each object of a kind that the kernel has now, such as tasks, their open files or their mappings; then the script ends. It must be the only probe. With -p those of one process.",
-			Examples: []string{`iter:task { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`}, Since: "iter:task"},
-			Aliases: []string{"it"}, Forms: []string{"iter:task", "iter:task_file", "iter:task_vma", "iter:kind"}, Alone: true},
+		Probe: types.Probe{Doc: types.Doc{Name: "iter", Text: "Once for each object of a kind that the kernel has now, such as tasks, their open files or their mappings; then the script ends. It must be the only probe. With -p those of one process. " +
+			"With a file it is pinned to that, below /sys/fs/bpf unless it begins with '/', and slope ends: whoever reads the file has the script run by the kernel, and reads what it prints, until the file is removed. The kernel makes that text, as for debugf(), of at most 12 values; nothing else than printf() can be seen, and what is cut is not counted.",
+			Examples: []string{`iter:task { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`, `iter:task:tasks { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`}, Since: "iter:task"},
+			Aliases: []string{"it"}, Forms: []string{"iter:task", "iter:task_file", "iter:task_vma", "iter:kind", "iter:kind:file"}, Alone: true},
 		resolve: resolveIter, list: listIters,
 	}}
 }
 
 func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 	switch {
-	case len(parts) == 3:
-		return nil, wrong(2, "leave ':"+parts[2]+"' out, and run the script where the file would be read: it prints once and ends",
-			"an iterator cannot be pinned to a file: slope, not the kernel, makes the text that a script prints, so '%s' would be empty", pinned(parts[2]))
-	case len(parts) != 2 || parts[1] == "":
-		return nil, wrong(-1, "write: "+p.Forms[0], "an %s probe has a kind of object, got %d part(s)", p.Name, len(parts)-1)
+	case len(parts) > 3 || len(parts) < 2 || parts[1] == "":
+		return nil, wrong(-1, "write: "+p.Forms[0], "an %s probe has a kind of object, and may have a file, got %d part(s)", p.Name, len(parts)-1)
+	case len(parts) == 3 && strings.Trim(parts[2], "./") == "":
+		return nil, wrong(2, "for example: "+p.Forms[0]+":tasks", "got no name of a file")
 	case wild(parts[1]):
 		return nil, wrong(1, "", "wildcards are not allowed for %s probes", p.Name)
 	}
@@ -58,16 +61,46 @@ func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, e
 	}
 	args := *ctx
 	args.Args = true
-	return []*types.Target{{Probe: p, Name: p.Name + ":" + name, Form: types.IterArgs, Args: &args, Goid: -1, Syscall: -1,
-		Hook: types.Hook{Kind: types.HookIter, Event: name, ID: uint64(id), OneRead: slices.Contains(oneReadIters, name)}}}, nil
+	hook := types.Hook{Kind: types.HookIter, Event: name, ID: uint64(id), OneRead: slices.Contains(oneReadIters, name)}
+	if len(parts) == 3 {
+		hook.Pin = parts[2]
+		if !filepath.IsAbs(hook.Pin) {
+			hook.Pin = filepath.Join(pinDir, hook.Pin)
+		}
+	}
+	return []*types.Target{{Probe: p, Name: strings.Join(append([]string{p.Name}, parts[1:]...), ":"), Form: types.IterArgs, Args: &args, Goid: -1, Syscall: -1,
+		Hook: hook}}, nil
 }
 
-// pinned is the file that an iterator would be pinned to, as bpftrace has it.
-func pinned(name string) string {
-	if strings.HasPrefix(name, "/") {
-		return name
+// pinDir is where files of the bpf filesystem are.
+const pinDir = "/sys/fs/bpf"
+
+// maxPinnedValues is the kernel's MAX_BPRINTF_VARARGS.
+const maxPinnedValues = 12
+
+// checkPinned wants a text that the kernel can make for the reader of a pinned iterator.
+func checkPinned(c *types.Call) {
+	if checkKernelFormat(c, "the file of a pinned iterator") && len(c.Args)-1 > maxPinnedValues {
+		c.Errorf(-1, "got %d values, a line of a pinned iterator has at most %d", len(c.Args)-1, maxPinnedValues).WithHint("print them by several printf()")
 	}
-	return "/sys/fs/bpf/" + name
+}
+
+// printPinned gives text to the reader of a pinned iterator. One that is longer than what the kernel keeps for a read ends the
+// read; where it does not fit behind others the kernel goes on with the same object at the next read.
+func printPinned(l ir.Lowering, c *syntax.Call) {
+	b := l.Builder()
+	format, size := kernelFormat(l, c)
+	values := kernelArgs(l, c.Args[1:])
+	words := b.Addr(b.Slot("values", 8*max(len(values), 1)))
+	b.Store(words, 0, 8, b.Const(0))
+	for i, v := range values {
+		if v.Class.Pointer() {
+			b.StoreAddress(words, 8*i, v)
+		} else {
+			b.Store(words, 8*i, 8, v)
+		}
+	}
+	b.Help(ir.HelperSeqPrintf, l.Reader(), format, size, words, b.Const(int64(8*len(values))))
 }
 
 // iterKinds are the names of what the kernel can walk over, in order.

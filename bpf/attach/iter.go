@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"runtime"
 	"unsafe"
 
@@ -23,10 +24,8 @@ type Iterator struct {
 	buf []byte
 }
 
-// Iter makes an iterator of a program, over the objects it was loaded for: all of them, or with a pid greater than 0 those
-// of that process, which only the iterators over tasks know (6.1).
-func Iter(prog *ebpf.Program, kind string, pid int) (*Iterator, error) {
-	target := "iterator over " + kind
+// iterLink makes an iterator of a program.
+func iterLink(prog *ebpf.Program, kind string, pid int) (int, error) {
 	attr := sys.LinkIterAttr{ProgFD: uint32(prog.FD()), AttachType: sys.AttachTraceIter}
 	info := sys.IterInfo(kind, pid)
 	attr.Info, attr.InfoLen = sys.Ptr(info), uint32(len(info)*int(unsafe.Sizeof(uint32(0))))
@@ -38,6 +37,14 @@ func Iter(prog *ebpf.Program, kind string, pid int) (*Iterator, error) {
 	case pid > 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.E2BIG)):
 		err = &bpf.FeatureError{Feature: "iterators over the tasks of one process (6.1)", Err: err}
 	}
+	return link, err
+}
+
+// Iter makes an iterator of a program, over the objects it was loaded for: all of them, or with a pid greater than 0 those
+// of that process, which only the iterators over tasks know (6.1).
+func Iter(prog *ebpf.Program, kind string, pid int) (*Iterator, error) {
+	target := "iterator over " + kind
+	link, err := iterLink(prog, kind, pid)
 	if err != nil {
 		return nil, failed(target, err)
 	}
@@ -69,4 +76,33 @@ func (it *Iterator) Next(size int) error {
 			return nil
 		}
 	}
+}
+
+// PinnedIter makes an iterator as Iter does, for whoever reads the file at path. The file is made in a bpf filesystem, and keeps
+// the iterator and its program when the Link is closed.
+func PinnedIter(prog *ebpf.Program, kind string, pid int, path string) (Link, error) {
+	target := "iterator over " + kind + " pinned to " + path
+	link, err := iterLink(prog, kind, pid)
+	if err != nil {
+		return nil, failed(target, err)
+	}
+	raw, err := unix.ByteSliceFromString(path)
+	if err == nil {
+		_, err = sys.BPF(sys.ObjPin, &sys.ObjPinAttr{Path: sys.Ptr(raw), FD: uint32(link)})
+		runtime.KeepAlive(raw)
+	}
+	if err == nil {
+		return &links{fds: []int{link}, how: "pinned iterator"}, nil
+	}
+	unix.Close(link)
+	var fs unix.Statfs_t
+	switch e := unix.Statfs(filepath.Dir(path), &fs); {
+	case errors.Is(err, unix.EEXIST):
+		err = fmt.Errorf("there is a file already, which is to be removed before: %w", err)
+	case e != nil:
+		err = fmt.Errorf("no directory %s: %w", filepath.Dir(path), e)
+	case fs.Type != unix.BPF_FS_MAGIC:
+		err = fmt.Errorf("%s is in no bpf filesystem, which is usually mounted by: mount -t bpf bpf /sys/fs/bpf: %w", filepath.Dir(path), err)
+	}
+	return nil, failed(target, err)
 }

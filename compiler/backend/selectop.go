@@ -51,6 +51,7 @@ var helperNumbers = map[ir.Helper]int64{
 	ir.HelperCookie:       174,
 	ir.HelperFuncIP:       173,
 	ir.HelperSeqWrite:     127,
+	ir.HelperSeqPrintf:    126,
 	ir.HelperSignal:       109,
 	ir.HelperSignalThread: 117,
 	ir.HelperOverride:     58,
@@ -327,7 +328,7 @@ func (s *selector) load(v *ir.Value) {
 	d := s.reg(v)
 	if !v.Signed || v.Width == 8 {
 		s.loadMem(d, base, off, v.Width)
-		if base == s.ctx {
+		if base == s.ctx && !v.Class.MayBeNull() { // that one would not be the one that was compared
 			s.cur.insts[len(s.cur.insts)-1].kind = ctxLoad
 		}
 		return

@@ -69,6 +69,7 @@ type Machine struct {
 	Ring    int      // bytes of the ring buffer, headers included; 0 for no limit
 	Records []Record // what was submitted
 	Trace   []string // what was written to the kernel's trace
+	Read    string   // what the reader of a pinned iterator reads
 
 	maps     map[*ir.Map]*Map
 	ringUsed int
@@ -303,6 +304,14 @@ func (r *run) helper(v *ir.Value) int64 {
 		return 0
 	case ir.HelperTrace:
 		return r.trace(v)
+	case ir.HelperSeqPrintf:
+		words := r.read(v.Args[3], 0, r.scalar(v.Args[4]))
+		text, ok := r.format(r.read(v.Args[1], 0, r.scalar(v.Args[2])), len(words)/8, func(i int) value { return value{n: int64(le.Uint64(words[8*i:]))} })
+		if !ok {
+			return errInvalid
+		}
+		r.m.Read += text
+		return 0
 	case ir.HelperSeqWrite: // what the reader of an iterator sees is none of the program's output
 		r.read(v.Args[1], 0, ir.IterMark)
 		return 0

@@ -139,8 +139,8 @@ func (r *run) address(reg *region) uint64 {
 // source is an operand that is read through: a number, or the context, whose bytes are then at hand.
 func (r *run) source(p *ir.Value, buf []byte, kernel bool) bool {
 	v := r.val(p)
-	if at := (uint64(v.n) - firstAddress) / regionStride; v.reg == nil && kernel && at < uint64(len(r.numbered)) {
-		v = value{n: int64((uint64(v.n) - firstAddress) % regionStride), reg: r.numbered[at]}
+	if kernel {
+		v = r.own(v)
 	}
 	if v.reg == nil {
 		return r.m.Env.Read(uint64(v.n), buf, kernel)
@@ -150,6 +150,14 @@ func (r *run) source(p *ir.Value, buf []byte, kernel bool) bool {
 	}
 	copy(buf, v.reg.data[v.n:])
 	return true
+}
+
+// own is a pointer of the program where a number is the address of its own memory.
+func (r *run) own(v value) value {
+	if at := (uint64(v.n) - firstAddress) / regionStride; v.reg == nil && at < uint64(len(r.numbered)) {
+		return value{n: int64((uint64(v.n) - firstAddress) % regionStride), reg: r.numbered[at]}
+	}
+	return v
 }
 
 // probeRead is bpf_probe_read_user and _kernel: on a fault the destination is zeroed.

@@ -1,6 +1,7 @@
 package interp
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -11,21 +12,33 @@ import (
 // trace is bpf_trace_printk: the text goes to the end of Machine.Trace. It returns its length, or -EINVAL where the kernel does not
 // take the format.
 func (r *run) trace(v *ir.Value) int64 {
-	format := string(r.read(v.Args[0], 0, r.scalar(v.Args[1])))
-	directives, err := types.ParseFormat(strings.TrimSuffix(format, "\x00"))
-	if err != nil || !strings.HasSuffix(format, "\x00") {
+	args := v.Args[2:]
+	text, ok := r.format(r.read(v.Args[0], 0, r.scalar(v.Args[1])), len(args), func(i int) value { return r.val(args[i]) })
+	if !ok {
 		return errInvalid
 	}
+	r.m.Trace = append(r.m.Trace, text)
+	return int64(len(text))
+}
+
+// format makes the kernel's text of a format with its NUL, and of values; false where the kernel does not take it.
+func (r *run) format(format []byte, values int, nth func(int) value) (string, bool) {
+	directives, err := types.ParseFormat(strings.TrimSuffix(string(format), "\x00"))
+	if err != nil || !bytes.HasSuffix(format, []byte{0}) {
+		return "", false
+	}
 	var b strings.Builder
-	args := v.Args[2:]
+	at := 0
 	for _, d := range directives {
 		if d.Verb == "" {
 			b.WriteString(d.Literal)
 			continue
 		}
-		if len(args) == 0 {
-			return errInvalid
+		if at == values {
+			return "", false
 		}
+		arg := nth(at)
+		at++
 		how := "%" + d.Flags
 		if d.Width >= 0 {
 			how += fmt.Sprint(d.Width)
@@ -36,32 +49,37 @@ func (r *run) trace(v *ir.Value) int64 {
 		}
 		switch d.Verb {
 		case "s":
-			fmt.Fprintf(&b, how+"s", r.text(args[0]))
+			fmt.Fprintf(&b, how+"s", r.text(arg))
 		case "d":
-			fmt.Fprintf(&b, how+"d", ir.EvalExt(r.scalar(args[0]), width, true))
+			fmt.Fprintf(&b, how+"d", ir.EvalExt(arg.n, width, true))
 		case "u":
-			fmt.Fprintf(&b, how+"d", uint64(ir.EvalExt(r.scalar(args[0]), width, false)))
+			fmt.Fprintf(&b, how+"d", uint64(ir.EvalExt(arg.n, width, false)))
 		case "x", "X":
-			fmt.Fprintf(&b, how+d.Verb, uint64(ir.EvalExt(r.scalar(args[0]), width, false)))
+			fmt.Fprintf(&b, how+d.Verb, uint64(ir.EvalExt(arg.n, width, false)))
 		case "c":
-			fmt.Fprintf(&b, how+"s", string([]byte{byte(r.scalar(args[0]))}))
+			fmt.Fprintf(&b, how+"s", string([]byte{byte(arg.n)}))
 		default:
-			return errInvalid
+			return "", false
 		}
-		args = args[1:]
 	}
-	r.m.Trace = append(r.m.Trace, b.String())
-	return int64(b.Len())
+	return b.String(), true
 }
 
-// text is what a pointer points to, up to its NUL.
-func (r *run) text(p *ir.Value) string {
-	var b []byte
-	for {
-		c := r.read(p, int64(len(b)), 1)[0]
-		if c == 0 {
-			return string(b)
-		}
-		b = append(b, c)
+// text is what a pointer or an address points to, up to its NUL.
+func (r *run) text(p value) string {
+	p = r.own(p)
+	if p.reg == nil {
+		r.fail("the text at %#x is not the program's", p.n)
 	}
+	rest := p.reg.data[min(p.n, int64(len(p.reg.data))):]
+	n := bytes.IndexByte(rest, 0)
+	if n < 0 {
+		r.fail("a text in %s has no end", p.reg.name)
+	}
+	for i := p.n; p.reg.state != nil && i <= p.n+int64(n); i++ {
+		if p.reg.state[i] != written {
+			r.fail("byte %d of %s was never written", i, p.reg.name)
+		}
+	}
+	return string(rest[:n])
 }

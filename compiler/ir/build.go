@@ -50,6 +50,19 @@ func (b *Builder) Slot(name string, size int) *Slot {
 	return s
 }
 
+// StoreAddress stores where a pointer points to as a number, by which the kernel then reads.
+func (b *Builder) StoreAddress(dst *Value, off int, p *Value) {
+	for q := p; ; q = q.Args[0] {
+		if q.Op == OpSlot {
+			q.Slot.Pinned = true
+		}
+		if q.Op != OpOffset && q.Op != OpIndex {
+			break
+		}
+	}
+	b.Store(dst, off, 8, p)
+}
+
 func (b *Builder) value(op Op, args ...*Value) *Value {
 	v := &Value{ID: b.Func.nextValue, Op: op, Class: opTable[op].class, Args: args, Span: b.Span}
 	b.Func.nextValue++

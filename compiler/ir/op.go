@@ -202,6 +202,7 @@ const (
 	HelperCookie              // the attach cookie
 	HelperFuncIP              // the address of the function that is probed (5.15)
 	HelperSeqWrite            // b (seq), p: gives IterMark bytes to the reader of an iterator
+	HelperSeqPrintf           // b (seq), p (format), s, p (a word for each value: for %s the address of the text), s: gives text to the reader of an iterator; 0 or -errno
 	HelperSignal              // x: a signal for the current process; 0 or -errno
 	HelperSignalThread        // the same for the current thread
 	HelperOverride            // x: what the probed function returns instead of being run
@@ -259,6 +260,7 @@ var helperTable = [numHelpers]helperInfo{
 	HelperCookie:       {name: "get_attach_cookie", effect: Read, class: Scalar, once: true, context: true},
 	HelperFuncIP:       {name: "get_func_ip", effect: Read, class: Scalar, once: true, context: true},
 	HelperSeqWrite:     {name: "seq_write", args: "bp", effect: Call, class: Scalar, bytes: IterMark},
+	HelperSeqPrintf:    {name: "seq_printf", args: "bpsps", effect: Call, class: Scalar},
 	HelperSignal:       {name: "send_signal", args: "x", effect: Call, class: Scalar},
 	HelperSignalThread: {name: "send_signal_thread", args: "x", effect: Call, class: Scalar},
 	HelperOverride:     {name: "override_return", args: "x", effect: Call, class: Scalar, context: true},

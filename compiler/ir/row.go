@@ -63,6 +63,8 @@ type Lowering interface {
 	NoteProcess(pid *Value)
 	// Goid is the ID of the running goroutine, where the target's form is GoArgs.
 	Goid() *Value
+	// Reader is the struct seq_file of the reader of an iterator.
+	Reader() *Value
 	// Input is the address of what user space reads before each run of the program.
 	Input(in *Input) *Value
 

@@ -27,15 +27,20 @@ func (f *fn) selectObject() {
 			f.objects[fld.Offset] = f.NullCheck(f.LoadBTFOrNull(fld.Offset), f.end)
 		}
 	}
-	if f.entryOf.targets[0].Hook.OneRead {
+	if h := f.entryOf.targets[0].Hook; h.OneRead || h.Pin != "" {
 		return
 	}
-	meta := fields[0]
+	p := f.Addr(f.Slot("mark", ir.IterMark))
+	f.Store(p, 0, ir.IterMark, f.Const(0))
+	f.Help(ir.HelperSeqWrite, f.reader(), p)
+}
+
+// reader is the struct seq_file by which the reader of an iterator gets something.
+func (f *fn) reader() *ir.Value {
+	meta := f.entryOf.args().Layout.Fields()[0]
 	seq, ok := meta.Type.Elem.Field("seq")
 	if !ok {
 		bug("iterator without a reader")
 	}
-	p := f.Addr(f.Slot("mark", ir.IterMark))
-	f.Store(p, 0, ir.IterMark, f.Const(0))
-	f.Help(ir.HelperSeqWrite, f.LoadBTF(f.objects[meta.Offset], seq.Offset), p)
+	return f.LoadBTF(f.objects[meta.Offset], seq.Offset)
 }

@@ -72,6 +72,7 @@ func (s site) Input(in *ir.Input) *ir.Value                { return s.f.input(in
 func (s site) StackMap(depth int) *ir.Map                  { return s.f.l.stackMap(depth) }
 func (s site) Unwind() *ir.Unwind                          { return s.f.unwind() }
 func (s site) NoteProcess(pid *ir.Value)                   { s.f.note(pid) }
+func (s site) Reader() *ir.Value                           { return s.f.reader() }
 func (s site) Goid() *ir.Value                             { return s.f.goid() }
 func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
 func (s site) Record(ev *ir.Event, x int64, fill func(*ir.Value)) {

@@ -289,7 +289,8 @@ type Hook struct {
 	// lowered, that it does, and the hook is the entry.
 	Session bool
 	Perf    PerfEvent
-	OneRead bool // of an iterator: the kernel does not go on where a read of it has ended, so one read is over all objects
+	Pin     string // of an iterator: the file whose readers it runs for; "" where slope is the reader
+	OneRead bool   // of an iterator: the kernel does not go on where a read of it has ended, so one read is over all objects
 }
 
 // PerfEvent is an event of the kernel's or the processor's counters, or a watched address.

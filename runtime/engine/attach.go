@@ -385,6 +385,9 @@ func attachTo(prog *ebpf.Program, typ ir.ProgType, h *types.Hook, pid int) (atta
 		if !strings.HasPrefix(h.Event, "task") {
 			pid = 0
 		}
+		if h.Pin != "" {
+			return attach.PinnedIter(prog, h.Event, pid, h.Pin)
+		}
 		return attach.Iter(prog, h.Event, pid)
 	case types.HookUprobe, types.HookUretprobe:
 		points := make([]attach.Point, len(h.Points))

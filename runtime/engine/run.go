@@ -137,7 +137,7 @@ func (e *Engine) runAttached(ctx context.Context, h Hooks) (*Engine, error) {
 		return nil, err
 	}
 	h.Attached()
-	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() {
+	if e.drain(h, h.Exited); h.Exited() || !h.Stay && !e.waits() || e.Pinned() != "" {
 		return nil, nil
 	}
 	if it := e.iterator(); it != nil {
@@ -203,6 +203,18 @@ func (e *Engine) iterator() *attach.Iterator {
 		}
 	}
 	return nil
+}
+
+// Pinned is the file of the script's iterator, "" without one that is pinned.
+func (e *Engine) Pinned() string {
+	for _, p := range e.all {
+		for i := range p.fn.Hooks {
+			if pin := p.fn.Hooks[i].Pin; pin != "" {
+				return pin
+			}
+		}
+	}
+	return ""
 }
 
 // iterate runs the script for every object that the kernel has.

@@ -24,6 +24,7 @@ const (
 	MapDelete         Cmd = 3
 	MapNextKey        Cmd = 4
 	ProgLoad          Cmd = 5
+	ObjPin            Cmd = 6
 	ProgTestRun       Cmd = 10
 	ObjInfoByFD       Cmd = 15
 	RawTracepointOpen Cmd = 17
@@ -174,6 +175,12 @@ func IterInfo(kind string, pid int) []uint32 {
 		return []uint32{0, uint32(pid), 0, 0}
 	}
 	return nil
+}
+
+// ObjPinAttr gives an object a file in a bpf filesystem, which keeps it. Path ends with a NUL.
+type ObjPinAttr struct {
+	Path      unsafe.Pointer
+	FD, Flags uint32
 }
 
 // IterCreateAttr opens what an iterator gives to its reader.
