@@ -5,15 +5,19 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/slopebpf/slope/lang/types"
 	"github.com/slopebpf/slope/runtime/symbols"
 )
 
+// functionCalled is the probe of a function that is called.
+const functionCalled = "uprobe"
+
 func userProbes() []Probe {
 	return []Probe{
 		{
-			Probe: types.Probe{Doc: types.Doc{Name: "uprobe", Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once. Functions that have a copy of it instead of a call are told where the script names it, in Go always, elsewhere where its arguments are read.",
+			Probe: types.Probe{Doc: types.Doc{Name: functionCalled, Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once. Functions that have a copy of it instead of a call are told where the script names it, in Go always, elsewhere where its arguments are read.",
 				Examples: []string{"uprobe:libc:malloc { @[comm] = count(); }"}},
 				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset", `uprobe:binary:cpp:"function"`, "uprobe:binary@file:line"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
@@ -119,6 +123,9 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 		case strings.HasPrefix(name, "@"):
 			t.Name = p.Name + ":" + file + name
 		}
+		if t.Goid >= 0 {
+			t.GoEnd = sync.OnceValues(func() (*types.Target, error) { return m.goEnd(file, shown) })
+		}
 		if offset > 0 {
 			t.Name += "+" + strconv.FormatUint(offset, 10)
 		}
@@ -128,6 +135,15 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 		return nil, missing(2, "", "cannot probe %s: %s", name, last)
 	}
 	return out, nil
+}
+
+// goEnd is the function that a goroutine ends in, also one that ends inside of another.
+func (m *Machine) goEnd(file, shown string) (*types.Target, error) {
+	all, err := m.fileProbes(m.Registry.Probe(functionCalled), file, shown, "runtime.goexit1", entry)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
 }
 
 // functions finds what a name, pattern, name+offset or plain offset stands for.

@@ -166,9 +166,9 @@ func variables() []Var {
 			}},
 		},
 		{
-			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads. One that ends inside of a function does not return from it: uprobe:BINARY:runtime.goexit1 { cancel(goid); } forgets its span.",
+			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads. One that ends inside of a function does not return from it: an sli that calls start(goid) has a probe of its own at the end of goroutines, uprobe:BINARY:runtime.goexit1, which forgets the span and costs each end a microsecond, unless its body has one there.",
 				Examples: nil},
-				Args: true, Type: goidType},
+				Args: true, Role: types.GoroutineRole, Type: goidType},
 			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Goid() }},
 		},
 	}

@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/slopebpf/slope/lang/syntax"
@@ -25,6 +27,67 @@ func (c *checker) declareSLI(n *syntax.SLI) {
 	for _, p := range n.Probes {
 		c.resolve(p, s)
 	}
+	c.goroutineEnds(s)
+}
+
+// goroutineEnds forgets the spans of goroutines that end inside of them: where a clause has start(goid), it adds one to the end of
+// the program's goroutines that has cancel(goid), unless the body has a probe there.
+func (c *checker) goroutineEnds(s *SLI) {
+	all := c.prog.Clauses
+	for _, cl := range all {
+		var start *syntax.Call
+		syntax.Walk(cl.Probe.Body, func(n syntax.Node) bool {
+			if call, ok := n.(*syntax.Call); ok && cl.SLI == s && c.startsGoroutine(call) {
+				start = call
+			}
+			return start == nil
+		})
+		if start == nil {
+			continue
+		}
+		for _, t := range cl.Targets {
+			if t.GoEnd == nil {
+				continue
+			}
+			end, err := t.GoEnd()
+			if err != nil {
+				c.warnf(start, "spans of goroutines that end inside of them stay open: %s", err)
+				continue
+			}
+			if slices.ContainsFunc(c.prog.Clauses, func(o *Clause) bool { return o.SLI == s && slices.ContainsFunc(o.Targets, end.SamePlace) }) {
+				continue
+			}
+			at := syntax.Range(start.Span())
+			call := &syntax.Call{Range: at, Name: &syntax.Name{Range: at, Text: c.verbNamed(types.Cancel)}, Args: syntax.Copy(start.Args, nil, nil)}
+			c.prog.Clauses = append(c.prog.Clauses, &Clause{SLI: s, Targets: []*types.Target{end}, Info: newInfo(), Probe: &syntax.Probe{Range: at,
+				Attach: []*syntax.AttachPoint{{Range: at, Raw: end.Name, Parts: strings.Split(end.Name, ":")}},
+				Body:   &syntax.Block{Range: at, Stmts: []syntax.Stmt{&syntax.ExprStmt{Range: at, X: call}}}}})
+		}
+	}
+}
+
+// startsGoroutine tells whether a call is start(goid).
+func (c *checker) startsGoroutine(call *syntax.Call) bool {
+	f := c.opt.Universe.Func(call.Name.Text)
+	if f == nil || f.Class != types.VerbFunc || f.Verb != types.Start || len(call.Args) != 1 {
+		return false
+	}
+	name, ok := call.Args[0].(*syntax.Name)
+	if !ok {
+		return false
+	}
+	row, _ := c.builtin(name.Text)
+	return row != nil && row.Role == types.GoroutineRole
+}
+
+// verbNamed is what the recording verb is called.
+func (c *checker) verbNamed(v types.Verb) string {
+	for _, name := range c.opt.Universe.Names(types.VerbNames) {
+		if c.opt.Universe.Func(name).Verb == v {
+			return name
+		}
+	}
+	panic("BUG: no verb " + strconv.Itoa(int(v)))
 }
 
 // newSLI takes what the head and the properties of an sli say; nil when its name is taken.

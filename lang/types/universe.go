@@ -1,6 +1,7 @@
 package types
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slopebpf/slope/lang/source"
@@ -192,14 +193,15 @@ func DefaultConfig() Config {
 	return Config{MaxStrlen: 1024, MaxMapKeys: 4096, LabelLen: 64, SpanKeys: 16384, MaxCat: 10240, MaxProbes: 1024, UnwindRows: 1 << 21, RingSize: 4 << 20, TypeInfo: UnstableError}
 }
 
-// Role says what a variable identifies, for lints.
+// Role says what a variable identifies, for lints and for the end of spans.
 type Role uint8
 
 // The roles.
 const (
-	NoRole     Role = iota
-	ThreadRole      // a thread, or a process
-	MomentRole      // a moment, or chance
+	NoRole        Role = iota
+	ThreadRole         // a thread, or a process
+	MomentRole         // a moment, or chance
+	GoroutineRole      // a goroutine
 )
 
 // Var is the row of a builtin variable. A Numbered one is written with a number: arg0, arg1.
@@ -388,16 +390,22 @@ type Target struct {
 	Hook     Hook
 	Args     *Type // struct, nil without fields
 	Form     ArgsForm
-	Return   bool      // retval exists
-	Unsafe   bool      // allowed with --unsafe only
-	Result   *Type     // of retval, where it is a word of the context; nil for a register
-	Word     int       // that word
-	Goid     int       // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
-	Syscall  int       // system-call number for SyscallEnter and SyscallExit, -1 for all
-	Operands []Operand // of PlacedArgs
-	Places   [][]Piece // of CArgs and GoArgs: where the fields of Args are, by their Offset/8
-	Debug    Debug     // nil where there is no program
-	Raw      *Raw      // the raw tracepoint that serves the same event more cheaply, nil when none does
+	Return   bool                    // retval exists
+	Unsafe   bool                    // allowed with --unsafe only
+	Result   *Type                   // of retval, where it is a word of the context; nil for a register
+	Word     int                     // that word
+	Goid     int                     // offset of the goroutine's id in runtime.g, -1 when unknown or not Go
+	GoEnd    func() (*Target, error) // where a goroutine of the program ends; nil where Goid is not known
+	Syscall  int                     // system-call number for SyscallEnter and SyscallExit, -1 for all
+	Operands []Operand               // of PlacedArgs
+	Places   [][]Piece               // of CArgs and GoArgs: where the fields of Args are, by their Offset/8
+	Debug    Debug                   // nil where there is no program
+	Raw      *Raw                    // the raw tracepoint that serves the same event more cheaply, nil when none does
+}
+
+// SamePlace tells whether two targets are the same point of a program.
+func (t *Target) SamePlace(o *Target) bool {
+	return t.Hook.Kind == o.Hook.Kind && t.Hook.Path == o.Hook.Path && slices.Equal(t.Hook.Points, o.Hook.Points)
 }
 
 // ReadDebug fills in Args and Places from the debug information, where that is what has them.

@@ -74,7 +74,7 @@ func (v *vetter) probe(s *check.SLI, p *syntax.Probe) {
 		labels = labels[min(len(labels), max(len(labels)-len(s.Labels), 0)):]
 		for i, l := range labels {
 			if v.role(l) != types.NoRole && i < len(s.Labels) {
-				v.warn(l, "label '%s' has a value of its own for every thread, process or moment: label sets beyond the limit of %d are counted as other", s.Labels[i].Name, s.Limit).
+				v.warn(l, "label '%s' has a value of its own for every thread, process, goroutine or moment: label sets beyond the limit of %d are counted as other", s.Labels[i].Name, s.Limit).
 					WithHint("use what there are few of, such as comm")
 			}
 		}
