@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/slopebpf/slope/lang/types"
@@ -36,7 +37,7 @@ func (ix *Index) structOf(r record, name string) *types.Type {
 	if n := ix.name(r.name); n != "" {
 		name = n
 	}
-	return &types.Type{Kind: types.Struct, Name: name, Size: int(r.sizeType & 0x7fffffff), Layout: &layout{ix: ix, id: r.id}}
+	return &types.Type{Kind: types.Struct, Name: name, Size: int(r.sizeType & 0x7fffffff), Union: r.kind() == KindUnion, Layout: &layout{ix: ix, id: r.id}}
 }
 
 // layout reads the fields of one struct once.
@@ -150,7 +151,7 @@ func (ix *Index) typeOf(id uint32, depth int) *types.Type {
 		if !integer(size) {
 			return opaque(size)
 		}
-		return &types.Type{Kind: types.Int, Size: size, Signed: r.flag(), Name: ix.name(r.name), Enum: ix.enumerators(r)}
+		return &types.Type{Kind: types.Int, Size: size, Signed: r.flag(), Name: strings.TrimSpace("enum " + ix.name(r.name)), Enum: ix.enumerators(r)}
 	case KindPtr:
 		return types.PointerTo(ix.typeOf(r.sizeType, depth+1), ix.user(r.sizeType))
 	case KindArray:
@@ -162,7 +163,7 @@ func (ix *Index) typeOf(id uint32, depth int) *types.Type {
 	case KindStruct, KindUnion:
 		return ix.structOf(r, "")
 	case KindFwd:
-		return &types.Type{Kind: types.Struct, Name: ix.name(r.name), Layout: types.Fields(nil)}
+		return &types.Type{Kind: types.Struct, Name: ix.name(r.name), Union: r.flag(), Layout: types.Fields(nil)}
 	case KindFloat:
 		return opaque(size)
 	}

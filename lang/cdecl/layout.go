@@ -29,7 +29,7 @@ func (p *parser) structure() *types.Type {
 	p.next()
 	t := p.scope.ahead[keyword+" "+name] // what named it before becomes whole with it
 	if t == nil {
-		t = &types.Type{Kind: types.Struct, Name: name}
+		t = &types.Type{Kind: types.Struct, Name: name, Union: keyword == "union"}
 	}
 	if name != "" {
 		p.once(keyword, name)
@@ -277,7 +277,7 @@ func (p *parser) find(keyword, name string) *types.Type {
 	if keyword == "struct" || keyword == "union" {
 		t := p.scope.ahead[keyword+" "+name]
 		if t == nil {
-			t = &types.Type{Kind: types.Struct, Name: name}
+			t = &types.Type{Kind: types.Struct, Name: name, Union: keyword == "union"}
 			p.scope.ahead[keyword+" "+name] = t
 		}
 		return t
@@ -336,7 +336,7 @@ func (p *parser) enum() *types.Type {
 	}
 	p.next()
 	names := types.Enumerators{}
-	t := &types.Type{Kind: types.Int, Size: 4, Name: "enum " + name, Enum: names}
+	t := &types.Type{Kind: types.Int, Size: 4, Name: strings.TrimSpace("enum " + name), Enum: names}
 	if name == "" {
 		t.Name = "enum"
 	} else {

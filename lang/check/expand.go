@@ -106,8 +106,38 @@ func (x *expander) edit(e syntax.Expr) syntax.Expr {
 			return x.call(e, e, nil)
 		}
 		return x.define(e)
+	case *syntax.TypeExpr:
+		return describedBy(e, e.Range, func(n *syntax.Name) syntax.Expr {
+			_, isType := x.c.ctypes.Named("", n.Text)
+			if text, ok := x.c.ctypes.Macro(n.Text); isType || builtinType(n.Text) != nil || ok && parseExpr(text) == nil {
+				return nil
+			}
+			return x.edit(n)
+		})
 	}
 	return nil
+}
+
+// describedBy is a sizeof or its like of a bare name, which was read as that of a type, with what stands in the place of the name;
+// nil when that stays.
+func describedBy(e *syntax.TypeExpr, where syntax.Range, replacement func(*syntax.Name) syntax.Expr) syntax.Expr {
+	if e.Type == nil || e.Keyword == "" || !e.Type.Bare() {
+		return nil
+	}
+	out := &syntax.TypeExpr{Range: where, Keyword: e.Keyword, Fields: e.Fields}
+	switch r := replacement(&syntax.Name{Range: where, Text: e.Type.Name}).(type) {
+	case nil:
+		return nil
+	case *syntax.Name: // of a type or of anything else
+		out.Type = &syntax.TypeRef{Range: r.Range, Name: r.Text}
+	case *syntax.TypeExpr:
+		if out.X = r; r.Keyword == "" {
+			out.Type, out.X = r.Type, r.X
+		}
+	default:
+		out.X = r
+	}
+	return out
 }
 
 // call expands a use of a macro or function.
@@ -226,9 +256,21 @@ func (x *expander) body(b *syntax.Block, params, args []syntax.Expr, where synta
 			if v := names[e.Text]; v != nil {
 				return syntax.Copy(v, nil, nil)
 			}
-			if r := x.edit(&syntax.Name{Range: where, Text: e.Text}); r != nil {
-				return r
-			}
+			return x.edit(&syntax.Name{Range: where, Text: e.Text})
+		case *syntax.TypeExpr:
+			return describedBy(e, where, func(n *syntax.Name) syntax.Expr {
+				if v := names[n.Text]; v != nil {
+					return syntax.Copy(v, nil, nil)
+				}
+				r, ok := x.edit(&syntax.TypeExpr{Range: where, Keyword: e.Keyword, Type: e.Type}).(*syntax.TypeExpr)
+				switch {
+				case !ok:
+					return nil
+				case r.X == nil:
+					return &syntax.TypeExpr{Range: where, Type: r.Type}
+				}
+				return r.X
+			})
 		case *syntax.Call:
 			if e.Name.Text == "getopt" {
 				return x.getopt(e)

@@ -247,6 +247,9 @@ func (c *checker) field(e *syntax.Field) *types.Type {
 	case types.Tuple:
 		if t.Names != nil {
 			if i := t.Element(e.Name.Text); i >= 0 {
+				if v, known := c.info.Consts[c.literal(e)]; known {
+					c.info.Consts[e] = v
+				}
 				return t.Elems[i]
 			}
 			d := c.errorf(e.Name, "unknown field '%s' of the record", e.Name.Text)

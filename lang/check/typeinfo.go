@@ -25,7 +25,10 @@ func (c *checker) typeinfo(e *syntax.TypeExpr) *types.Type {
 			c.warnf(e, "typeinfo may still change").WithHint("config = { %s = enable } takes this warning away", setting)
 		}
 	}
-	t := c.described(e)
+	t := c.aggregated(e.X)
+	if t == nil {
+		t = c.described(e)
+	}
 	if t.Kind == types.Invalid {
 		return t
 	}
@@ -35,6 +38,8 @@ func (c *checker) typeinfo(e *syntax.TypeExpr) *types.Type {
 		base, _, _ = strings.Cut(t.String(), "(")
 	case t.Kind == types.Tuple && t.Names != nil:
 		base = "record"
+	case t.Union:
+		base = "union"
 	}
 	x := &syntax.Record{Range: e.Range}
 	field := func(name string, value syntax.Expr) {
@@ -48,23 +53,43 @@ func (c *checker) typeinfo(e *syntax.TypeExpr) *types.Type {
 	return c.expr(x)
 }
 
+// aggregated is the type of what a map aggregates, which is no value; nil of anything else.
+func (c *checker) aggregated(e syntax.Expr) *types.Type {
+	n, ok := e.(*syntax.Map)
+	if !ok {
+		return nil
+	}
+	m := c.maps["@"+n.Text]
+	if m == nil || m.Value == nil || m.Value.Kind != types.Aggregate || m.Keys > 0 != (len(n.Index) > 0) {
+		return nil
+	}
+	for _, x := range n.Index {
+		c.expr(x)
+	}
+	return m.Value
+}
+
 // typeID is the number that the kernel's BTF gives a struct, a union or an enum; 0 for other types.
 func (c *checker) typeID(t *types.Type) uint32 {
 	src, ok := c.opt.Resolver.(types.Numbers)
 	if !ok || t.Name == "" {
 		return 0
 	}
-	keywords := map[types.Kind][]string{types.Struct: {"struct", "union"}, types.Int: {"enum"}}[t.Kind]
-	for _, keyword := range keywords {
-		name := strings.TrimPrefix(t.Name, keyword+" ")
-		if _, own := c.ctypes.Named(keyword, name); own {
-			return 0 // the script's
-		}
-		if id, ok := src.TypeID(keyword, name); ok {
-			return id
-		}
+	keyword := "struct"
+	switch {
+	case t.Kind == types.Int:
+		keyword = "enum"
+	case t.Kind != types.Struct:
+		return 0
+	case t.Union:
+		keyword = "union"
 	}
-	return 0
+	name := strings.TrimPrefix(t.Name, keyword+" ")
+	if _, own := c.ctypes.Named(keyword, name); own {
+		return 0 // the script's
+	}
+	id, _ := src.TypeID(keyword, name)
+	return id
 }
 
 // literal is what an expression stands for where that is written down: a literal, or a part of a typeinfo.

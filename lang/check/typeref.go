@@ -228,12 +228,19 @@ func (c *checker) described(e *syntax.TypeExpr) *types.Type {
 	if row, _ := c.builtinOf(e.Type); row != nil { // sizeof(comm): it was read as the name of a type
 		return c.pointer(&syntax.Name{Range: e.Type.Range, Text: e.Type.Name})
 	}
+	if e.Type.Bare() && builtinType(e.Type.Name) == nil {
+		if _, ok := c.namedType(e.Type, "", e.Type.Name); !ok {
+			if t := c.constant(&syntax.Name{Range: e.Type.Range, Text: e.Type.Name}); t != nil {
+				return t
+			}
+		}
+	}
 	return c.typeOf(e.Type)
 }
 
 // builtinOf finds the builtin variable that a bare name stands for which no type has.
 func (c *checker) builtinOf(ref *syntax.TypeRef) (*types.Var, int) {
-	if ref == nil || ref.Keyword != "" || len(ref.Suffix) > 0 || ref.Typeof != nil || builtinType(ref.Name) != nil {
+	if ref == nil || !ref.Bare() || builtinType(ref.Name) != nil {
 		return nil, 0
 	}
 	return c.builtin(ref.Name)

@@ -469,6 +469,9 @@ type TypeRef struct {
 	Typeof  Expr // with typeof(expr)
 }
 
+// Bare tells whether it is a name and nothing else, which may be that of anything.
+func (t *TypeRef) Bare() bool { return t.Keyword == "" && len(t.Suffix) == 0 && t.Typeof == nil }
+
 // TypeSuffix is "*" (Pointer) or "[N]".
 type TypeSuffix struct {
 	Pointer bool

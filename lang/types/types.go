@@ -44,6 +44,7 @@ type Type struct {
 	Name    string   // Struct, Enum-typed Int
 	Enum    Enum     // Int: what its values are called, nil otherwise
 	Layout  Layout   // Struct
+	Union   bool     // Struct: its members share their place
 	Args    bool     // Struct: the arguments of a probe, which are no value in memory
 	Counted bool     // Struct: the address of a text and its length, as Go keeps strings; String: read from one, which is Elem
 	User    bool     // Pointer (and its pointee) or Stack: lives in user space
@@ -495,7 +496,10 @@ func (t *Type) String() string {
 		}
 		return "(" + strings.Join(names, ",") + ")"
 	case Struct:
-		return "struct " + t.Name
+		if t.Union {
+			return strings.TrimSpace("union " + t.Name)
+		}
+		return strings.TrimSpace("struct " + t.Name)
 	case Pointer:
 		return t.Elem.String() + " *"
 	case Array:
