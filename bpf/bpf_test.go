@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -114,6 +115,17 @@ func TestLongLog(t *testing.T) {
 	var v *VerifierError
 	if !errors.As(err, &v) || v.Insn != 3000 || v.Reason != "R5 !read_ok" {
 		t.Fatalf("got %v", err)
+	}
+	log := make([]byte, firstLogBytes)
+	var code bytes.Buffer
+	if err := insns.Marshal(&code, binary.LittleEndian); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := load(ProgSpec{Type: ebpf.RawTracepoint}, code.Bytes(), log); !errors.Is(err, unix.ENOSPC) {
+		return // before 5.12 it is short
+	}
+	if ends := hasEnd(log); ends != (len(v.Log) < firstLogBytes) || ends != strings.Contains(string(log), "R5 !read_ok") {
+		t.Errorf("the log has its end: %t; %d bytes were taken", ends, len(v.Log))
 	}
 }
 

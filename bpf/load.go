@@ -109,7 +109,11 @@ func load(spec ProgSpec, code, log []byte) (int, error) {
 func explainLoad(spec ProgSpec, code []byte, first error) error {
 	log := make([]byte, firstLogBytes)
 	fd, err := load(spec, code, log)
-	for errors.Is(err, unix.ENOSPC) && len(log) < largestLog {
+	for errors.Is(err, unix.ENOSPC) && !hasEnd(log) {
+		if len(log) == largestLog || errors.Is(first, unix.E2BIG) { // it is long because the program is
+			clear(log)
+			break
+		}
 		log = make([]byte, 4*len(log))
 		fd, err = load(spec, code, log)
 	}
@@ -158,6 +162,12 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 		e.Reason = "what it attaches to is not in the kernel's BTF"
 	}
 	return e
+}
+
+// hasEnd tells whether a log that is too long has its end, as kernels since 6.4 leave it, where the reason is.
+func hasEnd(log []byte) bool {
+	i := bytes.IndexByte(log, 0)
+	return i > 0 && bytes.Contains(log[max(i-1024, 0):i], []byte("\nprocessed "))
 }
 
 // kind names the program type and how it is attached.
