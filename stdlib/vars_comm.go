@@ -76,6 +76,7 @@ func checkOtherComm(c *types.Call) {
 func otherCommInto(l ir.Lowering, c *syntax.Call, t *types.Type, p *ir.Value, off int, _ bool) {
 	b, at := l.Builder(), int(l.Notes(c)[0])
 	id := l.Scalar(c.Args[0])
+	id = b.Bin(ir.OpMul, id, b.Bin(ir.OpULt, id, b.Const(1<<31))) // the kernel would take the lower half; no thread has the ID 0
 	b.Zero(p, off, t.Memory())
 	none, done := b.Block(), b.Block()
 	task := b.NullCheck(b.Help(ir.HelperTaskFromPid, id), none)
