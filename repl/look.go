@@ -444,4 +444,7 @@ func (sh *shell) noHelp(name string) error {
 	return fmt.Errorf("nothing has the name '%s'", name)
 }
 
-func samePoints(a, b []types.Point) bool { return slices.Equal(a, b) }
+// samePoints tells whether a target is among the points of a hook, which may be those of several.
+func samePoints(hook, target []types.Point) bool {
+	return len(target) == 0 && len(hook) == 0 || slices.ContainsFunc(hook, func(p types.Point) bool { return slices.ContainsFunc(target, p.Same) })
+}

@@ -66,7 +66,7 @@ func resolveUSDT(m *Machine, p *types.Probe, parts []string) ([]*types.Target, e
 next:
 	for i := range found {
 		u := &found[i]
-		point := types.Point{Offset: u.Offset, RefCtr: u.Semaphore}
+		point := types.Point{Offset: u.Offset, RefCtr: u.Semaphore, Name: u.Provider + ":" + u.Name}
 		for _, t := range out { // places with the same operands are served by one program
 			if t.Name == u.name() && slices.EqualFunc(t.Operands, u.Args, types.Operand.Same) {
 				t.Hook.Points = append(t.Hook.Points, point)

@@ -249,6 +249,19 @@ func sourceLine(bin *symbols.Binary, shown, text string) ([]symbols.Func, error)
 	return funcs, nil
 }
 
+// placeName is what people call a place; that of a line has no name.
+func placeName(f symbols.Func, offset uint64, at place) string {
+	switch {
+	case f.Addr == 0:
+		return ""
+	case at == goReturn:
+		return f.Name + " returns"
+	case offset > 0:
+		return fmt.Sprintf("%s+%d", f.Name, offset)
+	}
+	return f.Name
+}
+
 func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint64, at place, shown string) (*types.Target, error) {
 	t := &types.Target{Probe: p, Form: types.CArgs, Goid: -1, Syscall: -1, Return: at != entry}
 	t.Hook = types.Hook{Kind: types.HookUprobe, Path: bin.Path}
@@ -286,7 +299,7 @@ func userTarget(bin *symbols.Binary, p *types.Probe, f symbols.Func, offset uint
 		points = []uint64{entry}
 	}
 	for _, o := range points {
-		t.Hook.Points = append(t.Hook.Points, types.Point{Offset: o})
+		t.Hook.Points = append(t.Hook.Points, types.Point{Offset: o, Name: placeName(f, offset, at)})
 	}
 	return t, nil
 }

@@ -170,7 +170,11 @@ func attached(k types.HookKind) bool {
 }
 
 func hookKey(h *types.Hook) string {
-	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", h.Prog, " ", int64(h.Period), " ", h.Path, " ", h.Points, " ", h.Perf)
+	points := slices.Clone(h.Points)
+	for i := range points {
+		points[i].Name = ""
+	}
+	return fmt.Sprint(h.Kind, " ", h.Event, "+", h.Offset, " ", h.State, " ", h.ID, " ", h.Prog, " ", int64(h.Period), " ", h.Path, " ", points, " ", h.Perf)
 }
 
 // argsUse is what a clause reads of the arguments of its probe.
@@ -241,14 +245,7 @@ func hookText(hooks []types.Hook) string {
 	case types.HookInterval, types.HookProfile:
 		text += ":" + h.Period.String()
 	case types.HookUprobe, types.HookUretprobe:
-		text += ":" + h.Path
-		if len(h.Points) > 4 {
-			text += fmt.Sprintf(" (%d places)", len(h.Points))
-			break
-		}
-		for _, p := range h.Points {
-			text += fmt.Sprintf("+0x%x", p.Offset)
-		}
+		text += ":" + h.Places()
 	case types.HookTracepoint:
 		text = h.Event
 	case types.HookIter:

@@ -1,7 +1,9 @@
 package types
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slopebpf/slope/lang/source"
@@ -307,6 +309,34 @@ type PerfEvent struct {
 type Point struct {
 	Offset uint64 // in the file
 	RefCtr uint64 // file offset of a USDT semaphore, 0 for none
+	Name   string // of what is there, for people; "" where it has none
+}
+
+// Same tells whether two are one, whatever they are called.
+func (p Point) Same(o Point) bool { return p.Offset == o.Offset && p.RefCtr == o.RefCtr }
+
+// Places tells people where in a program a hook is: the functions, or the offsets of what has no name, as long as they are few.
+func (h *Hook) Places() string {
+	const few = 4
+	var names []string
+	for _, p := range h.Points {
+		name := ":" + p.Name
+		if p.Name == "" {
+			name = fmt.Sprintf("+%#x", p.Offset)
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		if len(names) > few {
+			names = nil
+			break
+		}
+	}
+	text := h.Path + strings.Join(names, "")
+	if n := len(h.Points); n > 1 && n != len(names) {
+		text += fmt.Sprintf(" (%d places)", n)
+	}
+	return text
 }
 
 // ArgsForm says where the fields of args and argN are found.
@@ -405,7 +435,7 @@ type Target struct {
 
 // SamePlace tells whether two targets are the same point of a program.
 func (t *Target) SamePlace(o *Target) bool {
-	return t.Hook.Kind == o.Hook.Kind && t.Hook.Path == o.Hook.Path && slices.Equal(t.Hook.Points, o.Hook.Points)
+	return t.Hook.Kind == o.Hook.Kind && t.Hook.Path == o.Hook.Path && slices.EqualFunc(t.Hook.Points, o.Hook.Points, Point.Same)
 }
 
 // ReadDebug fills in Args and Places from the debug information, where that is what has them.

@@ -324,10 +324,7 @@ func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places in
 	switch {
 	case h.Path != "":
 		what, _, _ = strings.Cut(what, ":")
-		what += ":" + h.Path
-		if places == 1 {
-			what += fmt.Sprintf("+%#x", h.Points[0].Offset)
-		}
+		what += ":" + h.Places()
 	case len(p.fn.Hooks) > 1 && places == 1:
 		what = h.Event
 	}
@@ -335,7 +332,7 @@ func (e *Engine) attached(p *program, link attach.Link, h *types.Hook, places in
 	if h.Session {
 		what += lower.WithReturn
 	}
-	if places > 1 {
+	if places > 1 && h.Path == "" {
 		what += fmt.Sprintf(" (%d places)", places)
 	}
 	e.tell("attached %s by %s in %s", what, link.Mechanism(), short(time.Since(began)))
