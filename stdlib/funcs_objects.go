@@ -1,8 +1,6 @@
 package stdlib
 
 import (
-	"slices"
-
 	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -55,10 +53,6 @@ func objectFuncs() []Func {
 	}
 }
 
-// mayBeNull are the fields of structs that the kernel's verifier takes for null pointers until they are tested (BTF_TYPE_SAFE_…_OR_NULL
-// in kernel/bpf/verifier.c): sk_buff.sk, request_sock.sk, socket.sk, mm_struct.exe_file.
-var mayBeNull = []string{"sk", "exe_file"}
-
 // checkTracked wants the first argument to be a struct of the kernel that is reached from the arguments of the probe.
 func checkTracked(c *types.Call, name string) {
 	t := c.Args[0]
@@ -76,7 +70,7 @@ func checkTracked(c *types.Call, name string) {
 			break
 		}
 		e = field.X
-		if _, direct := e.(*syntax.Name); !direct && slices.Contains(mayBeNull, field.Name.Text) {
+		if _, direct := e.(*syntax.Name); !direct && ir.MayBeNull(c.Target.Hook.Kind, "", field.Name.Text) {
 			c.Errorf(0, "%s(): the kernel takes '%s' of a struct for a pointer that may be null, which it does not follow", c.Node.Name.Text, field.Name.Text).
 				WithHint("use a probe that has it among its own arguments")
 			return

@@ -115,26 +115,29 @@ func (ix *Index) strip(id uint32) (record, bool) {
 	return record{}, false
 }
 
-// user tells whether a pointee is tagged as user memory.
-func (ix *Index) user(id uint32) bool {
+// tags tells whether a pointee is tagged as user memory, or as what is guarded by RCU or there per CPU.
+func (ix *Index) tags(id uint32) (user, guarded bool) {
 	for range maxDepth {
 		r, ok := ix.record(id)
 		if !ok {
-			return false
+			break
 		}
 		switch r.kind() {
 		case KindTypeTag:
-			if ix.name(r.name) == "user" {
-				return true
+			switch ix.name(r.name) {
+			case "user":
+				user = true
+			case "rcu", "percpu":
+				guarded = true
 			}
 			fallthrough
 		case KindTypedef, KindVolatile, KindConst, KindRestrict:
 			id = r.sizeType
 		default:
-			return false
+			return user, guarded
 		}
 	}
-	return false
+	return user, guarded
 }
 
 // typeOf translates a type. depth counts pointers and arrays, so that a blob that refers to itself ends.
@@ -153,7 +156,10 @@ func (ix *Index) typeOf(id uint32, depth int) *types.Type {
 		}
 		return &types.Type{Kind: types.Int, Size: size, Signed: r.flag(), Name: strings.TrimSpace("enum " + ix.name(r.name)), Enum: ix.enumerators(r)}
 	case KindPtr:
-		return types.PointerTo(ix.typeOf(r.sizeType, depth+1), ix.user(r.sizeType))
+		user, guarded := ix.tags(r.sizeType)
+		t := types.PointerTo(ix.typeOf(r.sizeType, depth+1), user)
+		t.Guarded = guarded
+		return t
 	case KindArray:
 		elem, n := ix.typeOf(r.word(0), depth+1), int(r.word(2)&0x7fffffff)
 		if elem.Size != 0 && n > (1<<31-1)/elem.Size {

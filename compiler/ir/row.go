@@ -1,6 +1,8 @@
 package ir
 
 import (
+	"slices"
+
 	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
@@ -126,6 +128,22 @@ type Kernel struct {
 	Doubtful func(h *types.Hook, arg int) bool
 	// Returns tells where a return probe keeps the address that a function returns to, nil when that is unknown; nil: it is not.
 	Returns func() *Returns
+}
+
+// mayBeNull are the fields of structs that the kernel's verifier takes for null pointers until they are tested, where it trusts the
+// struct (BTF_TYPE_SAFE_…_OR_NULL in kernel/bpf/verifier.c).
+var mayBeNull = map[string][]string{"sk_buff": {"sk"}, "request_sock": {"sk"}, "socket": {"sk"}, "mm_struct": {"exe_file"}, "dentry": {"d_inode"},
+	"vm_area_struct": {"vm_mm", "vm_file"}}
+
+// MayBeNull tells whether a pointer in a field is such a one in a kind of probe; st is "" where the struct is not known. The area that
+// an iterator hands over is not trusted.
+func MayBeNull(h types.HookKind, st, field string) bool {
+	for name, fields := range mayBeNull {
+		if (st == name || st == "") && slices.Contains(fields, field) && (h != types.HookIter || name != "vm_area_struct") {
+			return true
+		}
+	}
+	return false
 }
 
 // ProgType is the type of the program that a hook calls.

@@ -405,6 +405,30 @@ func (f *fn) wordPointer(i int) *ir.Value {
 	return f.Word(i)
 }
 
+// plainWord is the i-th 8 bytes of the context as a number, also where they are a pointer that the kernel tracks.
+func (f *fn) plainWord(i int) *ir.Value {
+	if t := f.target(); f.Func.Type == ir.TPBTF && t.Form == types.WordArgs && tracks(t, i) {
+		return f.readKernel(f.Offset(f.Ctx(), int64(8*i)), 8, false)
+	}
+	return f.Word(i)
+}
+
+// tracks tells whether the kernel may take a word of the context for a pointer whose type it knows.
+func tracks(t *types.Target, i int) bool {
+	if t.Result != nil && t.Word == i {
+		return t.Result.Kind == types.Pointer
+	}
+	if t.Args == nil {
+		return true
+	}
+	for _, fld := range t.Args.Layout.Fields() {
+		if fld.Offset == 8*i {
+			return fld.Type.Kind == types.Pointer
+		}
+	}
+	return false
+}
+
 // Word is the i-th 8 bytes of the context.
 func (f *fn) Word(i int) *ir.Value { return f.Load(f.Ctx(), 8*i, 8, false) }
 

@@ -25,7 +25,7 @@ type place struct {
 	off    int
 	space  space
 	packed bool
-	shared bool // with another field, as in a union: the kernel's verifier sees only one of them
+	copied bool // of inBTF: by a helper, since the kernel's verifier sees something else there, or a pointer that it does not follow
 }
 
 // at is a place further on.
@@ -102,7 +102,7 @@ func (f *fn) fieldPlace(e *syntax.Field) (place, types.Field) {
 	if !ok {
 		bug("field %s of %s", e.Name.Text, st)
 	}
-	base.shared = base.shared || base.space == inBTF && shared(st, fld)
+	base.copied = base.copied || base.space == inBTF && (shared(st, fld) || fld.Type.Guarded || ir.MayBeNull(f.target().Hook.Kind, st.Name, fld.Name))
 	return base.at(fld.Offset, true), fld
 }
 
@@ -269,7 +269,7 @@ func (f *fn) loadWord(pl place, size int, signed bool, t *types.Type) *ir.Value 
 		}
 		return f.Load(pl.p, pl.off, size, signed)
 	case inBTF:
-		if pl.shared {
+		if pl.copied {
 			return f.readAt(f.address(pl), size, signed, true)
 		}
 		if t != nil && t.Kind == types.Pointer && !t.User && t.Elem.Kind == types.Struct {

@@ -63,7 +63,7 @@ func (s site) Find(m *ir.Map, key *ir.Value, into *syntax.Var) *ir.Value {
 }
 func (s site) Tracked(e syntax.Expr) *ir.Value             { return s.f.tracked(e) }
 func (s site) Touch(m *ir.Map)                             { s.f.cache.touch(m) }
-func (s site) Word(i int) *ir.Value                        { return s.f.Word(i) }
+func (s site) Word(i int) *ir.Value                        { return s.f.plainWord(i) }
 func (s site) Add(p *ir.Value, off int, x *ir.Value)       { s.f.add(p, off, x) }
 func (s site) Rodata(data string) *ir.Value                { return s.f.rodata(data) }
 func (s site) Global(g ir.Global) *ir.Value                { return s.f.global(g) }

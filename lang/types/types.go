@@ -47,6 +47,7 @@ type Type struct {
 	Union   bool     // Struct: its members share their place
 	Args    bool     // Struct: the arguments of a probe, which are no value in memory
 	Counted bool     // Struct: the address of a text and its length, as Go keeps strings; String: read from one, which is Elem
+	Guarded bool     // Pointer: the kernel's verifier follows it under conditions only (RCU, per CPU)
 	User    bool     // Pointer (and its pointee) or Stack: lives in user space
 	Mode    string   // Stack: how it is printed; Len is how many frames are kept
 	Late    LateKind // Late; Int: TAITimestamp of a time of that clock
