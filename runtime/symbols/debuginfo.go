@@ -153,7 +153,7 @@ func debugSections(file *elf.File) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, s := range file.Sections {
 		switch s.Name {
-		case infoSection, abbrevSection, textSection, typesSection, rangesSection, ".debug_line_str", listsSection, addrSection, offsetsSection:
+		case infoSection, abbrevSection, textSection, typesSection, rangesSection, ".debug_line_str", listsSection, addrSection, offsetsSection, pubSection:
 			raw, err := data(s)
 			if err != nil {
 				return nil, fmt.Errorf("section %s: %w", s.Name, err)
@@ -176,6 +176,7 @@ const (
 	listsSection   = ".debug_rnglists" // the ranges of DWARF 5
 	addrSection    = ".debug_addr"
 	offsetsSection = ".debug_str_offsets"
+	pubSection     = ".debug_gnu_pubtypes" // the names of types that were split off
 )
 
 // parseDebug makes a DebugInfo of sections by their names.

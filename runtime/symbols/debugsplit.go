@@ -1,6 +1,7 @@
 package symbols
 
 import (
+	"bytes"
 	"cmp"
 	"debug/dwarf"
 	"debug/elf"
@@ -29,6 +30,7 @@ type split struct {
 	read      map[uint64]int // of units that were read, by their IDs
 	addrs     []byte         // the program's sections that files refer to
 	ranges    []byte
+	types     []byte
 	places    splitPlaces
 	pack      *pack // nil for none, or before it is sought
 	packErr   error
@@ -55,7 +57,7 @@ type skeleton struct {
 }
 
 func newSplit(sections map[string][]byte, units []debugUnit, places splitPlaces) split {
-	s := split{unit: map[int]*skeleton{}, ids: map[uint64]*skeleton{}, read: map[uint64]int{}, addrs: sections[addrSection], ranges: sections[rangesSection], places: places}
+	s := split{unit: map[int]*skeleton{}, ids: map[uint64]*skeleton{}, read: map[uint64]int{}, addrs: sections[addrSection], ranges: sections[rangesSection], types: sections[pubSection], places: places}
 	s.may = len(s.addrs) > 0 || slices.ContainsFunc(units, func(u debugUnit) bool { return u.kind == unitSkeleton })
 	return s
 }
@@ -193,6 +195,18 @@ func (s *split) unread() (err error) {
 		return fmt.Errorf("it is kept in files of its own (-gsplit-dwarf), of which %d MiB in %d files are searched at most", maxSearch>>20, maxSearched)
 	}
 	return err
+}
+
+// names tells whether the program itself has a name in its list of the types that were split off, which linkers may leave out. Before
+// each name there is what it is: a type, which other units see or do not.
+func (s *split) names(name string) bool {
+	const global, local = 0x10, 0x90
+	for _, is := range []byte{global, local} {
+		if bytes.Contains(s.types, append(append([]byte{is}, name...), 0)) {
+			return true
+		}
+	}
+	return false
 }
 
 // readSplit reads a skeleton's unit, and what is in a file with it.

@@ -347,6 +347,9 @@ func memberPlace(c, t *dwarf.Entry) (bit, bits int, ok bool) {
 // address come first. keyword is struct, union, enum, or empty. It is nil where there is none.
 func (d *DebugInfo) Named(near uint64, keyword, name string) (t *types.Type, err error) {
 	found, err := d.search(near, keyword, name)
+	if found.exact == nil && found.unread != nil && err == nil && d.split.names(name) {
+		err = fmt.Errorf("the type '%s' is in debug information that cannot be read: %w", name, found.unread)
+	}
 	return found.exact, err
 }
 
