@@ -157,13 +157,13 @@ func (p *pack) indexUnits(raw []byte, objects map[uint32]int, units map[uint64]i
 		at, is := uint32(0), false
 		for c := range columns {
 			one := piece{packSection(word(names+4*c), version), word(names + 4*(columns*row+c)), word(names + 4*(columns*(rows+row)+c))}
-			switch one.section {
-			case "":
-			case infoSection, typesSection:
-				own = append(own, one)
-			case abbrevSection:
+			if one.section == abbrevSection {
 				at, is = one.offset, true
-				fallthrough
+			}
+			switch {
+			case one.section == "" || one.size == 0:
+			case one.section == infoSection || one.section == typesSection:
+				own = append(own, one)
 			default:
 				tables = append(tables, one)
 			}
