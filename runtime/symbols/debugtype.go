@@ -481,6 +481,7 @@ func (d *DebugInfo) eachType(u debugUnit, f func(e *dwarf.Entry, full string) bo
 		name  string
 	}
 	scopes := []scope{{0, ""}}
+	declared := map[dwarf.Offset]string{} // what is defined outside of its namespace
 	w := d.walk(u.first, u.end)
 	top := w.entry()
 	if top == nil || !top.Children {
@@ -497,13 +498,19 @@ func (d *DebugInfo) eachType(u debugUnit, f func(e *dwarf.Entry, full string) bo
 			scopes = scopes[:len(scopes)-1]
 		}
 		prefix, own := scopes[len(scopes)-1].name, name(e)
+		full := prefix + own
 		isType := keywordOf(e.Tag, "")
-		if isType && !f(e, prefix+own) {
+		if of, ok := e.Val(dwarf.AttrSpecification).(dwarf.Offset); ok && declared[of] != "" {
+			full = declared[of]
+		} else if is, _ := e.Val(dwarf.AttrDeclaration).(bool); is && isType && prefix != "" {
+			declared[e.Offset] = full
+		}
+		if isType && !f(e, full) {
 			return
 		}
 		if e.Children && (e.Tag == dwarf.TagNamespace || isType && !flat && e.Tag != dwarf.TagEnumerationType) && len(scopes) < maxTypeDepth {
 			if own != "" {
-				prefix += own + "::"
+				prefix = full + "::"
 			}
 			scopes = append(scopes, scope{depth, prefix})
 			continue
