@@ -311,7 +311,7 @@ func packFive(t testing.TB, dir string) {
 	if len(types) > 0 {
 		add(".debug_tu_index", index(types))
 	}
-	in(t, dir, "objcopy", append(args, "b.o", "prog.dwp")...)
+	in(t, dir, "objcopy", append(args, "b.dwo", "prog.dwp")...)
 }
 
 // TestSplitPlaces finds files where they were made, beside the program, and in the file system of a process.
@@ -330,6 +330,15 @@ func TestSplitPlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkSplit(t, link)
+	in(t, moved, "objcopy", "--only-keep-debug", "prog", "prog.debug")
+	in(t, moved, "strip", "--strip-debug", "prog")
+	in(t, moved, "objcopy", "--add-gnu-debuglink=prog.debug", "prog")
+	checkSplit(t, filepath.Join(moved, "prog"))
+	packFive(t, moved)
+	if err := errors.Join(os.Rename(filepath.Join(moved, "prog.dwp"), filepath.Join(moved, "prog.debug.dwp")), os.Remove(filepath.Join(moved, "a.dwo"))); err != nil {
+		t.Fatal(err)
+	}
+	checkSplit(t, filepath.Join(moved, "prog"))
 
 	for _, c := range []struct {
 		places splitPlaces
@@ -518,15 +527,9 @@ func TestSplitDamage(t *testing.T) {
 					for _, function := range []string{"take", "far"} {
 						if f, err := b.Lookup(function); err == nil {
 							d.Func(f.Addr, function)
+							askAll(d, f.Addr)
 						}
 					}
-					for _, want := range []string{"node", "secret"} {
-						if typ, _ := d.Named(0, "struct", want); typ != nil {
-							readAll(typ, 3)
-						}
-					}
-					d.Constant(0, "BLUE")
-					d.Inlined("once")
 				}
 				b.Close()
 			}
@@ -535,4 +538,75 @@ func TestSplitDamage(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzSplit asks a program for everything whose files that were split off are damaged.
+func FuzzSplit(f *testing.F) {
+	program := map[string]map[string][]byte{}
+	for i, flags := range debugForms[:4] {
+		dir, bin := buildSplit(f, "gcc", flags)
+		file, err := elf.Open(bin)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if program[flags], err = debugSections(file); err != nil {
+			f.Fatal(err)
+		}
+		file.Close()
+		if file, err = elf.Open(filepath.Join(dir, "a.dwo")); err != nil {
+			f.Fatal(err)
+		}
+		s := map[string][]byte{}
+		for _, section := range file.Sections {
+			if raw, err := section.Data(); err == nil {
+				s[section.Name] = append(s[section.Name], raw...)
+			}
+		}
+		file.Close()
+		f.Add(s[infoSection+".dwo"], s[abbrevSection+".dwo"], s[textSection+".dwo"], s[typesSection+".dwo"], s[offsetsSection+".dwo"], s[listsSection+".dwo"], i)
+	}
+	f.Fuzz(func(t *testing.T, info, abbrev, text, apart, offsets, lists []byte, i int) {
+		d, err := parseDebug(maps.Clone(program[debugForms[uint(i)%4]]), ArgRegs(), splitPlaces{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.index()
+		k := d.split.skeletons[0]
+		if err := d.addFuzzed(map[string][]byte{infoSection: info, abbrevSection: abbrev, textSection: text, typesSection: apart, offsetsSection: offsets, listsSection: lists}, k); err == nil {
+			askAll(d, d.code[0].low)
+		}
+	})
+}
+
+// addFuzzed is addSplit, where the standard library may panic.
+func (d *DebugInfo) addFuzzed(sections map[string][]byte, k *skeleton) (err error) {
+	defer guard(&err)
+	return d.addSplit(sections, k)
+}
+
+// FuzzPack reads damaged indices of packages.
+func FuzzPack(f *testing.F) {
+	dir, _ := buildSplit(f, "gcc", "-gdwarf-5 -fdebug-types-section")
+	packFive(f, dir)
+	file, err := elf.Open(filepath.Join(dir, "prog.dwp"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer file.Close()
+	for _, name := range []string{".debug_cu_index", ".debug_tu_index"} {
+		raw, err := file.Section(name).Data()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		p, units := &pack{}, map[uint64]int{}
+		if p.indexUnits(raw, map[uint32]int{}, units) != nil {
+			return
+		}
+		for _, o := range units {
+			_ = p.objects[o]
+		}
+	})
 }
