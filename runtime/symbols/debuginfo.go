@@ -110,7 +110,7 @@ type namedType struct {
 }
 
 // Debug is the binary's debug information, or that of the file with what was stripped from it. It is read once; afterwards
-// it needs the file no more.
+// it needs the file no more, but those that were split off from it.
 func (b *Binary) Debug() (*DebugInfo, error) {
 	if b.debug == nil && b.debugErr == nil {
 		b.debug, b.debugErr = b.readDebug()

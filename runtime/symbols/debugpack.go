@@ -44,8 +44,10 @@ const (
 	pack5   = 5
 )
 
-// maxColumns is more than there are sections.
-const maxColumns = 16
+const (
+	maxColumns = 16       // more than there are sections
+	maxIndex   = 64 << 20 // millions of units
+)
 
 // packSection is what a column of an index is about.
 func packSection(id, version uint32) string {
@@ -91,10 +93,13 @@ func (d *DebugInfo) openPack() {
 
 // index reads the texts and the indices.
 func (p *pack) index(s *split) error {
-	read := func(name string) ([]byte, error) {
+	read := func(name string, limit uint64) ([]byte, error) {
 		section := p.file.Section(name)
-		if section == nil {
+		switch {
+		case section == nil:
 			return nil, nil
+		case section.Size > limit:
+			return nil, fmt.Errorf("it has more than %d MiB", limit>>20)
 		}
 		if err := s.take(section.Size); err != nil {
 			return nil, err
@@ -106,7 +111,7 @@ func (p *pack) index(s *split) error {
 		name  string
 		units map[uint64]int
 	}{{".debug_cu_index", p.units}, {".debug_tu_index", p.types}} {
-		raw, err := read(of.name)
+		raw, err := read(of.name, maxIndex)
 		if err == nil {
 			err = p.indexUnits(raw, objects, of.units)
 		}
@@ -118,7 +123,7 @@ func (p *pack) index(s *split) error {
 		p.objects[o].ids = append(p.objects[o].ids, id)
 	}
 	var err error
-	p.text, err = read(textSection + ".dwo")
+	p.text, err = read(textSection+".dwo", maxSection)
 	return err
 }
 
