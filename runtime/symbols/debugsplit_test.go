@@ -29,6 +29,7 @@ int far(struct node *n, struct cart *c, int k);
 #include <stdio.h>
 #include <stdlib.h>
 typedef struct { char first, second; } pair;
+struct twice { int ofA; } *twice;
 static inline __attribute__((always_inline)) int once(struct node *n) { __asm__ volatile("nop" ::: "memory"); return n->id + 1; }
 __attribute__((noinline)) int take(struct node *n, pair p, enum colour c) { __asm__ volatile("" ::: "memory"); return n->id + p.second + c + once(n); }
 __attribute__((noinline, cold)) void bad(long v) { exit(v); }
@@ -37,7 +38,7 @@ int main(int argc, char **argv) { if (argc > 1) { puts("here"); fflush(stdout); 
 `,
 	"b.c": `#include "shop.h"
 struct secret { short s; int deep; struct cart cart; };
-static struct secret z;
+static struct secret z; struct twice { long ofB; } *again;
 __attribute__((noinline)) int far(struct node *n, struct cart *c, int k) { z.deep += k; return c ? c->total : z.deep + n->id; }
 `,
 }
@@ -112,7 +113,7 @@ func checkSplit(t *testing.T, path string) {
 	}
 	for _, near := range []string{"take", "far"} {
 		for name, want := range map[string]string{"secret": "24: s int16, deep int32, cart struct cart", "node": "32: id int32, cart struct cart *, next struct node *, colour colour",
-			"cart": "16: total int64, items int16[3]"} {
+			"cart": "16: total int64, items int16[3]", "twice": map[string]string{"take": "4: ofA int32", "far": "8: ofB int64"}[near]} {
 			typ, err := d.Named(addr[near], "struct", name)
 			if typ == nil || err != nil {
 				t.Errorf("struct %s near %s: %v, %v", name, near, typ, err)

@@ -433,8 +433,8 @@ func (d *DebugInfo) mayHave(name string) bool {
 	return d.split.may || slices.ContainsFunc(d.parts, func(p *part) bool { return p.has(name) })
 }
 
-// unitsWith visits the units whose sections have a name, or the end of one: the home first, then the others, and last those that were
-// split off and not read yet, as many as are read for a search.
+// unitsWith visits the units whose sections have a name, or the end of one: the home first, then those of its part, as its types may
+// have units of their own, then the others, and last those that were split off and not read yet, as many as are read for a search.
 func (d *DebugInfo) unitsWith(home int, name string) iter.Seq[debugUnit] {
 	return func(yield func(debugUnit) bool) {
 		var last *part
@@ -445,13 +445,21 @@ func (d *DebugInfo) unitsWith(home int, name string) iter.Seq[debugUnit] {
 			}
 			return !has || yield(d.units[i])
 		}
-		if home >= 0 && !visit(home) {
-			return
+		var own *part
+		if home >= 0 {
+			if own = d.partAt(d.units[home].first); !visit(home) {
+				return
+			}
+			for i, u := range d.units {
+				if i != home && d.partAt(u.first) == own && !visit(i) {
+					return
+				}
+			}
 		}
 		seen := 0
 		for more := true; more; more = d.readMore() {
 			for ; seen < len(d.units); seen++ {
-				if seen != home && !visit(seen) {
+				if d.partAt(d.units[seen].first) != own && !visit(seen) {
 					return
 				}
 			}
