@@ -5,6 +5,7 @@ import (
 	"math/rand"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -191,12 +192,12 @@ func seeds() int {
 	return 1
 }
 
-// TestCallingConventionC reads the arguments and results of random functions of C, at two levels of optimisation and by two versions
-// of DWARF, and compares with what the program prints of them.
+// TestCallingConventionC reads the arguments and results of random functions of C, at several levels of optimisation and in several
+// forms of DWARF, and compares with what the program prints of them.
 func TestCallingConventionC(t *testing.T) {
-	for i, flags := range []string{"-O0 -gdwarf-5", "-O2 -gdwarf-4 -fno-ipa-sra -fno-ipa-cp"} {
+	for i, flags := range []string{"-O0 -gdwarf-5", "-O2 -gdwarf-4 -fno-ipa-sra -fno-ipa-cp", "-O1 -gdwarf-4 -gsplit-dwarf -fdebug-types-section"} {
 		for round := range seeds() {
-			seed := int64(2*round + i)
+			seed := int64(3*round + i)
 			t.Run(fmt.Sprint(flags, " ", seed), func(t *testing.T) {
 				s := &signatures{Rand: rand.New(rand.NewSource(seed))}
 				for range 40 {
@@ -564,9 +565,9 @@ int main(int argc, char **argv) {
 }
 `
 
-// TestDebugArgs reads arguments by their names, and names types of the program where it is probed.
-func TestDebugArgs(t *testing.T) {
-	bin := buildC(t, debugTarget, "-g", "-O0")
+// checkDebugArgs reads arguments and types of debugTarget.
+func checkDebugArgs(t *testing.T, bin string) {
+	t.Helper()
 	r := script(t, "-c", bin, "-e", strings.ReplaceAll(`
 		uprobe:BIN:find { print(args.depth); print(args.n->text); print((args.n.id, args.n->lo, args.n->hi, args.n->u1, args.n->c, args.n->next->text));
 			print(args.n->at); @[args.n->text, args.n->c] = count(); print((sizeof(struct node), offsetof(struct node, at.y), RED));
@@ -577,8 +578,54 @@ func TestDebugArgs(t *testing.T) {
 		begin { print(sizeof(struct task_struct) > 1000); }`, "BIN", bin))
 	want(t, r, "9", "first", "(42, 5, 17, 7, BLUE, second)", "{ .x = 123456789012, .y = -5 }", "@[first, BLUE]: 1", "(48, 40, RED)", "77", "second", "77",
 		"@depth[find]: 9", "@depth[fallback]: 154", "-152", "{ .retval = -152 }", "true")
+}
+
+// TestDebugSplit reads them from files that debug information was split off to, from a package of such, and from sections of types; and
+// tells which file is missing.
+func TestDebugSplit(t *testing.T) {
+	for _, flags := range []string{"-gdwarf-4 -fdebug-types-section", "-gdwarf-5 -gsplit-dwarf", "-gdwarf-4 -gsplit-dwarf -fdebug-types-section"} {
+		bin := buildC(t, debugTarget, append(strings.Fields(flags), "-O0")...)
+		checkDebugArgs(t, bin)
+		if !strings.Contains(flags, "-gsplit-dwarf") {
+			continue
+		}
+		if dwp, err := exec.LookPath("dwp"); strings.Contains(flags, "-gdwarf-5") {
+			t.Log("dwp of binutils makes no packages of DWARF 5")
+		} else if err != nil {
+			t.Log("no dwp")
+		} else if out, err := exec.Command(dwp, "-e", bin).CombinedOutput(); err != nil {
+			t.Errorf("dwp: %v\n%s", err, out)
+		}
+		files, err := filepath.Glob(filepath.Dir(bin) + "/*.dwo")
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%s has %v, %v", flags, files, err)
+		}
+		if err := os.Remove(files[0]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(bin + ".dwp"); err == nil {
+			checkDebugArgs(t, bin)
+			if err := os.Remove(bin + ".dwp"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := slope(t, "-e", "uprobe:"+bin+":find { print(args.depth); }")
+		if wanted := "(-gsplit-dwarf), and there is no " + files[0] + ": keep the .dwo files"; r.status != 1 || !strings.Contains(r.err, wanted) {
+			t.Errorf("%s: want %q, got status %d\n%s", flags, wanted, r.status, r.err)
+		}
+		r = slope(t, "-e", "uprobe:"+bin+":find { print(sizeof(struct task_struct)); print(sizeof(struct node)); }")
+		if wanted := "the type 'node' is in debug information that cannot be read: "; r.status != 1 || strings.Count(r.err, "ERROR") != 1 || !strings.Contains(r.err, wanted) {
+			t.Errorf("%s: want %q, got status %d\n%s", flags, wanted, r.status, r.err)
+		}
+	}
+}
+
+// TestDebugArgs reads arguments by their names, and names types of the program where it is probed.
+func TestDebugArgs(t *testing.T) {
+	bin := buildC(t, debugTarget, "-g", "-O0")
+	checkDebugArgs(t, bin)
 	// What the script defines wins.
-	r = script(t, "-c", bin, "-e", "struct node { short low; char rest; } uprobe:"+bin+":find { print(((struct node *)arg0)->low); print(sizeof(struct node)); exit(); }")
+	r := script(t, "-c", bin, "-e", "struct node { short low; char rest; } uprobe:"+bin+":find { print(((struct node *)arg0)->low); print(sizeof(struct node)); exit(); }")
 	want(t, r, "42", "4")
 	r = slope(t, "-lv", "uprobe:"+bin+":f*l*")
 	if wanted := "uprobe:" + bin + ":fallback\n    int depth\n    double ratio (unreadable: it is a floating-point number)\n    struct mixed m (unreadable: some of it is in registers of floating-point numbers)\n"; r.out != wanted {
@@ -660,7 +707,7 @@ func buildCpp(t *testing.T, source string, flags ...string) string {
 // TestDebugArgsCpp reads arguments of C++: this, references, objects that are passed by their address, packs of parameters.
 func TestDebugArgsCpp(t *testing.T) {
 	var bin string
-	for _, flags := range []string{"-O0 -gdwarf-5", "-O1 -gdwarf-4"} {
+	for _, flags := range []string{"-O1 -gdwarf-4 -fdebug-types-section", "-O0 -gdwarf-5 -gsplit-dwarf -fdebug-types-section", "-O0 -gdwarf-5", "-O1 -gdwarf-4"} {
 		bin = buildCpp(t, debugCpp, strings.Fields(flags)...)
 		r := script(t, "-c", bin, "-e", strings.ReplaceAll(`
 			uprobe:BIN:cpp:shop::Cart::add { print((args.this->x, args.this->y, args.this->kind, args.this->f1, args.this->f2, args.this->u1));

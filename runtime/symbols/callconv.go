@@ -150,7 +150,7 @@ func (d *DebugInfo) signature(e *dwarf.Entry, language int64) (params, results [
 			case p.Type.Kind == types.Struct && p.Type.Layout != nil && p.Type.Size == 0, p.Type.Kind == types.Array && p.Type.Size == 0:
 				p.empty, p.Lost = true, "it is empty"
 			case p.typ == unread:
-				p.Lost = "its type is " + inTypes
+				p.Lost = "its type is in a unit of types that is not there"
 			case p.Type.Size == 0:
 				p.Lost = "its type is not known"
 			case float(p.typ):
@@ -194,7 +194,6 @@ const (
 	floatRegs = 8  // for arguments
 
 	partlyFloat = "some of it is in registers of floating-point numbers"
-	inTypes     = "in .debug_types (-fdebug-types-section), which is not read: DWARF 5 has no such section"
 	noRust      = "the calling convention of Rust is not fixed"
 
 	wideVector   = "where a vector of more than 16 bytes is passed depends on how the program was compiled"

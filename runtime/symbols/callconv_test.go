@@ -261,28 +261,6 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// TestTypesSection has types in a section of their own, as DWARF 4 does: it is said that they are not read.
-func TestTypesSection(t *testing.T) {
-	b := open(t, compile(t, "gcc", "main.c", `struct node { int id; };
-enum colour { RED };
-int take(struct node *n, int i, enum colour c, int k) { return n->id + i + c + k; }
-int main() { struct node n = {1}; return take(&n, 2, RED, 3); }
-`, "-gdwarf-4", "-fdebug-types-section"))
-	f, err := b.Lookup("take")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := told(t, b, f), "<in .debug_types>* n; int i; <in .debug_types> c: its type is "+inTypes+"; int k: where it is depends on parameter 3, whose type is not known"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if typ, err := b.debug.Shortened(f.Addr, "struct", "node"); typ != nil || err == nil || err.Error() != "the type 'node' may be "+inTypes {
-		t.Errorf("got %v, %v", typ, err)
-	}
-	if typ, err := b.debug.Shortened(f.Addr, "struct", "nosuch"); typ != nil || err != nil {
-		t.Errorf("got %v, %v", typ, err)
-	}
-}
-
 // TestDictionary has the names of generic functions, and compilers whose debug information does not suffice.
 func TestDictionary(t *testing.T) {
 	const producer = "Go cmd/compile go1.26.8; regabi"

@@ -28,14 +28,14 @@ var ErrDebug = errors.New("debug information that cannot be read")
 //
 // Nothing is indexed ahead. A function is sought by its address in the one compile unit whose ranges hold it, all of which are
 // then known; a type by its name first in that unit, then in the others, and only when the name is in the sections at all. A
-// struct's fields are read when they are asked for.
+// struct's fields are read when they are asked for. What was split off (-gsplit-dwarf) is read from its file when it is asked for,
+// see split.
 type DebugInfo struct {
 	mu      sync.Mutex
-	data    *dwarf.Data
-	texts   [][]byte // the sections that names are in
+	parts   []*part
 	units   []debugUnit
 	signed  map[uint64]dwarf.Offset           // types with units of their own
-	apart   bool                              // there are more of such in a section that is not read: typesSection
+	split   split                             // what was split off
 	code    []unitCode                        // by address; nil until it is asked for
 	funcs   map[int]map[uint64][]dwarf.Offset // of the units that were asked for, by the address
 	inlined map[dwarf.Offset][]dwarf.Offset   // of these: what is inlined, and the functions that have it
@@ -56,11 +56,42 @@ func (d *DebugInfo) begin() (end func()) {
 	return d.mu.Unlock
 }
 
-// debugUnit is where the entries of a unit are. One that has a type has a signature, which other units refer to the type by.
+// part is what debug/dwarf takes for the whole debug information: that of the program itself, or of one object whose debug
+// information was split off.
+type part struct {
+	data  *dwarf.Data
+	base  dwarf.Offset // what is added to the offsets in it, so that those of all parts differ
+	texts [][]byte     // the sections that names are in
+}
+
+// own makes the offsets of an entry, which are those in its part, unique.
+func (p *part) own(e *dwarf.Entry) *dwarf.Entry {
+	if e == nil || e.Tag == 0 || p.base == 0 {
+		return e
+	}
+	e.Offset += p.base
+	for i, f := range e.Field {
+		if to, ok := f.Val.(dwarf.Offset); ok {
+			e.Field[i].Val = to + p.base
+		}
+	}
+	return e
+}
+
+// partAt is the part with the entry at an offset.
+func (d *DebugInfo) partAt(off dwarf.Offset) *part {
+	i, _ := slices.BinarySearchFunc(d.parts[1:], off, func(p *part, off dwarf.Offset) int { return cmp.Compare(p.base, off+1) })
+	return d.parts[i]
+}
+
+// debugUnit is where the entries of a unit are. One that has a type has its signature, which other units refer to the type by. One
+// that was split off, and what is left of it, have the same ID.
 type debugUnit struct {
 	first, end dwarf.Offset
-	signature  uint64
+	id         uint64
 	typ        dwarf.Offset
+	kind       uint8
+	abbrev     uint64 // where its abbreviations are
 }
 
 // unitCode is a range of addresses with code of a unit.
@@ -74,10 +105,12 @@ type namedType struct {
 	exact *types.Type // nil where there is none
 	short *types.Type // the only one that a shortened name can mean
 	names []string    // all that it can mean
+	// unread is why some of the debug information was not searched.
+	unread error
 }
 
 // Debug is the binary's debug information, or that of the file with what was stripped from it. It is read once; afterwards
-// it needs the file no more.
+// it needs the file no more, but those that were split off from it.
 func (b *Binary) Debug() (*DebugInfo, error) {
 	if b.debug == nil && b.debugErr == nil {
 		b.debug, b.debugErr = b.readDebug()
@@ -92,11 +125,11 @@ func (b *Binary) hasDebug() bool {
 
 func (b *Binary) readDebug() (d *DebugInfo, err error) {
 	err = ErrNoDebug
-	read := func(file *elf.File) { d, err = parseSections(file, b.ABI()) }
 	if b.hasDebug() {
-		read(b.file)
-	} else {
-		b.withDebug(read)
+		d, err = parseSections(b.file, b.ABI(), b.splitPlaces(""))
+	} else if f := b.openDebug(); f != nil {
+		b.withStripped(f, func(file *elf.File) { d, err = parseSections(file, b.ABI(), b.splitPlaces(f.Name())) })
+		f.Close()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", b.Path, err)
@@ -104,7 +137,7 @@ func (b *Binary) readDebug() (d *DebugInfo, err error) {
 	return d, nil
 }
 
-func parseSections(file *elf.File, abi ABI) (*DebugInfo, error) {
+func parseSections(file *elf.File, abi ABI, places splitPlaces) (*DebugInfo, error) {
 	sections, err := debugSections(file)
 	switch {
 	case err != nil:
@@ -112,7 +145,7 @@ func parseSections(file *elf.File, abi ABI) (*DebugInfo, error) {
 	case len(sections[infoSection]) == 0:
 		return nil, ErrNoDebug
 	}
-	return parseDebug(sections, abi)
+	return parseDebug(sections, abi, places)
 }
 
 // debugSections reads those that arguments and types are in: neither lines nor locations.
@@ -120,7 +153,7 @@ func debugSections(file *elf.File) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, s := range file.Sections {
 		switch s.Name {
-		case infoSection, abbrevSection, textSection, typesSection, ".debug_ranges", ".debug_line_str", ".debug_rnglists", ".debug_addr", ".debug_str_offsets":
+		case infoSection, abbrevSection, textSection, typesSection, rangesSection, ".debug_line_str", listsSection, addrSection, offsetsSection, pubSection:
 			raw, err := data(s)
 			if err != nil {
 				return nil, fmt.Errorf("section %s: %w", s.Name, err)
@@ -134,35 +167,85 @@ func debugSections(file *elf.File) (map[string][]byte, error) {
 }
 
 const (
-	infoSection   = ".debug_info"
-	packedSection = ".zdebug_info"
-	abbrevSection = ".debug_abbrev"
-	textSection   = ".debug_str"
+	infoSection    = ".debug_info"
+	packedSection  = ".zdebug_info"
+	abbrevSection  = ".debug_abbrev"
+	textSection    = ".debug_str"
+	typesSection   = ".debug_types" // the units of types of DWARF 4 (-fdebug-types-section)
+	rangesSection  = ".debug_ranges"
+	listsSection   = ".debug_rnglists" // the ranges of DWARF 5
+	addrSection    = ".debug_addr"
+	offsetsSection = ".debug_str_offsets"
+	pubSection     = ".debug_gnu_pubtypes" // the names of types that were split off
 )
 
 // parseDebug makes a DebugInfo of sections by their names.
-func parseDebug(sections map[string][]byte, abi ABI) (d *DebugInfo, err error) {
+func parseDebug(sections map[string][]byte, abi ABI, places splitPlaces) (d *DebugInfo, err error) {
 	defer guard(&err)
-	data, err := dwarf.New(sections[abbrevSection], nil, nil, sections[infoSection], nil, nil, sections[".debug_ranges"], sections[textSection])
+	d = &DebugInfo{signed: map[uint64]dwarf.Offset{}, funcs: map[int]map[uint64][]dwarf.Offset{}, typed: map[dwarf.Offset]bool{},
+		inlined: map[dwarf.Offset][]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}
+	p, units, err := parsePart(sections)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDebug, err)
 	}
-	for _, name := range []string{".debug_addr", ".debug_line_str", ".debug_str_offsets", ".debug_rnglists"} {
+	d.split = newSplit(sections, units, places)
+	if err := d.add(p, units); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDebug, err)
+	}
+	return d, nil
+}
+
+// parsePart makes a part of sections by their names. What its units have is at the offsets in the part.
+//
+// The standard library visits units of types only in .debug_info, and so those of DWARF 4 are put behind the others, which refer to
+// them by signatures alone. It takes the rest of their headers for entries, but is never asked for what is at such an offset.
+func parsePart(sections map[string][]byte) (*part, []debugUnit, error) {
+	info, apart := sections[infoSection], sections[typesSection]
+	units := debugUnits(info, len(info))
+	if len(apart) > 0 {
+		whole := slices.Concat(info, apart)
+		units = debugUnits(whole, len(info))
+		info = whole
+	}
+	abbrevs, err := plainAbbrevs(sections[abbrevSection], units)
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := dwarf.New(abbrevs, nil, nil, info, nil, nil, sections[rangesSection], sections[textSection])
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range []string{addrSection, ".debug_line_str", offsetsSection, listsSection} {
 		if raw := sections[name]; raw != nil {
 			if err := data.AddSection(name, raw); err != nil {
-				return nil, fmt.Errorf("%w: %w", ErrDebug, err)
+				return nil, nil, err
 			}
 		}
 	}
-	d = &DebugInfo{data: data, texts: [][]byte{sections[infoSection], sections[textSection], sections[".debug_line_str"]}, units: debugUnits(sections[infoSection]),
-		signed: map[uint64]dwarf.Offset{}, apart: len(sections[typesSection]) > 0, funcs: map[int]map[uint64][]dwarf.Offset{}, typed: map[dwarf.Offset]bool{},
-		inlined: map[dwarf.Offset][]dwarf.Offset{}, types: map[dwarf.Offset]*types.Type{}, named: map[string]namedType{}, abi: abi}
-	for _, u := range d.units {
-		if u.typ > 0 {
-			d.signed[u.signature] = u.typ
-		}
+	return &part{data: data, texts: [][]byte{info, sections[textSection], sections[".debug_line_str"]}}, units, nil
+}
+
+// add adds a part with its units to the others.
+func (d *DebugInfo) add(p *part, units []debugUnit) error {
+	size := uint64(len(p.texts[0]))
+	if len(d.parts) > 0 {
+		last := d.parts[len(d.parts)-1]
+		p.base = last.base + dwarf.Offset(len(last.texts[0]))
 	}
-	return d, nil
+	if uint64(p.base)+size > 1<<32-1 {
+		return errors.New("more than 4 GiB of debug information")
+	}
+	d.parts = append(d.parts, p)
+	for _, u := range units {
+		u.first, u.end = u.first+p.base, u.end+p.base
+		if u.typ > 0 {
+			if u.typ += p.base; d.signed[u.id] == 0 {
+				d.signed[u.id] = u.typ
+			}
+		}
+		d.units = append(d.units, u)
+	}
+	return nil
 }
 
 // guard makes an error of a panic: the standard library does not promise that damaged debug information causes none.
@@ -180,8 +263,8 @@ const (
 	unitSplitType = 6
 )
 
-// debugUnits finds the units by their headers.
-func debugUnits(info []byte) (out []debugUnit) {
+// debugUnits finds the units by their headers. From an offset on they are units of types of DWARF 4, if they are of this version.
+func debugUnits(info []byte, apart int) (out []debugUnit) {
 	le := binary.LittleEndian
 	for at := uint64(0); at+12 <= uint64(len(info)); {
 		length, head, word := uint64(le.Uint32(info[at:])), at+4, uint64(4)
@@ -197,19 +280,35 @@ func debugUnits(info []byte) (out []debugUnit) {
 		}
 		first := head + 2 + word + 1
 		u := debugUnit{end: dwarf.Offset(end)}
-		if le.Uint16(info[head:]) >= 5 {
+		abbrev := head + 2
+		switch version := le.Uint16(info[head:]); {
+		case version >= 5:
 			first++
-			switch info[head+2] {
-			case unitType, unitSplitType:
-				if first+8+word > end {
-					return out
-				}
-				u.signature = le.Uint64(info[first:])
-				u.typ = dwarf.Offset(at + uint64(le.Uint32(info[first+8:])))
-				first += 8 + word
-			case unitSkeleton, unitSplit:
-				first += 8
+			abbrev += 2
+			u.kind = info[head+2]
+		case at >= uint64(apart):
+			u.kind = unitType
+		}
+		if first > end {
+			return out
+		}
+		if u.abbrev = uint64(le.Uint32(info[abbrev:])); word == 8 {
+			u.abbrev = le.Uint64(info[abbrev:])
+		}
+		switch u.kind {
+		case unitType, unitSplitType:
+			if first+8+word > end {
+				return out
 			}
+			u.id = le.Uint64(info[first:])
+			u.typ = dwarf.Offset(at + uint64(le.Uint32(info[first+8:])))
+			first += 8 + word
+		case unitSkeleton, unitSplit:
+			if first+8 > end {
+				return out
+			}
+			u.id = le.Uint64(info[first:])
+			first += 8
 		}
 		if u.first = dwarf.Offset(first); first < end {
 			out = append(out, u)
@@ -221,6 +320,7 @@ func debugUnits(info []byte) (out []debugUnit) {
 
 // walker goes over the entries of a unit, forwards only, whatever the entries say of their siblings.
 type walker struct {
+	part  *part
 	r     *dwarf.Reader
 	next  dwarf.Offset // the least that the next entry's offset may be
 	end   dwarf.Offset
@@ -228,15 +328,16 @@ type walker struct {
 }
 
 func (d *DebugInfo) walk(from, end dwarf.Offset) *walker {
-	w := &walker{r: d.data.Reader(), next: from, end: end}
-	w.r.Seek(from)
+	p := d.partAt(from)
+	w := &walker{part: p, r: p.data.Reader(), next: from, end: end}
+	w.r.Seek(from - p.base)
 	return w
 }
 
 // raw is the next entry, or the end of a list of children; nil at the end of the unit.
 func (w *walker) raw() *dwarf.Entry {
 	e, err := w.r.Next()
-	switch {
+	switch e = w.part.own(e); {
 	case err != nil || e == nil:
 		return nil
 	case e.Tag == 0: // has no offset
@@ -268,7 +369,7 @@ func (w *walker) skip(e *dwarf.Entry) {
 	}
 	outside := w.depth - 1
 	if sibling, ok := e.Val(dwarf.AttrSibling).(dwarf.Offset); ok && sibling >= w.next && sibling < w.end {
-		w.r.Seek(sibling)
+		w.r.Seek(sibling - w.part.base)
 		w.next, w.depth = sibling, outside
 	}
 	for w.depth > outside && w.raw() != nil {
@@ -286,10 +387,11 @@ func (d *DebugInfo) unitOf(off dwarf.Offset) int {
 
 // at reads one entry, nil where there is none.
 func (d *DebugInfo) at(off dwarf.Offset) *dwarf.Entry {
-	r := d.data.Reader()
-	r.Seek(off)
+	p := d.partAt(off)
+	r := p.data.Reader()
+	r.Seek(off - p.base)
 	e, err := r.Next()
-	if err != nil || e == nil || e.Offset != off {
+	if e = p.own(e); err != nil || e == nil || e.Offset != off {
 		return nil
 	}
 	return e
@@ -335,7 +437,7 @@ func (d *DebugInfo) direct(e *dwarf.Entry, attr dwarf.Attr) *dwarf.Entry {
 		if f := e.AttrField(attr); f.Class != dwarf.ClassReferenceSig {
 			return nil
 		}
-		if off, ok := d.signed[v]; ok {
+		if off, ok := d.signedType(v); ok {
 			return d.at(off)
 		}
 		return unread
@@ -343,11 +445,8 @@ func (d *DebugInfo) direct(e *dwarf.Entry, attr dwarf.Attr) *dwarf.Entry {
 	return nil
 }
 
-// unread stands for types of units that are not read.
-var unread = &dwarf.Entry{Tag: dwarf.TagStructType, Field: []dwarf.Field{{Attr: dwarf.AttrName, Val: "<in .debug_types>"}, {Attr: dwarf.AttrDeclaration, Val: true}}}
-
-// typesSection has the units of types of DWARF 4 (-fdebug-types-section). The standard library cannot visit what is in it.
-const typesSection = ".debug_types"
+// unread stands for types whose units are not there.
+var unread = &dwarf.Entry{Tag: dwarf.TagStructType, Field: []dwarf.Field{{Attr: dwarf.AttrName, Val: "<unknown>"}, {Attr: dwarf.AttrDeclaration, Val: true}}}
 
 func name(e *dwarf.Entry) string {
 	s, _ := e.Val(dwarf.AttrName).(string)
@@ -355,13 +454,8 @@ func name(e *dwarf.Entry) string {
 }
 
 // has tells whether a name, or the end of one, is anywhere in the sections.
-func (d *DebugInfo) has(name string) bool {
-	for _, t := range d.texts {
-		if bytes.Contains(t, append([]byte(name), 0)) {
-			return true
-		}
-	}
-	return false
+func (p *part) has(name string) bool {
+	return slices.ContainsFunc(p.texts, func(text []byte) bool { return bytes.Contains(text, append([]byte(name), 0)) })
 }
 
 // Languages as DWARF numbers them, of those that keep their arguments in their own ways.
@@ -378,30 +472,40 @@ const (
 // maxOrigins bounds how far an entry leads to others for what it does not say itself.
 const maxOrigins = 4
 
-// unitAt finds a compile unit with the code at an address, -1 without one.
-func (d *DebugInfo) unitAt(addr uint64) int {
-	if units := d.unitsAt(addr); len(units) > 0 {
-		return units[0]
+// home is the unit with the code at an address, -1 without one that can be read.
+func (d *DebugInfo) home(addr uint64) int {
+	for _, i := range d.unitsAt(addr) {
+		if i, err := d.whole(i); err == nil {
+			return i
+		}
 	}
 	return -1
 }
 
+// index finds out where the code of the program's units is.
+func (d *DebugInfo) index() {
+	if d.code != nil {
+		return
+	}
+	d.code = []unitCode{}
+	for i, u := range d.units {
+		top := d.at(u.first)
+		if top == nil || top.Tag != dwarf.TagCompileUnit && top.Tag != tagSkeletonUnit {
+			continue
+		}
+		d.split.note(i, u, top)
+		ranges, _ := d.ranges(top) // of damaged ones those before
+		for _, r := range ranges {
+			d.code = append(d.code, unitCode{r[0], r[1], i})
+		}
+	}
+	d.split.may = len(d.split.skeletons) > 0
+	slices.SortFunc(d.code, func(x, y unitCode) int { return cmp.Compare(x.low, y.low) })
+}
+
 // unitsAt finds the compile units with the code at an address: several where the linker found the code of their functions the same.
 func (d *DebugInfo) unitsAt(addr uint64) (out []int) {
-	if d.code == nil {
-		d.code = []unitCode{}
-		for i, u := range d.units {
-			top := d.at(u.first)
-			if top == nil || top.Tag != dwarf.TagCompileUnit && top.Tag != tagSkeletonUnit {
-				continue
-			}
-			ranges, _ := d.data.Ranges(top) // of damaged ones those before
-			for _, r := range ranges {
-				d.code = append(d.code, unitCode{r[0], r[1], i})
-			}
-		}
-		slices.SortFunc(d.code, func(x, y unitCode) int { return cmp.Compare(x.low, y.low) })
-	}
+	d.index()
 	i, _ := slices.BinarySearchFunc(d.code, addr, func(c unitCode, addr uint64) int {
 		if c.low <= addr {
 			return -1
@@ -422,12 +526,13 @@ func (d *DebugInfo) unitsAt(addr uint64) (out []int) {
 func (d *DebugInfo) function(addr uint64, symbol string) (found, unit *dwarf.Entry, err error) {
 	err = ErrNoDebug
 	for _, i := range d.unitsAt(addr) {
-		w := d.walk(d.units[i].first, d.units[i].end)
-		top := w.entry()
-		if !top.Children && (top.AttrField(attrDwoName) != nil || top.AttrField(attrGNUDwoName) != nil) {
-			err = fmt.Errorf("%w: it is kept in files of its own (-gsplit-dwarf)", ErrDebug)
+		i, apart := d.whole(i)
+		if apart != nil {
+			err = fmt.Errorf("%w: %w", ErrDebug, apart)
 			continue
 		}
+		w := d.walk(d.units[i].first, d.units[i].end)
+		top := w.entry()
 		funcs := d.funcs[i]
 		if funcs == nil {
 			funcs = map[uint64][]dwarf.Offset{}
@@ -479,15 +584,18 @@ func (d *DebugInfo) isOf(e *dwarf.Entry, symbol string) bool {
 
 // Attributes and tags that debug/dwarf has no names for.
 const (
-	attrDwoName     dwarf.Attr = 0x76
-	attrGNUDwoName  dwarf.Attr = 0x2130
-	attrAlignment   dwarf.Attr = 0x88
-	attrDeleted     dwarf.Attr = 0x8a
-	attrDefaulted   dwarf.Attr = 0x8b
-	attrGNUVector   dwarf.Attr = 0x2107
-	attrGoKind      dwarf.Attr = 0x2900
-	attrGoDictIndex dwarf.Attr = 0x2906
-	tagSkeletonUnit dwarf.Tag  = 0x4a
+	attrDwoName       dwarf.Attr = 0x76
+	attrGNUDwoName    dwarf.Attr = 0x2130
+	attrGNUDwoID      dwarf.Attr = 0x2131
+	attrGNURangesBase dwarf.Attr = 0x2132
+	attrGNUAddrBase   dwarf.Attr = 0x2133
+	attrAlignment     dwarf.Attr = 0x88
+	attrDeleted       dwarf.Attr = 0x8a
+	attrDefaulted     dwarf.Attr = 0x8b
+	attrGNUVector     dwarf.Attr = 0x2107
+	attrGoKind        dwarf.Attr = 0x2900
+	attrGoDictIndex   dwarf.Attr = 0x2906
+	tagSkeletonUnit   dwarf.Tag  = 0x4a
 
 	tagGNUParameterPack dwarf.Tag = 0x4108
 	tagAtomic           dwarf.Tag = 0x47
@@ -505,11 +613,19 @@ func (d *DebugInfo) starts(e *dwarf.Entry) (uint64, bool) {
 	if e.AttrField(dwarf.AttrRanges) == nil {
 		return 0, false
 	}
-	ranges, err := d.data.Ranges(e)
+	ranges, err := d.ranges(e)
 	if err != nil || len(ranges) == 0 {
 		return 0, false
 	}
 	return ranges[0][0], true
+}
+
+// ranges are the addresses of the code of an entry.
+func (d *DebugInfo) ranges(e *dwarf.Entry) ([][2]uint64, error) {
+	p := d.partAt(e.Offset)
+	own := *e
+	own.Offset -= p.base
+	return p.data.Ranges(&own)
 }
 
 // Inlined tells whether the program has a function only as copies in those that call it.
@@ -517,10 +633,7 @@ func (d *DebugInfo) Inlined(function string) (is bool) {
 	defer d.begin()()
 	var err error
 	defer guard(&err)
-	if !d.has(function) {
-		return false
-	}
-	for _, u := range d.units {
+	for u := range d.unitsWith(nowhere, function) {
 		w := d.walk(u.first, u.end)
 		for e := w.entry(); e != nil; e = w.entry() {
 			if how, ok := e.Val(dwarf.AttrInline).(int64); ok && (how == 1 || how == 3) && e.Tag == dwarf.TagSubprogram {

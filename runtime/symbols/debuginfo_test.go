@@ -5,9 +5,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -42,7 +40,7 @@ func fieldNames(t *types.Type) (out []string) {
 
 // TestDebugTypes compares the types that debug information tells of, in all of its versions, with what the program itself prints.
 func TestDebugTypes(t *testing.T) {
-	for _, version := range []string{"2", "3", "4", "5", "5 -fdebug-types-section"} {
+	for _, version := range []string{"2", "3", "4", "4 -fdebug-types-section", "5", "5 -fdebug-types-section"} {
 		bin := compile(t, "cc", "main.c", layouts, append(strings.Fields("-gdwarf-"+version), "-O1", "-gstrict-dwarf")...)
 		said, err := exec.Command(bin).Output()
 		if err != nil {
@@ -124,7 +122,7 @@ func TestDebugTypes(t *testing.T) {
 	}
 }
 
-// TestDebugApart reads debug information that was stripped to a file of its own, and refuses what it cannot read.
+// TestDebugApart reads debug information that was stripped to a file of its own.
 func TestDebugApart(t *testing.T) {
 	bin := compile(t, "cc", "main.c", layouts, "-O1", "-g")
 	command(t, "objcopy", "--only-keep-debug", bin, bin+".dbg")
@@ -156,29 +154,6 @@ func TestDebugApart(t *testing.T) {
 	if funcs, err := b.Line("main.c", 8, 0); err != nil || len(funcs) != 1 || funcs[0].Name != "take" {
 		t.Errorf("line 8: %+v, %v", funcs, err)
 	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "main.c"), []byte(layouts), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	split := exec.Command("cc", "-O1", "-g", "-gsplit-dwarf", "-o", "split", "main.c")
-	split.Dir = dir
-	if out, err := split.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	s, err := Open(filepath.Join(dir, "split"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if f, err = s.Lookup("take"); err != nil {
-		t.Fatal(err)
-	}
-	if d, err = s.Debug(); err == nil {
-		_, err = d.Func(f.Addr, "take")
-	}
-	if !errors.Is(err, ErrDebug) || !strings.Contains(err.Error(), "-gsplit-dwarf") {
-		t.Errorf("split: %v", err)
-	}
 }
 
 // small keeps the inputs of the fuzzer short.
@@ -191,7 +166,7 @@ int take(struct node n, double d) { return n.c + (d > 1); }
 
 // FuzzDebug asks damaged debug information for everything: it must answer, with what there is.
 func FuzzDebug(f *testing.F) {
-	for _, version := range []string{"3", "4", "5", "5 -fdebug-types-section"} {
+	for _, version := range []string{"3", "4", "4 -fdebug-types-section", "5", "5 -fdebug-types-section"} {
 		bin := compile(f, "cc", "main.c", small, append(strings.Fields("-gdwarf-"+version), "-O1")...)
 		file, err := elf.Open(bin)
 		if err != nil {
@@ -201,36 +176,41 @@ func FuzzDebug(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(s[infoSection], s[abbrevSection], s[textSection], s[".debug_ranges"], s[".debug_addr"], uint64(0))
+		f.Add(s[infoSection], s[abbrevSection], s[textSection], s[typesSection], s[rangesSection], s[addrSection], uint64(0))
 		file.Close()
 	}
-	f.Fuzz(func(t *testing.T, info, abbrev, text, ranges, addr []byte, near uint64) {
-		d, err := parseDebug(map[string][]byte{infoSection: info, abbrevSection: abbrev, textSection: text, ".debug_ranges": ranges, ".debug_addr": addr}, ArgRegs())
+	f.Fuzz(func(t *testing.T, info, abbrev, text, apart, ranges, addr []byte, near uint64) {
+		d, err := parseDebug(map[string][]byte{infoSection: info, abbrevSection: abbrev, textSection: text, typesSection: apart, rangesSection: ranges, addrSection: addr}, ArgRegs(), splitPlaces{})
 		if err != nil {
 			return
 		}
-		d.Func(near, "f")
-		for _, u := range d.units[:min(len(d.units), 4)] {
-			for i, w := 0, d.walk(u.first, u.end); i < 200; i++ {
-				e := entryOf(w)
-				if e == nil {
-					break
-				}
-				if low, ok := e.Val(dwarf.AttrLowpc).(uint64); ok {
-					d.Func(low, "f")
-				}
-			}
-		}
-		for _, name := range []string{"node", "inner", "colour"} {
-			for _, keyword := range []string{"struct", ""} {
-				if typ, _ := d.Named(near, keyword, name); typ != nil {
-					readAll(typ, 3)
-				}
-			}
-		}
-		d.Constant(near, "BLUE")
-		d.Inlined("once")
+		askAll(d, near)
 	})
+}
+
+// askAll asks for everything.
+func askAll(d *DebugInfo, near uint64) {
+	d.Func(near, "f")
+	for _, u := range d.units[max(0, len(d.units)-4):] {
+		for i, w := 0, d.walk(u.first, u.end); i < 200; i++ {
+			e := entryOf(w)
+			if e == nil {
+				break
+			}
+			if low, ok := e.Val(dwarf.AttrLowpc).(uint64); ok {
+				d.Func(low, "f")
+			}
+		}
+	}
+	for _, name := range []string{"node", "inner", "colour"} {
+		for _, keyword := range []string{"struct", ""} {
+			if typ, _ := d.Named(near, keyword, name); typ != nil {
+				readAll(typ, 3)
+			}
+		}
+	}
+	d.Constant(near, "BLUE")
+	d.Inlined("once")
 }
 
 // entryOf reads an entry, nil where the standard library panics.

@@ -5,6 +5,7 @@ import (
 	"debug/dwarf"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -346,14 +347,17 @@ func memberPlace(c, t *dwarf.Entry) (bit, bits int, ok bool) {
 // address come first. keyword is struct, union, enum, or empty. It is nil where there is none.
 func (d *DebugInfo) Named(near uint64, keyword, name string) (t *types.Type, err error) {
 	found, err := d.search(near, keyword, name)
+	if found.exact == nil && found.unread != nil && err == nil && d.split.names(name) {
+		err = fmt.Errorf("the type '%s' is in debug information that cannot be read: %w", name, found.unread)
+	}
 	return found.exact, err
 }
 
 // Shortened is the same by a name without namespaces or packages. The error names those that could be meant.
 func (d *DebugInfo) Shortened(near uint64, keyword, name string) (t *types.Type, err error) {
 	found, err := d.search(near, keyword, name)
-	if len(found.names) == 0 && d.apart && err == nil && d.has(name) {
-		err = fmt.Errorf("the type '%s' may be %s", name, inTypes)
+	if len(found.names) == 0 && found.unread != nil && err == nil {
+		err = fmt.Errorf("the type '%s' may be in debug information that cannot be read: %w", name, found.unread)
 	}
 	if len(found.names) > 1 {
 		err = fmt.Errorf("several types are called '%s': %s", name, strings.Join(found.names, ", "))
@@ -364,21 +368,22 @@ func (d *DebugInfo) Shortened(near uint64, keyword, name string) (t *types.Type,
 func (d *DebugInfo) search(near uint64, keyword, name string) (found namedType, err error) {
 	defer d.begin()()
 	defer guard(&err)
-	if last := name[strings.LastIndexByte(name, ':')+1:]; last == "" || !d.has(last) {
+	last := name[strings.LastIndexByte(name, ':')+1:]
+	if last == "" || !d.mayHave(last) {
 		return found, nil
 	}
-	home := d.unitAt(near)
+	home := d.home(near)
 	key := fmt.Sprint(keyword, " ", name, " ", home)
 	found, seen := d.named[key]
 	if !seen {
-		found = d.findType(home, keyword, name)
+		found = d.findType(home, keyword, name, last)
 		d.named[key] = found
 	}
 	return found, nil
 }
 
-// findType looks for a type in all units. Of shortened names that of the home wins, if it has only one.
-func (d *DebugInfo) findType(home int, keyword, want string) (found namedType) {
+// findType looks for a type in all units with the last part of its name. Of shortened names that of the home wins, if it has only one.
+func (d *DebugInfo) findType(home int, keyword, want, last string) (found namedType) {
 	var exact, short *dwarf.Entry
 	settled := false // which the short name means
 	look := func(e *dwarf.Entry, full string) bool {
@@ -395,11 +400,14 @@ func (d *DebugInfo) findType(home int, keyword, want string) (found namedType) {
 		}
 		return true
 	}
-	for i, u := range d.fromHome(home) {
+	for u := range d.unitsWith(home, last) {
 		if d.eachType(u, look); exact != nil {
 			break
 		}
-		settled = settled || i == 0 && home >= 0 && len(found.names) == 1
+		settled = settled || home >= 0 && u.first == d.units[home].first && len(found.names) == 1
+	}
+	if exact == nil {
+		found.unread = d.split.unread()
 	}
 	slices.Sort(found.names)
 	if exact != nil {
@@ -417,12 +425,46 @@ func scope(path string) bool {
 	return (strings.HasSuffix(path, "::") || strings.HasSuffix(path, ".") || strings.HasSuffix(path, "/")) && !strings.ContainsAny(path, "[]*(){} ")
 }
 
-// fromHome lists the units, one before the others.
-func (d *DebugInfo) fromHome(home int) []debugUnit {
-	if home < 0 {
-		return d.units
+// nowhere is the home of what is asked of the whole program.
+const nowhere = -1
+
+// mayHave tells whether a name, or the end of one, can be anywhere.
+func (d *DebugInfo) mayHave(name string) bool {
+	return d.split.may || slices.ContainsFunc(d.parts, func(p *part) bool { return p.has(name) })
+}
+
+// unitsWith visits the units whose sections have a name, or the end of one: the home first, then those of its part, as its types may
+// have units of their own, then the others, and last those that were split off and not read yet, as many as are read for a search.
+func (d *DebugInfo) unitsWith(home int, name string) iter.Seq[debugUnit] {
+	return func(yield func(debugUnit) bool) {
+		var last *part
+		has := false
+		visit := func(i int) bool {
+			if p := d.partAt(d.units[i].first); p != last {
+				last, has = p, p.has(name)
+			}
+			return !has || yield(d.units[i])
+		}
+		var own *part
+		if home >= 0 {
+			if own = d.partAt(d.units[home].first); !visit(home) {
+				return
+			}
+			for i, u := range d.units {
+				if i != home && d.partAt(u.first) == own && !visit(i) {
+					return
+				}
+			}
+		}
+		seen := 0
+		for more := true; more; more = d.readMore() {
+			for ; seen < len(d.units); seen++ {
+				if d.partAt(d.units[seen].first) != own && !visit(seen) {
+					return
+				}
+			}
+		}
 	}
-	return slices.Concat(d.units[home:home+1], d.units[:home], d.units[home+1:])
 }
 
 // keywordOf tells whether a type goes by a keyword; without one any type does.
@@ -447,6 +489,7 @@ func (d *DebugInfo) eachType(u debugUnit, f func(e *dwarf.Entry, full string) bo
 		name  string
 	}
 	scopes := []scope{{0, ""}}
+	declared := map[dwarf.Offset]string{} // what is defined outside of its namespace
 	w := d.walk(u.first, u.end)
 	top := w.entry()
 	if top == nil || !top.Children {
@@ -463,13 +506,19 @@ func (d *DebugInfo) eachType(u debugUnit, f func(e *dwarf.Entry, full string) bo
 			scopes = scopes[:len(scopes)-1]
 		}
 		prefix, own := scopes[len(scopes)-1].name, name(e)
+		full := prefix + own
 		isType := keywordOf(e.Tag, "")
-		if isType && !f(e, prefix+own) {
+		if of, ok := e.Val(dwarf.AttrSpecification).(dwarf.Offset); ok && declared[of] != "" {
+			full = declared[of]
+		} else if is, _ := e.Val(dwarf.AttrDeclaration).(bool); is && isType && prefix != "" {
+			declared[e.Offset] = full
+		}
+		if isType && !f(e, full) {
 			return
 		}
 		if e.Children && (e.Tag == dwarf.TagNamespace || isType && !flat && e.Tag != dwarf.TagEnumerationType) && len(scopes) < maxTypeDepth {
 			if own != "" {
-				prefix += own + "::"
+				prefix = full + "::"
 			}
 			scopes = append(scopes, scope{depth, prefix})
 			continue
@@ -487,7 +536,7 @@ func (d *DebugInfo) Constant(near uint64, want string) (v int64, t *types.Type, 
 	defer d.begin()()
 	var err error
 	defer guard(&err)
-	if want == "" || !d.has(want) {
+	if want == "" || !d.mayHave(want) {
 		return 0, nil, false
 	}
 	look := func(e *dwarf.Entry, _ string) bool {
@@ -503,7 +552,7 @@ func (d *DebugInfo) Constant(near uint64, want string) (v int64, t *types.Type, 
 		}
 		return !ok
 	}
-	for _, u := range d.fromHome(d.unitAt(near)) {
+	for u := range d.unitsWith(d.home(near), want) {
 		if d.eachType(u, look); ok {
 			break
 		}
