@@ -112,7 +112,7 @@ func checkSplit(t *testing.T, path string) {
 		}
 	}
 	for _, near := range []string{"take", "far"} {
-		for name, want := range map[string]string{"secret": "24: s int16, deep int32, cart struct cart", "node": "32: id int32, cart struct cart *, next struct node *, colour colour",
+		for name, want := range map[string]string{"secret": "24: s int16, deep int32, cart struct cart", "node": "32: id int32, cart struct cart *, next struct node *, colour enum colour",
 			"cart": "16: total int64, items int16[3]", "twice": map[string]string{"take": "4: ofA int32", "far": "8: ofB int64"}[near]} {
 			typ, err := d.Named(addr[near], "struct", name)
 			if typ == nil || err != nil {

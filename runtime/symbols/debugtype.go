@@ -125,9 +125,9 @@ func (d *DebugInfo) enumType(e *dwarf.Entry, size int, named string) *types.Type
 	if t := d.types[e.Offset]; t != nil {
 		return t
 	}
-	t := &types.Type{Kind: types.Int, Size: size, Name: name(e)}
-	if t.Name == "" {
-		t.Name = named
+	t := &types.Type{Kind: types.Int, Size: size, Name: named}
+	if own := name(e); own != "" {
+		t.Name = "enum " + own
 	}
 	under, _ := d.strip(d.ref(e, dwarf.AttrType))
 	if under != nil && under.Tag == dwarf.TagBaseType {
@@ -202,7 +202,7 @@ func (d *DebugInfo) structType(e *dwarf.Entry, size int, named string) *types.Ty
 	if t := d.types[e.Offset]; t != nil {
 		return t
 	}
-	t := &types.Type{Kind: types.Struct, Name: name(e), Size: size}
+	t := &types.Type{Kind: types.Struct, Name: name(e), Size: size, Union: e.Tag == dwarf.TagUnionType}
 	if t.Name == "" {
 		t.Name = named
 	}
