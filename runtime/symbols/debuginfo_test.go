@@ -78,7 +78,7 @@ func TestDebugTypes(t *testing.T) {
 		if got := strings.Join(fieldNames(node), " "); got != want {
 			t.Errorf("DWARF %s: fields %s, want %s", version, got, want)
 		}
-		for name, want := range map[string]string{"id": "int32", "lo": "uint32", "u2": "int8[4]", "in": "struct inner", "next": "struct node *", "c": "colour",
+		for name, want := range map[string]string{"id": "int32", "lo": "uint32", "u2": "int8[4]", "in": "struct inner", "next": "struct node *", "c": "enum colour",
 			"grid": "int32[3][2]", "ratio": "uint8[8]", "call": "void *", "last": "int64"} {
 			if f, _ := node.Field(name); f.Type == nil || f.Type.String() != want {
 				t.Errorf("DWARF %s: %s is of type %s, want %s", version, name, f.Type, want)
@@ -89,7 +89,7 @@ func TestDebugTypes(t *testing.T) {
 		if lo.BitSize != 3 || lo.BitOff != 0 || hi.BitSize != 5 || hi.BitOff+8*(hi.Offset-lo.Offset) != 3 {
 			t.Errorf("DWARF %s: bit fields %+v, %+v", version, lo, hi)
 		}
-		if v, e, ok := d.Constant(f.Addr, "BLUE"); !ok || v != -7 || e.Name != "colour" || e.Enum.Lookup(3) != "RED" {
+		if v, e, ok := d.Constant(f.Addr, "BLUE"); !ok || v != -7 || e.Name != "enum colour" || e.Enum.Lookup(3) != "RED" {
 			t.Errorf("DWARF %s: BLUE is %d of %v, %v", version, v, e, ok)
 		}
 		if got, _ := d.Named(0, "", "inner"); got == nil || got.Size != 14 {
