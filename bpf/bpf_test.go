@@ -391,6 +391,7 @@ func TestParseLog(t *testing.T) {
 		{"unknown helper", "0: (85) call unknown#216\ninvalid func unknown#216\n", "invalid func unknown#216", 0},
 		{"access", "5: (71) r1 = *(u8 *)(r0 +8)\ninvalid access to map value, value_size=8 off=8 size=1\nR0 min value is outside of the allowed memory range\nprocessed 6 insns\n", "invalid access to map value, value_size=8 off=8 size=1", 5},
 		{"too large", "BPF program is too large. Processed 1000001 insn\nprocessed 1000001 insns (limit 1000000)\n", "BPF program is too large. Processed 1000001 insn", -1},
+		{"too large at a jump", "104: (71) r5 = *(u8 *)(r8 +0)         ; R5=scalar()\n105: (25) if r5 > 0x40 goto pc+318 BPF program is too large. Processed 1000001 insn\nprocessed 1000001 insns (limit 1000000) max_states_per_insn 28\n", "BPF program is too large. Processed 1000001 insn", 105},
 		{"empty", "", "", -1},
 		{"success", "0: (b7) r0 = 0\n1: (95) exit\nprocessed 2 insns\n", "", -1},
 	} {

@@ -57,6 +57,11 @@ func ParseLog(log string) (insn int, reason string) {
 		switch {
 		case numbered && strings.HasPrefix(rest, "("):
 			insn, reason = n, ""
+			for _, end := range [...]string{"BPF program is too large", "The sequence of "} { // with no line of their own behind a jump
+				if i := strings.Index(rest, end); i > 0 {
+					reason = rest[i:]
+				}
+			}
 		case numbered, strings.HasPrefix(line, "from ") && strings.Contains(line, ":"), strings.HasPrefix(line, "func#"),
 			strings.HasPrefix(line, "mark_precise:"), strings.HasPrefix(line, "Live regs before insn"),
 			strings.HasPrefix(line, "last_idx "), strings.HasPrefix(line, "regs="), strings.HasPrefix(line, "parent "):
