@@ -3,10 +3,13 @@ package stdlib
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
 	"github.com/slopebpf/slope/bpf/btf"
+	"github.com/slopebpf/slope/lang/source"
+	"github.com/slopebpf/slope/lang/syntax"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -49,6 +52,55 @@ func TestAllTypes(t *testing.T) {
 		})
 		if err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", pattern, got, err, want)
+		}
+	}
+}
+
+// TestNamedFunction resolves a function that a trampoline is to serve by its type alone: the list of all functions is not read, which
+// would take longer than all else.
+func TestNamedFunction(t *testing.T) {
+	reg := New()
+	for _, probe := range []string{"fentry", "fexit", "kprobe", "kretprobe"} {
+		m := &Machine{Registry: reg, Fentry: true}
+		_, err := m.BTF()
+		bpftest.Require(t, err)
+		defer m.Close()
+		targets, err := m.Resolve(reg.Probe(probe), &syntax.AttachPoint{Parts: []string{probe, "vfs_read"}})
+		if err != nil || len(targets) != 1 || targets[0].Hook.ID == 0 || targets[0].Hook.Event != "vfs_read" {
+			t.Fatalf("%s: %v, %v", probe, targets, err)
+		}
+		if m.kernelFuncs != nil || m.traced != nil {
+			t.Errorf("%s: the list of all functions was read", probe)
+		}
+		_, err = m.Resolve(reg.Probe(probe), &syntax.AttachPoint{Parts: []string{probe, "vfs_rea"}})
+		if want := "the kernel has no function 'vfs_rea'"; err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", probe, err, want)
+		}
+	}
+}
+
+// TestCopiesAreSought reads the inlined calls of a Go program only where somebody is told of them.
+func TestCopiesAreSought(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := New()
+	for _, told := range []bool{true, false} {
+		warnings := 0
+		m := &Machine{Registry: reg}
+		defer m.Close()
+		if told {
+			m.Warn = func(source.Span, string, string) { warnings++ }
+		}
+		for range 2 {
+			point := &syntax.AttachPoint{Parts: []string{"uprobe", self, "strings.(*Builder).WriteString"}}
+			if targets, err := m.Resolve(reg.Probe("uprobe"), point); err != nil || len(targets) != 1 {
+				t.Fatal(targets, err)
+			}
+		}
+		if sought := len(m.copied) > 0; sought != told || (warnings == 1) != told {
+			t.Errorf("told %t: sought %t, %d warnings", told, sought, warnings)
 		}
 	}
 }

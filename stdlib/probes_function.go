@@ -63,9 +63,12 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 	if way.probed && way.trampoline && offset > 0 {
 		return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), way.noKprobes)
 	}
-	found, err := m.functionsOf(parts, pattern)
-	if err != nil {
-		return nil, err
+	found := []kernelFunction{{name: pattern}}
+	if last > 1 || !way.trampoline || wild(pattern) || !m.typedItself(pattern) { // else its types are enough: no list is read
+		var err error
+		if found, err = m.functionsOf(parts, pattern); err != nil {
+			return nil, err
+		}
 	}
 	var out []*types.Target
 	var unfit error
