@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/slopebpf/slope/bpf/bpftest"
@@ -101,6 +102,34 @@ func TestCopiesAreSought(t *testing.T) {
 		}
 		if sought := len(m.copied) > 0; sought != told || (warnings == 1) != told {
 			t.Errorf("told %t: sought %t, %d warnings", told, sought, warnings)
+		}
+	}
+}
+
+// TestNothingFits has patterns of which nothing is left: the error is about all of their functions, not about one of them.
+func TestNothingFits(t *testing.T) {
+	reg := New()
+	m := &Machine{Registry: reg, Fentry: true}
+	base, err := m.BTF()
+	bpftest.Require(t, err)
+	defer m.Close()
+	defer func() { m.modules = nil }() // whose types are the kernel's here
+	functions := func(of string) []kernelFunction {
+		return []kernelFunction{{module: of, name: "seq_printf", traced: true}, {module: of, name: "slope_no_such", traced: true}}
+	}
+	m.modules = []*module{{name: "bare", functions: functions("bare")}, {name: "typed", types: base, functions: functions("typed")}}
+	for point, want := range map[string]string{
+		"bare:*":  "there is no type information of the module 'bare': the kernel has it since Linux 5.11, if it is built with CONFIG_DEBUG_INFO_BTF_MODULES",
+		"typed:*": "fentry:typed:* leaves out 2 of 2 functions; takes any number of arguments: 1 (typed:seq_printf); has no type information: 1 (typed:slope_no_such)",
+		"?*d:s*":  "fentry:?*d:s* leaves out 2 of 2 functions; takes any number of arguments: 1 (typed:seq_printf); has no type information: 1 (typed:slope_no_such)",
+		"b*:s*":   "there is no type information of the module 'bare': the kernel has it since Linux 5.11, if it is built with CONFIG_DEBUG_INFO_BTF_MODULES",
+		"[bt]*:seq_*": "fentry:[bt]*:seq_* leaves out 2 of 2 functions; has no type information: 1 (bare:seq_printf); " +
+			"takes any number of arguments: 1 (typed:seq_printf)",
+	} {
+		parts := append([]string{"fentry"}, strings.Split(point, ":")...)
+		_, err := m.Resolve(reg.Probe("fentry"), &syntax.AttachPoint{Parts: parts})
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", point, err, want)
 		}
 	}
 }

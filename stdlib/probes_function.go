@@ -71,7 +71,6 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		}
 	}
 	var out []*types.Target
-	var unfit error
 	left := leftOut{all: len(found)}
 	for _, f := range found {
 		name, whole := f.name, inModule(f.module, f.name)
@@ -87,8 +86,7 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 			typed, why, err := m.fit(f, way, last, wild(pattern))
 			switch {
 			case err != nil && wild(pattern): // the others of the pattern may do
-				unfit = err
-				left.add(f, why)
+				left.add(f, why, err)
 				continue
 			case err != nil:
 				return nil, err
@@ -106,11 +104,11 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		t.Hook.Session = way.probed && t.Hook.Traced && m.traceable && m.session(kind)
 		out = append(out, places(t, f.addresses)...)
 	}
-	if m.Verbose != nil && len(left.why) > 0 {
-		m.Verbose(left.describe(strings.Join(parts, ":")))
-	}
-	if len(out) == 0 {
-		return nil, unfit
+	switch point := strings.Join(parts, ":"); {
+	case len(out) == 0:
+		return nil, m.unfit(&left, point, last)
+	case m.Verbose != nil && len(left.why) > 0:
+		m.Verbose(left.describe(point))
 	}
 	return out, nil
 }
@@ -178,9 +176,18 @@ type leftOut struct {
 	all   int // that it matches
 	why   []string
 	names map[string][]string
+	of    []string // the modules that they are of, "" for the kernel itself
+	hint  string
 }
 
-func (l *leftOut) add(f kernelFunction, why string) {
+func (l *leftOut) add(f kernelFunction, why string, err error) {
+	if !slices.Contains(l.of, f.module) {
+		l.of = append(l.of, f.module)
+	}
+	var re *types.ResolveError
+	if errors.As(err, &re) {
+		l.hint = cmp.Or(l.hint, re.Hint)
+	}
 	if l.names == nil {
 		l.names = map[string][]string{}
 	}
@@ -204,6 +211,19 @@ func (l *leftOut) describe(point string) string {
 		reasons = append(reasons, fmt.Sprintf("%s: %d (%s)", why, len(names), strings.Join(some, ", ")))
 	}
 	return fmt.Sprintf("%s leaves out %d of %d functions; %s", point, n, l.all, strings.Join(reasons, "; "))
+}
+
+// unfit tells why nothing is left of a pattern: that the only module has no types, or what is wrong with its functions.
+func (m *Machine) unfit(l *leftOut, point string, part int) error {
+	for _, mod := range m.kernelModules() {
+		if len(l.of) > 1 || l.of[0] != mod.name {
+			continue
+		}
+		if _, err := m.moduleTypes(mod); err != nil {
+			return wrong(part-1, "", "%s", err)
+		}
+	}
+	return missing(part, l.hint, "%s", l.describe(point))
 }
 
 // places is the target of a kprobe at each of the addresses of a function: a module may have several of a name.
