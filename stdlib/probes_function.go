@@ -60,6 +60,9 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		return addressProbe(m, p, pattern, last)
 	}
 	way := m.functionWay(kind)
+	if m.Kprobe && !way.probed && way.noKprobes != nil {
+		return nil, wrong(-1, "", "--attach asks for kprobes to serve %s: %s", strings.Join(parts, ":"), way.noKprobes)
+	}
 	if way.probed && way.trampoline && offset > 0 {
 		return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), way.noKprobes)
 	}
@@ -122,7 +125,7 @@ type functionWay struct {
 
 func (m *Machine) functionWay(kind types.HookKind) functionWay {
 	w := functionWay{probed: kind == types.HookKprobe || kind == types.HookKretprobe, noKprobes: new(bpf.Features).Kprobe()}
-	if m.Fentry {
+	if m.Fentry && w.probed {
 		w.noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
 	}
 	w.trampoline = w.noKprobes != nil || !w.probed && !m.Kprobe && new(bpf.Features).Fentry() == nil
