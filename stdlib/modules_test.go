@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,5 +132,37 @@ func TestNothingFits(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", point, err, want)
 		}
+	}
+}
+
+// TestMatchedBeforeTyped lists functions that trampolines can serve: types are read of those whose names match.
+func TestMatchedBeforeTyped(t *testing.T) {
+	reg := New()
+	m := &Machine{Registry: reg}
+	_, err := m.BTF()
+	bpftest.Require(t, err)
+	defer m.Close()
+	for _, row := range reg.probes {
+		row.list = nil
+	}
+	reg.probes["fentry"].list = func(m *Machine, p *types.Probe, rest string) listing {
+		return listFunctionsBy(m, p, types.HookFentry, functionWay{trampoline: true}, rest)
+	}
+	read := func() bool { return m.ids != nil || m.trampolines != nil }
+	got := func(pattern string) (names []string) {
+		t.Helper()
+		if err := m.List(pattern, func(l Listed) bool { names = append(names, l.Name); return true }); err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	if none := got("*no_such_*_function*"); len(none) > 0 || read() {
+		t.Errorf("got %q, types were read: %t", none, read())
+	}
+	if one := got("*:vfs_rea?"); !slices.Equal(one, []string{"fentry:vfs_read"}) || !read() {
+		t.Errorf("got %q, types were read: %t", one, read())
+	}
+	if refused := got("*:seq_print[f]"); len(refused) > 0 {
+		t.Errorf("got %q, which no trampoline serves", refused)
 	}
 }

@@ -467,11 +467,15 @@ func (m *Machine) tracedFunctions(mod string) []string {
 // listKernelFunctions lists what a probe on them would be attached to, and without a pattern all of them. Those of modules
 // have the module in their names.
 func listKernelFunctions(m *Machine, p *types.Probe, kind types.HookKind, rest string) listing {
+	way := m.functionWay(kind)
+	if way.trampoline && new(bpf.Features).Fentry() != nil {
+		return func(func(Listed, error) bool) {} // there is no way
+	}
+	return listFunctionsBy(m, p, kind, way, rest)
+}
+
+func listFunctionsBy(m *Machine, p *types.Probe, kind types.HookKind, way functionWay, rest string) listing {
 	return func(yield func(Listed, error) bool) {
-		way := m.functionWay(kind)
-		if way.trampoline && new(bpf.Features).Fentry() != nil {
-			return // there is no way
-		}
 		for _, parts := range alternatives(strings.Split(p.Name+":"+cmp.Or(rest, "*:*"), ":")) {
 			if last := len(parts) - 1; parts[last] == "" {
 				parts[last] = "*"
@@ -498,21 +502,26 @@ func listKernelFunctions(m *Machine, p *types.Probe, kind types.HookKind, rest s
 				return
 			}
 			for _, f := range found {
-				var typed functionTypes
-				fit := func() error {
-					var err error
-					typed, _, err = m.fit(f, way, len(parts)-1, len(found) > 1)
-					return err
-				}
-				if !f.traced || way.typed() && fit() != nil {
+				if !f.traced {
 					continue
 				}
+				fit := func() (functionTypes, error) {
+					typed, _, err := m.fit(f, way, len(parts)-1, len(found) > 1)
+					return typed, err
+				}
 				l := Listed{Name: p.Name + ":" + inModule(f.module, f.name), chosen: rest != "", Args: func() []string {
-					if typed.Function == nil && fit() != nil {
+					typed, err := fit()
+					if err != nil {
 						return nil
 					}
 					return typed.declarations(kind)
 				}}
+				if way.typed() {
+					l.fits = func() bool {
+						_, err := fit()
+						return err == nil
+					}
+				}
 				if !yield(l, nil) {
 					return
 				}
