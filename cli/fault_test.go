@@ -95,6 +95,12 @@ func TestManyUprobes(t *testing.T) {
 	if !strings.Contains(single.err, "by perf event in") {
 		t.Errorf("got\n%s", single.err)
 	}
+	for way, want := range map[string]string{"single": "got 1000 places, each of which needs a link of its own (as --attach says): the limit is 999", "multi": ""} {
+		r := slope(t, "--dry-run", "--attach", "uprobe="+way, "-e", "config = { max_probes = 999 } uprobe:"+c.cmd.Path+":many_* { }")
+		if !strings.Contains(r.err, want) || (r.status == 0) != (want == "") {
+			t.Errorf("%s: status %d\n%s", way, r.status, r.err)
+		}
+	}
 }
 
 // TestManySyscalls attaches to all system calls, which one program serves.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -8,6 +9,10 @@ import (
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/attach"
 	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/compiler"
+	"github.com/slopebpf/slope/compiler/ir"
+	"github.com/slopebpf/slope/lang/check"
+	"github.com/slopebpf/slope/lang/source"
 	"github.com/slopebpf/slope/lang/types"
 )
 
@@ -113,6 +118,59 @@ func TestNotedOnce(t *testing.T) {
 		at.note()
 		if p.past.Runs != c.all.Runs || p.past.Lost != c.all.Lost || at.Missed() != 0 || (p.past.Time > before) != (c.runs > 0) {
 			t.Errorf("%+v after %d runs and %d misses more, %d not noted", p.past, c.runs, c.misses, at.Missed())
+		}
+	}
+}
+
+// TestBounded has functions that are attached to together, or by a link each: of these a script may have so many.
+func TestBounded(t *testing.T) {
+	feat := &bpf.Features{}
+	kprobes := func(n int) (f *ir.Func) {
+		f = &ir.Func{Type: ir.Uprobe, Span: source.Span{Start: 0, End: 3}}
+		for range n {
+			f.Hooks = append(f.Hooks, types.Hook{Kind: types.HookKprobe, Event: "f", Traced: true})
+		}
+		return f
+	}
+	uprobes := func(n int) *ir.Func {
+		return &ir.Func{Type: ir.Uprobe, Span: source.Span{Start: 4, End: 7}, Hooks: []types.Hook{{Kind: types.HookUprobe, Path: "p", Points: make([]types.Point, n)}}}
+	}
+	others := &ir.Func{Type: ir.TPBTF, Hooks: make([]types.Hook, 20)}
+	untraced := kprobes(11)
+	untraced.Hooks[0].Traced = false
+	lacks := func(has func() error, otherwise string) string {
+		if err := has(); err != nil {
+			return "(" + err.Error() + ")"
+		}
+		return otherwise
+	}
+	for name, c := range map[string]struct {
+		opt   Options
+		funcs []*ir.Func
+		want  string
+	}{
+		"few kprobes":         {Options{Kprobe: SingleWay}, []*ir.Func{kprobes(10)}, ""},
+		"single kprobes":      {Options{Kprobe: SingleWay}, []*ir.Func{kprobes(11)}, "f.slo:1:1-4: ERROR: got 11 places, each of which needs a link of its own (as --attach says): the limit is 10"},
+		"kprobes, one each":   {Options{Kprobe: SingleWay}, []*ir.Func{kprobes(5), kprobes(5), others, kprobes(2)}, "got 12 places"},
+		"kprobes and uprobes": {Options{Kprobe: SingleWay, Uprobe: SingleWay}, []*ir.Func{kprobes(6), uprobes(5), uprobes(1)}, "f.slo:1:5-8: ERROR: got 12 places"},
+		"replaced kprobes":    {Options{Switch: &Switch{}}, []*ir.Func{kprobes(11)}, "(so that the script can be replaced while it runs)"},
+		"kprobes together":    {Options{Kprobe: MultiWay}, []*ir.Func{kprobes(11)}, ""},
+		"kprobes as can be":   {Options{}, []*ir.Func{kprobes(11)}, lacks(feat.KprobeMulti, "")},
+		"untraced kprobes":    {Options{}, []*ir.Func{untraced}, lacks(feat.KprobeMulti, "(the kernel does not trace them together)")},
+		"single uprobes":      {Options{Uprobe: SingleWay}, []*ir.Func{uprobes(11)}, "f.slo:1:5-8: ERROR: got 11 places"},
+		"uprobes together":    {Options{Uprobe: MultiWay, Kprobe: SingleWay, Switch: &Switch{}}, []*ir.Func{uprobes(11), kprobes(10)}, ""},
+		"uprobes as can be":   {Options{}, []*ir.Func{uprobes(11)}, lacks(feat.UprobeMulti, "")},
+		"nothing of these":    {Options{}, []*ir.Func{others}, ""},
+	} {
+		c.opt.Features = feat
+		e := &Engine{opt: c.opt, obj: &compiler.Object{Checked: &check.Program{Config: types.Config{MaxProbes: 10}},
+			IR: &ir.Program{Source: source.NewFile("f.slo", "one two"), Funcs: c.funcs}}}
+		got := ""
+		if err := e.bounded(); err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
 }
