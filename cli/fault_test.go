@@ -106,6 +106,7 @@ func TestManyUprobes(t *testing.T) {
 // TestManySyscalls attaches to all system calls, which one program serves.
 func TestManySyscalls(t *testing.T) {
 	p := trace(t, "-v", "-e", `tracepoint:syscalls:sys_enter_* { @n = count(); }`)
+	bpftest.Eventually(t, 10*time.Second, "it tells how many probes are attached", func() bool { return strings.Contains(p.err.String(), "Attached ") })
 	p.signal(t, syscall.SIGINT)
 	r := p.wait(t)
 	m := regexp.MustCompile(`detached 1 links in (\d+)\.\d ms\n`).FindStringSubmatch(r.err)
