@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
+	"github.com/slopebpf/slope/compiler/ir"
 	"github.com/slopebpf/slope/runtime/export"
 )
 
@@ -69,6 +71,11 @@ func TestMetricsPage(t *testing.T) {
 	}
 	if metrics < 30 {
 		t.Errorf("found %d metrics in the sources", metrics)
+	}
+	for loss := range ir.NumLosses {
+		if !slices.ContainsFunc(export.Causes(), func(c export.Cause) bool { return c.Name == loss.String() }) {
+			t.Errorf("nothing explains %s", loss)
+		}
 	}
 	for _, c := range export.Causes() {
 		text := c.Text

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"os"
+	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,5 +77,35 @@ func TestDoctorNamespace(t *testing.T) {
 	if strings.Contains(text, "ok  CAP_") || !strings.Contains(text, "no  CAP_BPF: programs and maps: it does not count in a user namespace") ||
 		!strings.Contains(text, "no  privileges: tracing needs root (it runs in a user namespace, where capabilities do not count for BPF)") || c.ProcessState.ExitCode() != 1 {
 		t.Errorf("status %d\n%s", c.ProcessState.ExitCode(), text)
+	}
+}
+
+// TestDoctorLockdown runs doctor where the kernel seems to be locked down.
+func TestDoctorLockdown(t *testing.T) {
+	bpftest.Require(t, bpf.CheckPrivileges())
+	for modes, want := range map[string]string{
+		"[none] integrity confidentiality": "",
+		"none [integrity] confidentiality": "  no  without lockdown: write_user(): the kernel is in mode integrity (boot with lockdown=none, or without Secure Boot)\n",
+		"none integrity [confidentiality]": "  no  without lockdown: probes, and reading the memory of the kernel: the kernel is in mode confidentiality (boot with lockdown=none, or without Secure Boot)\n",
+	} {
+		c := command(t, "doctor")
+		const seems = `mount -t tmpfs tmpfs /sys/kernel/security && echo "$0" > /sys/kernel/security/lockdown && echo mounted && exec "$@"`
+		c.Args = append([]string{"unshare", "--mount", "sh", "-c", seems, modes, c.Path}, c.Args[1:]...)
+		unshare, err := exec.LookPath("unshare")
+		if err != nil {
+			t.Skip(err)
+		}
+		c.Path = unshare
+		out, _ := c.Output()
+		text, mounted := strings.CutPrefix(string(out), "mounted\n")
+		if !mounted {
+			t.Skip("a file system cannot be mounted here") // hosts may forbid it
+		}
+		if got := regexp.MustCompile(`(?m)^.*without lockdown.*\n`).FindString(text); got != want {
+			t.Errorf("%s: got %q, want %q\n%s", modes, got, want, text)
+		}
+		if strings.Contains(text, "\n  ok  privileges\n") == strings.Contains(modes, "[confidentiality]") {
+			t.Errorf("%s:\n%s", modes, text)
+		}
 	}
 }

@@ -95,11 +95,18 @@ func TestManyUprobes(t *testing.T) {
 	if !strings.Contains(single.err, "by perf event in") {
 		t.Errorf("got\n%s", single.err)
 	}
+	for way, want := range map[string]string{"single": "got 1000 places, each of which needs a link of its own (as --attach says): the limit is 999", "multi": ""} {
+		r := slope(t, "--dry-run", "--attach", "uprobe="+way, "-e", "config = { max_probes = 999 } uprobe:"+c.cmd.Path+":many_* { }")
+		if !strings.Contains(r.err, want) || (r.status == 0) != (want == "") {
+			t.Errorf("%s: status %d\n%s", way, r.status, r.err)
+		}
+	}
 }
 
 // TestManySyscalls attaches to all system calls, which one program serves.
 func TestManySyscalls(t *testing.T) {
 	p := trace(t, "-v", "-e", `tracepoint:syscalls:sys_enter_* { @n = count(); }`)
+	bpftest.Eventually(t, 10*time.Second, "it tells how many probes are attached", func() bool { return strings.Contains(p.err.String(), "Attached ") })
 	p.signal(t, syscall.SIGINT)
 	r := p.wait(t)
 	m := regexp.MustCompile(`detached 1 links in (\d+)\.\d ms\n`).FindStringSubmatch(r.err)

@@ -139,7 +139,7 @@ func main() {
 	if !maps.Equal(found, want) || cut != 1 {
 		t.Errorf("got %v, %d cut, want %v", found, cut, want)
 	}
-	if !strings.Contains(r.err+r.out, "strings cut at their capacity") {
+	if !strings.Contains(r.err+r.out, "1 packets cut: they were longer than max_strlen, or not in one piece") {
 		t.Errorf("it does not tell that a packet was cut\n%s%s", r.out, r.err)
 	}
 	_, n, _ := strings.Cut(r.out, "@n: ")
@@ -255,5 +255,43 @@ func main() {
 	}
 	if p := packetsOf(t, full); len(p) == 0 || len(p) > 8 {
 		t.Errorf("%d packets on a full disk", len(p))
+	}
+}
+
+// TestUnreadablePackets has packets of which the kernel can read nothing, or not what they point to: none is written, each is counted.
+// By the layout here the pointer is that to the next packet, of which there is none, and the length is a part of another pointer.
+func TestUnreadablePackets(t *testing.T) {
+	dir := t.TempDir()
+	nowhere, nothing := filepath.Join(dir, "nowhere.pcap"), filepath.Join(dir, "nothing.pcap")
+	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	sender := build(t, fmt.Sprintf(`package main
+
+import "net"
+
+func main() {
+	c, err := net.Dial("udp4", %q)
+	if err != nil {
+		panic(err)
+	}
+	if _, err := c.Write([]byte("datagram")); err != nil {
+		panic(err)
+	}
+}
+`, server.LocalAddr()))
+	r := script(t, "-c", sender, "-e", fmt.Sprintf(`struct sk_buff { unsigned long data; unsigned long prev; unsigned int len; unsigned int data_len; };
+		rawtracepoint:netif_receive_skb { @n++; skboutput("%s", (struct sk_buff *)8, 100, 0); skboutput("%s", (struct sk_buff *)args.skb, 100, 0); }`, nowhere, nothing))
+	_, n, _ := strings.Cut(r.out, "@n: ")
+	if n, _, _ = strings.Cut(n, "\n"); n == "" {
+		t.Fatalf("no packets\n%s%s", r.out, r.err)
+	}
+	if lost := n + " packets not written: the kernel's memory could not be read"; strings.Count(r.err+r.out, lost) != 2 || strings.Contains(r.err+r.out, "cut") {
+		t.Errorf("want %q of both\n%s%s", lost, r.out, r.err)
+	}
+	if a, b := packetsOf(t, nowhere), packetsOf(t, nothing); len(a)+len(b) != 0 {
+		t.Errorf("%d and %d packets are written", len(a), len(b))
 	}
 }

@@ -63,7 +63,9 @@ func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error)
 	w.machine.Fentry, w.machine.Kprobe = r.flags.served(attachTrampoline), r.flags.served(attachKprobe)
 	w.machine.Session, w.machine.Verbose = r.flags.session(w.features), r.verbose()
 	var noted source.Diagnostics
-	w.machine.Warn = func(at source.Span, message, hint string) { noted.Warnf(file, at, "%s", message).WithHint("%s", hint) }
+	if !r.flags.noWarnings {
+		w.machine.Warn = func(at source.Span, message, hint string) { noted.Warnf(file, at, "%s", message).WithHint("%s", hint) }
+	}
 	opt := w.options(r.params, r.pid)
 	opt.Dump, opt.DumpTo = r.dump, r.streams.Out
 	opt.Config.Unsafe = r.flags.unsafe

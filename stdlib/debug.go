@@ -22,7 +22,7 @@ type debug struct {
 	no    string // why there are no arguments, where that is known
 	exact bool   // the script names the function, and is told of its copies
 
-	copies func(callers []string) // told of those that debug information knows, once it is read; may be nil
+	copies func(callers func() []string) // told how to find them once debug information is read; may be nil
 
 	info *symbols.FuncInfo
 	err  error
@@ -52,7 +52,7 @@ func (d *debug) read() (*symbols.FuncInfo, error) {
 		return nil, fmt.Errorf("%s of %s has %w", d.fn.Name, d.shown, err)
 	}
 	if err == nil && d.copies != nil {
-		d.copies(info.InlinedIn(d.fn.Addr, cmp.Or(d.fn.Symbol, d.fn.Name)))
+		d.copies(func() []string { return info.InlinedIn(d.fn.Addr, cmp.Or(d.fn.Symbol, d.fn.Name)) })
 	}
 	return f, err
 }
@@ -65,15 +65,19 @@ func (m *Machine) warnOfCopies(targets []*types.Target, at source.Span) {
 		if !ok || !d.exact || m.Warn == nil {
 			continue
 		}
-		warn := func(callers []string) {
+		warn := func(find func() []string) {
 			key := d.bin.Path + ":" + d.fn.Name
-			if len(callers) == 0 || m.copied[key] {
+			if m.copied[key] {
 				return
 			}
 			if m.copied == nil {
 				m.copied = map[string]bool{}
 			}
 			m.copied[key] = true
+			callers := find()
+			if len(callers) == 0 {
+				return
+			}
 			n, hint := "1 function has", "probe that function too, or keep the compiler from inlining it"
 			if len(callers) > 1 {
 				n, hint = fmt.Sprintf("%d functions have", len(callers)), "probe those functions too, or keep the compiler from inlining it"
@@ -89,9 +93,12 @@ func (m *Machine) warnOfCopies(targets []*types.Target, at source.Span) {
 		}
 		if !d.bin.IsGo() {
 			d.copies = warn
-		} else if callers, err := d.bin.InlinedIn(d.fn.Name); err == nil {
-			warn(callers)
+			continue
 		}
+		warn(func() []string {
+			callers, _ := d.bin.InlinedIn(d.fn.Name) // of a table that cannot be read nothing is known
+			return callers
+		})
 	}
 }
 

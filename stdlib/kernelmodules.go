@@ -220,6 +220,16 @@ func (m *Machine) functionIDs(ix *btf.Index) map[string]uint32 {
 	return ids
 }
 
+// typedItself tells whether the types of the kernel itself have a function of the name.
+func (m *Machine) typedItself(name string) bool {
+	ix, err := m.BTF()
+	if err != nil {
+		return false
+	}
+	_, err = ix.Find(name, btf.KindFunc)
+	return err == nil
+}
+
 // typedFunction finds the types of a function, one of many for a pattern.
 func (m *Machine) typedFunction(f kernelFunction, part int, many bool) (functionTypes, error) {
 	var out functionTypes

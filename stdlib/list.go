@@ -15,7 +15,8 @@ type Listed struct {
 
 	Definition func() []string // of a type: lines that stand for its name
 
-	chosen bool // by the pattern, in which the binary may have another name
+	chosen bool        // by the pattern, in which the binary may have another name
+	fits   func() bool // whether it can be attached to, which is asked of those that match; nil: it can
 }
 
 // List calls f with every probe that matches a pattern such as "tracepoint:sched:*", "*read*" or "uprobe:/bin/sh:*", or with
@@ -40,7 +41,7 @@ func (m *Machine) List(pattern string, f func(Listed) bool) error {
 			}
 			matches := pattern == "" || l.chosen || typed && matchParts(rest, strings.TrimPrefix(l.Name, name+":")) ||
 				!typed && matchAnywhere(pattern, l.Name)
-			if matches && !f(l) {
+			if matches && (l.fits == nil || l.fits()) && !f(l) {
 				return nil
 			}
 		}

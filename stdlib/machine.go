@@ -49,7 +49,7 @@ type Machine struct {
 	traceable       bool                // they are those that the kernel lists for tracing
 	kernelAddresses map[string]uint64   // of symbols that were asked for
 
-	copied map[string]bool // functions that were warned of, by their binary and name
+	copied map[string]bool // functions whose copies were sought, by their binary and name: what there is was told
 
 	ids         map[*btf.Index]map[string]uint32 // of functions, for patterns
 	trampolines *btf.Trampolines                 // what they take; nil until it is asked for

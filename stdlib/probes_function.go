@@ -60,15 +60,20 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		return addressProbe(m, p, pattern, last)
 	}
 	way := m.functionWay(kind)
+	if m.Kprobe && !way.probed && way.noKprobes != nil {
+		return nil, wrong(-1, "", "--attach asks for kprobes to serve %s: %s", strings.Join(parts, ":"), way.noKprobes)
+	}
 	if way.probed && way.trampoline && offset > 0 {
 		return nil, wrong(-1, "", "this kernel cannot run %s: %s", strings.Join(parts, ":"), way.noKprobes)
 	}
-	found, err := m.functionsOf(parts, pattern)
-	if err != nil {
-		return nil, err
+	found := []kernelFunction{{name: pattern}}
+	if last > 1 || !way.trampoline || wild(pattern) || !m.typedItself(pattern) { // else its types are enough: no list is read
+		var err error
+		if found, err = m.functionsOf(parts, pattern); err != nil {
+			return nil, err
+		}
 	}
 	var out []*types.Target
-	var unfit error
 	left := leftOut{all: len(found)}
 	for _, f := range found {
 		name, whole := f.name, inModule(f.module, f.name)
@@ -84,8 +89,7 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 			typed, why, err := m.fit(f, way, last, wild(pattern))
 			switch {
 			case err != nil && wild(pattern): // the others of the pattern may do
-				unfit = err
-				left.add(f, why)
+				left.add(f, why, err)
 				continue
 			case err != nil:
 				return nil, err
@@ -103,11 +107,11 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		t.Hook.Session = way.probed && t.Hook.Traced && m.traceable && m.session(kind)
 		out = append(out, places(t, f.addresses)...)
 	}
-	if m.Verbose != nil && len(left.why) > 0 {
-		m.Verbose(left.describe(strings.Join(parts, ":")))
-	}
-	if len(out) == 0 {
-		return nil, unfit
+	switch point := strings.Join(parts, ":"); {
+	case len(out) == 0:
+		return nil, m.unfit(&left, point, last)
+	case m.Verbose != nil && len(left.why) > 0:
+		m.Verbose(left.describe(point))
 	}
 	return out, nil
 }
@@ -121,7 +125,7 @@ type functionWay struct {
 
 func (m *Machine) functionWay(kind types.HookKind) functionWay {
 	w := functionWay{probed: kind == types.HookKprobe || kind == types.HookKretprobe, noKprobes: new(bpf.Features).Kprobe()}
-	if m.Fentry {
+	if m.Fentry && w.probed {
 		w.noKprobes = errors.New("--attach asks for fentry, which is at the entry of functions only")
 	}
 	w.trampoline = w.noKprobes != nil || !w.probed && !m.Kprobe && new(bpf.Features).Fentry() == nil
@@ -175,9 +179,18 @@ type leftOut struct {
 	all   int // that it matches
 	why   []string
 	names map[string][]string
+	of    []string // the modules that they are of, "" for the kernel itself
+	hint  string
 }
 
-func (l *leftOut) add(f kernelFunction, why string) {
+func (l *leftOut) add(f kernelFunction, why string, err error) {
+	if !slices.Contains(l.of, f.module) {
+		l.of = append(l.of, f.module)
+	}
+	var re *types.ResolveError
+	if errors.As(err, &re) {
+		l.hint = cmp.Or(l.hint, re.Hint)
+	}
 	if l.names == nil {
 		l.names = map[string][]string{}
 	}
@@ -201,6 +214,19 @@ func (l *leftOut) describe(point string) string {
 		reasons = append(reasons, fmt.Sprintf("%s: %d (%s)", why, len(names), strings.Join(some, ", ")))
 	}
 	return fmt.Sprintf("%s leaves out %d of %d functions; %s", point, n, l.all, strings.Join(reasons, "; "))
+}
+
+// unfit tells why nothing is left of a pattern: that the only module has no types, or what is wrong with its functions.
+func (m *Machine) unfit(l *leftOut, point string, part int) error {
+	for _, mod := range m.kernelModules() {
+		if len(l.of) > 1 || l.of[0] != mod.name {
+			continue
+		}
+		if _, err := m.moduleTypes(mod); err != nil {
+			return wrong(part-1, "", "%s", err)
+		}
+	}
+	return missing(part, l.hint, "%s", l.describe(point))
 }
 
 // places is the target of a kprobe at each of the addresses of a function: a module may have several of a name.
@@ -441,11 +467,15 @@ func (m *Machine) tracedFunctions(mod string) []string {
 // listKernelFunctions lists what a probe on them would be attached to, and without a pattern all of them. Those of modules
 // have the module in their names.
 func listKernelFunctions(m *Machine, p *types.Probe, kind types.HookKind, rest string) listing {
+	way := m.functionWay(kind)
+	if way.trampoline && new(bpf.Features).Fentry() != nil {
+		return func(func(Listed, error) bool) {} // there is no way
+	}
+	return listFunctionsBy(m, p, kind, way, rest)
+}
+
+func listFunctionsBy(m *Machine, p *types.Probe, kind types.HookKind, way functionWay, rest string) listing {
 	return func(yield func(Listed, error) bool) {
-		way := m.functionWay(kind)
-		if way.trampoline && new(bpf.Features).Fentry() != nil {
-			return // there is no way
-		}
 		for _, parts := range alternatives(strings.Split(p.Name+":"+cmp.Or(rest, "*:*"), ":")) {
 			if last := len(parts) - 1; parts[last] == "" {
 				parts[last] = "*"
@@ -472,21 +502,26 @@ func listKernelFunctions(m *Machine, p *types.Probe, kind types.HookKind, rest s
 				return
 			}
 			for _, f := range found {
-				var typed functionTypes
-				fit := func() error {
-					var err error
-					typed, _, err = m.fit(f, way, len(parts)-1, len(found) > 1)
-					return err
-				}
-				if !f.traced || way.typed() && fit() != nil {
+				if !f.traced {
 					continue
 				}
+				fit := func() (functionTypes, error) {
+					typed, _, err := m.fit(f, way, len(parts)-1, len(found) > 1)
+					return typed, err
+				}
 				l := Listed{Name: p.Name + ":" + inModule(f.module, f.name), chosen: rest != "", Args: func() []string {
-					if typed.Function == nil && fit() != nil {
+					typed, err := fit()
+					if err != nil {
 						return nil
 					}
 					return typed.declarations(kind)
 				}}
+				if way.typed() {
+					l.fits = func() bool {
+						_, err := fit()
+						return err == nil
+					}
+				}
 				if !yield(l, nil) {
 					return
 				}

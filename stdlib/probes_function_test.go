@@ -59,3 +59,32 @@ func TestTrampolinePatterns(t *testing.T) {
 		t.Errorf("kprobes: %d functions, %v", len(targets), err)
 	}
 }
+
+// TestForcedKprobe asks for kprobes to serve fentry and fexit: where the kernel has none that is an error, also where kprobes are to be
+// served by trampolines.
+func TestForcedKprobe(t *testing.T) {
+	reg := stdlib.New()
+	for _, swapped := range []bool{false, true} {
+		machine := &stdlib.Machine{Registry: reg, Kprobe: true, Fentry: swapped}
+		defer machine.Close()
+		if _, err := machine.BTF(); err != nil {
+			bpftest.Require(t, err)
+		}
+		for probe, want := range map[string]types.HookKind{"fentry": types.HookKprobe, "fexit": types.HookKretprobe} {
+			targets, err := machine.Resolve(reg.Probe(probe), &syntax.AttachPoint{Parts: []string{probe, "vfs_read"}})
+			if lacks := new(bpf.Features).Kprobe(); lacks != nil {
+				if want := "--attach asks for kprobes to serve " + probe + ":vfs_read: " + lacks.Error(); err == nil || err.Error() != want {
+					t.Errorf("got %v, want %s", err, want)
+				}
+			} else if err != nil || len(targets) != 1 || targets[0].Hook.Kind != want {
+				t.Errorf("%s: got %v, %v", probe, targets, err)
+			}
+		}
+		if !swapped {
+			continue
+		}
+		if targets, err := machine.Resolve(reg.Probe("kprobe"), &syntax.AttachPoint{Parts: []string{"kprobe", "vfs_read"}}); err != nil || targets[0].Hook.Kind != types.HookFentry {
+			t.Errorf("kprobe: got %v, %v", targets, err)
+		}
+	}
+}

@@ -161,10 +161,15 @@ const (
 	LossTrace                    // the kernel did not take a text for its trace
 	LossCounterReset             // a counter went back to 0; what it counted since the last look before is not known
 	LossUnwind                   // the callers of a stack were not all found, or by frame pointers: see Unwind
+	LossStackFull                // there was no room for one more stack that differs from all others
+	LossPacketCut                // a packet was longer than what is kept of it
+	LossPacketFault              // a packet could not be read: none is written
+	NumLosses
 )
 
 func (l Loss) String() string {
-	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "signal_failed", "trace_failed", "counter_reset", "not_unwound"}[l]
+	return [...]string{"ring_full", "map_full", "span_full", "scratch_busy", "truncated", "over_limit", "divide_by_zero", "read_fault", "negative", "loop_limit", "signal_failed", "trace_failed", "counter_reset", "not_unwound",
+		"stack_full", "packet_cut", "packet_fault"}[l]
 }
 
 // Counter is one word of Program.Health: how often something was lost, and where.

@@ -46,6 +46,7 @@ map @c percpuhash key 16 value 8 entries 10 noprealloc
 ring events ringbuf entries 65536
 health losses array key 4 value 8 entries 1
 counter 0 map_full @start
+counter 1 packet_fault
 event 0 printf size 24 "%d; %s"
 
 func raw_tp read_exit "sys_exit"

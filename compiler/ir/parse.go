@@ -145,7 +145,7 @@ func (ps *parser) counter(w []string) error {
 		return fmt.Errorf("a counter needs a number and a loss")
 	}
 	c := &Counter{ID: len(ps.prog.Counters)}
-	loss, ok := find(w[1], int(LossReadFault)+1, func(i int) string { return Loss(i).String() })
+	loss, ok := find(w[1], int(NumLosses), func(i int) string { return Loss(i).String() })
 	if !ok {
 		return fmt.Errorf("unknown loss %q", w[1])
 	}

@@ -73,7 +73,8 @@ type Lowering interface {
 	// Emit sends an event; ev's ID, Size and the Offsets of Args are filled in. args go with ev.Args.
 	Emit(ev *Event, args []syntax.Expr, flags int64)
 	// Record sends an event whose arguments fill writes into the record; ev's ID, Size and the Offsets of Args are filled in before.
-	Record(ev *Event, flags int64, fill func(p *Value))
+	// Where what fill returns is not 0 there is nothing to send.
+	Record(ev *Event, flags int64, fill func(p *Value) (failed *Value))
 	// Count counts a loss at the current place.
 	Count(loss Loss, m *Map)
 	// Scan lowers a loop whose state is some scalars. turn lowers one turn; every way through it ends with again, the

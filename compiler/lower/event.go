@@ -27,7 +27,7 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 			ready[i] = f.memory(a, t, true)
 		}
 	}
-	f.send(ev, flags, func(p *ir.Value) {
+	f.send(ev, flags, func(p *ir.Value) *ir.Value {
 		for i, a := range args {
 			arg := ev.Args[i]
 			switch {
@@ -39,6 +39,7 @@ func (f *fn) emit(ev *ir.Event, args []syntax.Expr, flags int64) {
 				f.Copy(p, arg.Offset, ready[i], arg.Type.Memory())
 			}
 		}
+		return nil
 	})
 }
 
@@ -56,13 +57,20 @@ func (f *fn) declare(ev *ir.Event) {
 	ev.Size = off
 }
 
-// send sends an event that is declared; fill writes its arguments.
-func (f *fn) send(ev *ir.Event, flags int64, fill func(p *ir.Value)) {
+// send sends an event that is declared; fill writes its arguments. Where what it returns is there and not 0 the event is not sent.
+func (f *fn) send(ev *ir.Event, flags int64, fill func(p *ir.Value) (failed *ir.Value)) {
 	full, next := f.Block(), f.Block()
 	p := f.NullCheck(f.Reserve(ev.Size), full)
 	f.Store(p, 0, 8, f.Const(int64(ev.ID)))
 	cache := f.cache.save()
-	fill(p)
+	if failed := fill(p); failed != nil {
+		void, whole := f.Block(), f.Block()
+		f.If(failed, void, whole)
+		f.SetBlock(void)
+		f.Discard(p)
+		f.Jump(next)
+		f.SetBlock(whole)
+	}
 	f.Submit(p, flags)
 	f.cache.restore(cache)
 	f.Jump(next)

@@ -75,7 +75,7 @@ func (s site) NoteProcess(pid *ir.Value)                   { s.f.note(pid) }
 func (s site) Reader() *ir.Value                           { return s.f.reader() }
 func (s site) Goid() *ir.Value                             { return s.f.goid() }
 func (s site) Emit(ev *ir.Event, a []syntax.Expr, x int64) { s.f.emit(ev, a, x) }
-func (s site) Record(ev *ir.Event, x int64, fill func(*ir.Value)) {
+func (s site) Record(ev *ir.Event, x int64, fill func(*ir.Value) *ir.Value) {
 	s.f.declare(ev)
 	s.f.send(ev, x, fill)
 }

@@ -41,6 +41,48 @@ func (e *Engine) many(f *ir.Func) bool {
 	return len(f.Hooks) > 1 && f.Hooks[0].Traced && e.opt.Features.KprobeMulti() == nil
 }
 
+// bounded tells whether more places need a link of their own than a script may have: to attach and to detach each takes the kernel
+// milliseconds. Those of trampolines were counted when the script was checked.
+func (e *Engine) bounded() error {
+	n, most := 0, e.obj.Checked.Config.MaxProbes
+	var beyond *ir.Func // the first that is
+	for _, f := range e.obj.IR.Funcs {
+		if f.Type != ir.Uprobe || e.many(f) {
+			continue
+		}
+		for i := range f.Hooks {
+			n += max(len(f.Hooks[i].Points), 1)
+		}
+		if n > most && beyond == nil {
+			beyond = f
+		}
+	}
+	if beyond == nil {
+		return nil
+	}
+	var d source.Diagnostics
+	d.Errorf(e.obj.IR.Source, beyond.Span, "got %d places, each of which needs a link of its own (%s): the limit is %d", n, e.whyAlone(&beyond.Hooks[0]), most).
+		WithHint("narrow the pattern, or raise max_probes")
+	return d
+}
+
+// whyAlone tells why a hook's link is to one place.
+func (e *Engine) whyAlone(h *types.Hook) string {
+	way, has := e.opt.Kprobe, e.opt.Features.KprobeMulti
+	if h.Kind == types.HookUprobe || h.Kind == types.HookUretprobe {
+		way, has = e.opt.Uprobe, e.opt.Features.UprobeMulti
+	} else if e.opt.Switch != nil {
+		return "so that the script can be replaced while it runs"
+	}
+	if way == SingleWay {
+		return "as --attach says"
+	}
+	if err := has(); err != nil {
+		return err.Error()
+	}
+	return "the kernel does not trace them together"
+}
+
 // wanted tells what the kernel lacks for a way that was asked for.
 func wanted(way Way, has func() error) error {
 	if way >= MultiWay {

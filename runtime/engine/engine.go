@@ -149,6 +149,9 @@ func (e *Engine) Maps() map[string]int {
 }
 
 func (e *Engine) load() error {
+	if err := e.bounded(); err != nil {
+		return err
+	}
 	byName := map[string]*ebpf.Map{}
 	before, heirs := e.opt.Previous, map[*ir.Map]*ir.Map(nil)
 	if before != nil {

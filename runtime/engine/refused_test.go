@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -205,5 +207,126 @@ func TestRefusedByTypes(t *testing.T) {
 	t.Log(tried)
 	if len(tried) < 3 || tried["takes any number of arguments"] == 0 {
 		t.Errorf("tried %v", tried)
+	}
+}
+
+// goneLater is a folder with names of this test's program, of which a1, a2 and c1 exist until gone is called.
+func goneLater(t *testing.T) (dir string, gone func()) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, name := range []string{"a1", "a2", "b1", "c1", "d1"} {
+		if err := os.Symlink(os.Args[0], dir+"/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, func() {
+		for _, name := range []string{"a1", "a2", "c1"} {
+			if err := os.Remove(dir + "/" + name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// loaded compiles and loads a script, and keeps what it is told.
+func loaded(t *testing.T, text string, told *[]string) *engine.Engine {
+	t.Helper()
+	feat := &bpf.Features{}
+	bpftest.Require(t, feat.TestRun(), feat.RingBuf())
+	reg := stdlib.New()
+	machine := &stdlib.Machine{Registry: reg}
+	t.Cleanup(func() { machine.Close() })
+	obj, diags := compiler.Compile(source.NewFile("f.slo", text), compiler.Options{Universe: reg, Library: reg, Resolver: machine, Config: types.DefaultConfig(),
+		Kernel: machine.Kernel(feat), Backend: backend.Features{AtomicFetch: feat.AtomicFetch() == nil, FuncIP: feat.FuncIP}, CPUs: runtime.NumCPU()})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	e, err := engine.Load(obj, engine.Options{Features: feat, Warn: func(d source.Diagnostics) { *told = append(*told, d.Error()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// attached runs an engine until all of its probes are attached, and leaves them there.
+func attached(e *engine.Engine) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	return e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: cancel, Stay: true})
+}
+
+// TestRefusedByPoint has attach points whose file is gone when they are attached: each is told of once, with how many of its places
+// are refused; what to do about it is told where there are others.
+func TestRefusedByPoint(t *testing.T) {
+	const work = `:"github.com/slopebpf/slope/runtime/engine_test.work" { @ = count(); }`
+	const hint = "config = { missing_probes = warn } goes on without what the kernel refuses"
+	for _, c := range []struct {
+		policy, first, second string   // files of attach points
+		want                  []string // in order of the lines
+		missing               int
+		hint                  string
+	}{
+		{"warn", "a?", "c1", []string{`^f.slo:3:1-\d+: WARNING: the kernel refuses 2 of 2 probes here, the first: attach uprobe`, `^f.slo:4:1-\d+: WARNING: attach uprobe`}, 3, ""},
+		{"warn", "[bc]1", "[ad]?", []string{`^f.slo:3:1-\d+: WARNING: attach uprobe`, `^f.slo:4:1-\d+: WARNING: the kernel refuses 2 of 3 probes here, the first: attach uprobe`}, 3, ""},
+		{"ignore", "[bc]1", "a1", nil, 2, ""},
+		{"error", "b1", "c1", []string{`^f.slo:4:1-\d+: ERROR: attach uprobe`}, 0, ""},
+		{"error", "b1", "[cd]1", []string{`^f.slo:4:1-\d+: ERROR: attach uprobe`}, 0, hint},
+	} {
+		dir, gone := goneLater(t)
+		var told []string
+		e := loaded(t, fmt.Sprintf("config = { missing_probes = %s }\nbegin { }\nuprobe:%s/%s%s\nuprobe:%[2]s/%[5]s%[4]s", c.policy, dir, c.first, work, c.second), &told)
+		gone()
+		err := attached(e)
+		var d source.Diagnostics
+		if errors.As(err, &d) && c.policy == "error" {
+			if told = append(told, d.Error()); d[0].Hint != c.hint {
+				t.Errorf("%+v: the hint is %q", c, d[0].Hint)
+			}
+		} else if err != nil {
+			t.Errorf("%+v: %v", c, err)
+		} else if e.Missing() != c.missing {
+			t.Errorf("%+v: %d are missing", c, e.Missing())
+		}
+		slices.Sort(told)
+		if !slices.EqualFunc(told, c.want, func(got, want string) bool { return regexp.MustCompile(want).MatchString(got) }) {
+			t.Errorf("%+v: told %q", c, told)
+		}
+	}
+}
+
+// TestRefusedWhileBurning has a probe that is attached once an objective burns, and then is refused: that is told then.
+func TestRefusedWhileBurning(t *testing.T) {
+	dir, gone := goneLater(t)
+	var told []string
+	e := loaded(t, `config = { missing_probes = warn }
+sli calls { interval:s:100 { event(1 == 1); } }
+slo works = 99% of calls over 30d;
+uprobe:`+dir+`/c1:"github.com/slopebpf/slope/runtime/engine_test.work" /burning(works)/ { @ = count(); }`, &told)
+	gone()
+	running := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- e.Run(ctx, engine.Hooks{Events: ignored{}, Exited: func() bool { return false }, Attached: func() { close(running) }, Stay: true})
+	}()
+	select {
+	case <-running:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	if len(told) > 0 {
+		t.Errorf("told %q before it burns", told)
+	}
+	if _, err := e.SetObjectives([]engine.Objective{{Burning: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "f.slo:4:1-"; len(told) != 1 || !strings.HasPrefix(told[0], want) || !strings.Contains(told[0], "WARNING: attach uprobe") || e.Missing() != 1 {
+		t.Errorf("told %q, %d are missing", told, e.Missing())
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
 	}
 }

@@ -35,9 +35,12 @@ func Causes() []Cause {
 	return []Cause{
 		{"ring_full", "events lost: the ring buffer was full"},
 		{"map_full", "new keys lost: map" + ofMap + " is full; declare it larger or raise max_map_keys"},
+		{"stack_full", "stacks lost: there was no room for more different ones; keep fewer frames or raise max_map_keys, of which scripts with profile, hardware, software or watchpoint probes use up to 65536"},
 		{"span_full", "span starts lost: too many open spans" + ofMap},
 		{"scratch_busy", "events lost: scratch memory was in use by an interrupted run"},
 		{"truncated", "strings cut at their capacity"},
+		{"packet_cut", "packets cut: they were longer than max_strlen, or not in one piece"},
+		{"packet_fault", "packets not written: the kernel's memory could not be read"},
 		{"over_limit", "events of label sets beyond the limit" + ofMap + " counted as other"},
 		{"divide_by_zero", "divisions by zero gave 1"},
 		{"read_fault", "reads of memory failed and gave zeros"},

@@ -139,7 +139,7 @@ func Unknown(obj *compiler.Object, eng Engine, l *lower.SLILayout) (missing, dou
 		case ir.LossMapFull: // what was to be remembered for an event: it is not counted, or wrongly
 			missing += loss.N
 			doubtful += loss.N
-		case ir.LossReadFault, ir.LossDivideByZero, ir.LossNegative: // counted, by a value that is none
+		case ir.LossReadFault, ir.LossDivideByZero, ir.LossNegative, ir.LossStackFull: // counted, by a value that is none
 			doubtful += loss.N
 		}
 	}

@@ -33,6 +33,7 @@ type funcTable struct {
 	old            bool   // 1.18 and 1.19
 	addr           uint64 // of the table
 	values         []byte // tables of values by instructions
+	calls          []byte // inlined ones, in go:func.*; nil until they are asked for
 }
 
 // goFuncs reads the function table once.

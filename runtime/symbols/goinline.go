@@ -26,7 +26,7 @@ var (
 )
 
 // InlinedIn are the functions of a Go program that have a copy of a function instead of a call of it, as the function table tells
-// them: also of a stripped program. It reads the calls of all functions, which takes milliseconds.
+// them: also of a stripped program. It goes through the calls of all functions, which takes milliseconds.
 func (b *Binary) InlinedIn(function string) (callers []string, err error) {
 	t, err := b.goFuncs()
 	if err != nil {
@@ -36,14 +36,11 @@ func (b *Binary) InlinedIn(function string) (callers []string, err error) {
 	if t.wide || at < 0 {
 		return nil, fmt.Errorf("%w: inlined calls", ErrGoTable)
 	}
-	last := uint64(0)
-	t.eachInlined(func(_ []byte, _ uint32, tree uint64) { last = max(last, tree) })
-	form, want := t.inline(), uint32(at+1)
-	calls, err := b.inlinedCalls(t, last+maxInlined*form.call)
+	calls, err := b.inlinedCalls(t)
 	if err != nil {
 		return nil, err
 	}
-	le := binary.LittleEndian
+	form, want, le := t.inline(), uint32(at+1), binary.LittleEndian
 	t.eachInlined(func(record []byte, index uint32, tree uint64) {
 		if tree >= uint64(len(calls)) {
 			return
@@ -91,13 +88,19 @@ func (t *funcTable) inline() inlineForm {
 	return inline120
 }
 
-// inlinedCalls is what the inlined calls of all functions are in: the symbol go:func.*, up to size bytes from there on.
-func (b *Binary) inlinedCalls(t *funcTable, size uint64) ([]byte, error) {
+// inlinedCalls is what the inlined calls of all functions are in, which is read once: the symbol go:func.*, up to the calls of the last.
+func (b *Binary) inlinedCalls(t *funcTable) ([]byte, error) {
+	if t.calls != nil {
+		return t.calls, nil
+	}
 	module, ok := b.goModule(t)
 	if !ok {
 		return nil, fmt.Errorf("%w: no runtime.moduledata", ErrGoTable)
 	}
-	addr := b.word(module + t.inline().module)
+	last := uint64(0)
+	t.eachInlined(func(_ []byte, _ uint32, tree uint64) { last = max(last, tree) })
+	form := t.inline()
+	addr, size := b.word(module+form.module), last+maxInlined*form.call
 	for _, s := range b.file.Sections {
 		if addr == 0 || s.Flags&elf.SHF_ALLOC == 0 || s.Type == elf.SHT_NOBITS || addr < s.Addr || addr-s.Addr >= s.Size {
 			continue
@@ -106,6 +109,7 @@ func (b *Binary) inlinedCalls(t *funcTable, size uint64) ([]byte, error) {
 		if _, err := s.ReadAt(raw, int64(addr-s.Addr)); err != nil {
 			return nil, fmt.Errorf("%w: go:func.*: %w", ErrGoTable, err)
 		}
+		t.calls = raw
 		return raw, nil
 	}
 	return nil, fmt.Errorf("%w: no go:func.*", ErrGoTable)
