@@ -60,18 +60,19 @@ func (d *debug) read() (*symbols.FuncInfo, error) {
 // warnOfCopies tells of the functions that targets name of which callers have copies: what they do is not seen. The function table
 // of a Go program knows that; debug information is not read for it.
 func (m *Machine) warnOfCopies(targets []*types.Target, at source.Span) {
+	if m.copied == nil {
+		m.copied = map[string]bool{}
+	}
 	for _, t := range targets {
 		d, ok := t.Debug.(*debug)
 		if !ok || !d.exact || m.Warn == nil {
 			continue
 		}
+		m.warnOfChoice(d, at)
 		warn := func(find func() []string) {
 			key := d.bin.Path + ":" + d.fn.Name
 			if m.copied[key] {
 				return
-			}
-			if m.copied == nil {
-				m.copied = map[string]bool{}
 			}
 			m.copied[key] = true
 			callers := find()
@@ -100,6 +101,25 @@ func (m *Machine) warnOfCopies(targets []*types.Target, at source.Span) {
 			return callers
 		})
 	}
+}
+
+// warnOfChoice tells of a function that only chooses, when a program starts, which one is called by its name.
+func (m *Machine) warnOfChoice(d *debug, at source.Span) {
+	key := d.bin.Path + ":" + d.fn.Name + " is chosen"
+	if m.copied[key] || !d.bin.Indirect(d.fn.Name) {
+		return
+	}
+	m.copied[key] = true
+	var names []string
+	choices, _ := d.bin.Match("__" + d.fn.Name + "_*")
+	for _, f := range choices {
+		names = append(names, f.Name)
+	}
+	hint := "which they are is in its debug symbols"
+	if len(names) > 0 {
+		hint = "probe these: " + strings.Join(names, ", ")
+	}
+	m.Warn(at, fmt.Sprintf("'%s' of %s is called when a program starts, and chooses which of several functions is called by its name from then on: they are not seen", d.fn.Name, d.shown), hint)
 }
 
 // params are the arguments, or where the function returns what it gives: in C retval, in Go by its names, r0, r1 and so on without.

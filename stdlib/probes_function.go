@@ -342,7 +342,7 @@ func addressProbe(m *Machine, p *types.Probe, address string, part int) ([]*type
 	if err := new(bpf.Features).Kprobe(); err != nil || m.Fentry {
 		return nil, wrong(-1, "", "a probe at an address needs kprobes")
 	}
-	return []*types.Target{{Probe: p, Name: p.Name + ":" + address, Goid: -1, Syscall: -1, Form: types.CArgs, Unsafe: true,
+	return []*types.Target{{Probe: p, Name: p.Name + ":" + address, Goid: -1, Syscall: -1, Form: types.CArgs, Unsafe: p.Name + ":" + address + " is an unsafe probe being used in safe mode",
 		Hook: types.Hook{Kind: types.HookKprobe, Event: address}}}, nil
 }
 

@@ -19,7 +19,7 @@ func userProbes() []Probe {
 		{
 			Probe: types.Probe{Doc: types.Doc{Name: functionCalled, Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once. Functions that have a copy of it instead of a call are told where the script names it, in Go always, elsewhere where its arguments are read.",
 				Examples: []string{"uprobe:libc:malloc { @[comm] = count(); }"}},
-				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xoffset", `uprobe:binary:cpp:"function"`, "uprobe:binary@file:line"}},
+				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xaddress", `uprobe:binary:cpp:"function"`, "uprobe:binary@file:line"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
 				return userProbe(m, p, parts, entry)
 			},
@@ -100,6 +100,9 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 	case at == goReturn && !bin.IsGo():
 		return nil, wrong(-1, fmt.Sprintf("use uretprobe:%s:%s", shown, name), "%s is not a Go binary", shown)
 	}
+	if addr, err := strconv.ParseUint(name, 0, 64); err == nil && at == entry {
+		return m.addressProbe(p, bin, shown, addr)
+	}
 	funcs, offset, err := m.functions(bin, shown, name, at)
 	if err != nil {
 		return nil, err
@@ -127,6 +130,7 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 			t.GoEnd = sync.OnceValues(func() (*types.Target, error) { return m.goEnd(file, shown) })
 		}
 		if offset > 0 {
+			t.Unsafe = insideOf(bin, f, offset, shown)
 			t.Name += "+" + strconv.FormatUint(offset, 10)
 		}
 		out = append(out, t)
@@ -144,6 +148,37 @@ func (m *Machine) goEnd(file, shown string) (*types.Target, error) {
 		return nil, err
 	}
 	return all[0], nil
+}
+
+// addressProbe is at the address of an instruction, as linked: what nm and objdump print.
+func (m *Machine) addressProbe(p *types.Probe, bin *symbols.Binary, shown string, addr uint64) ([]*types.Target, error) {
+	name := fmt.Sprintf("%#x", addr)
+	offset, is := bin.Code(addr)
+	if !is {
+		return nil, missing(2, "addresses are those that nm and objdump print", "%s has no code at %s", shown, name)
+	}
+	t, err := userTarget(bin, p, symbols.Func{Name: name, FileOffset: offset}, 0, entry, shown)
+	if err != nil {
+		return nil, missing(2, "", "cannot probe %s: %s", name, err)
+	}
+	t.Name = p.Name + ":" + bin.Path + ":" + name
+	if f, err := bin.At(addr); err != nil {
+		t.Unsafe = fmt.Sprintf("%s has no function at %s that is known, so that it may be inside of an instruction: a probe there would crash the program", shown, name)
+	} else if addr > f.Addr {
+		t.Unsafe = insideOf(bin, f, addr-f.Addr, shown)
+	}
+	return []*types.Target{t}, nil
+}
+
+// insideOf tells why a probe at an offset of a function would be inside of an instruction, or may be; "" where it is not.
+func insideOf(bin *symbols.Binary, f symbols.Func, offset uint64, shown string) string {
+	switch from, next, err := bin.Instruction(f, offset); {
+	case err != nil:
+		return fmt.Sprintf("the instructions of %s in %s are not known, so that %s+%d may be inside of one: a probe there would crash the program", f.Name, shown, f.Name, offset)
+	case from != offset:
+		return fmt.Sprintf("could not add uprobe into middle of instruction: %s:%s+%d would crash the program; instructions begin at %[2]s+%[4]d and %[2]s+%[5]d", shown, f.Name, offset, from, next)
+	}
+	return ""
 }
 
 // functions finds what a name, pattern, name+offset or plain offset stands for.
@@ -172,9 +207,6 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 		}
 		return funcs, 0, nil
 	}
-	if addr, err := strconv.ParseUint(name, 0, 64); err == nil && at == entry {
-		return []symbols.Func{{Name: name, FileOffset: addr}}, 0, nil
-	}
 	f, err := bin.Lookup(name)
 	if err == nil {
 		return []symbols.Func{f}, 0, nil
@@ -184,6 +216,9 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 			if f, e := bin.Lookup(name[:plus]); e == nil {
 				if f.Size > 0 && off >= f.Size {
 					return nil, 0, missing(2, "", "offset %d lies outside of %s, which has %d bytes", off, f.Name, f.Size)
+				}
+				if off == 0 { // this very place, not the one where the arguments are there
+					f = symbols.Func{Name: name, FileOffset: f.FileOffset}
 				}
 				return []symbols.Func{f}, off, nil
 			}

@@ -213,8 +213,8 @@ func (c *checker) resolve(p *syntax.Probe, sli *SLI) {
 		if c.tooMany(a, targets) {
 			continue
 		}
-		if len(targets) > 0 && targets[0].Unsafe && !c.prog.Config.Unsafe {
-			c.errorf(a, "%s is an unsafe probe being used in safe mode", targets[0].Name).WithHint("run with --unsafe to allow it")
+		if i := slices.IndexFunc(targets, func(t *types.Target) bool { return t.Unsafe != "" }); i >= 0 && !c.prog.Config.Unsafe {
+			c.errorf(a, "%s", targets[i].Unsafe).WithHint("run with --unsafe to allow it")
 		}
 	next:
 		for _, t := range targets {

@@ -421,7 +421,7 @@ type Target struct {
 	Args     *Type // struct, nil without fields
 	Form     ArgsForm
 	Return   bool                    // retval exists
-	Unsafe   bool                    // allowed with --unsafe only
+	Unsafe   string                  // why it is allowed with --unsafe only, "" where it always is
 	Result   *Type                   // of retval, where it is a word of the context; nil for a register
 	Word     int                     // that word
 	Goid     int                     // offset of the goroutine's id in runtime.g, -1 when unknown or not Go

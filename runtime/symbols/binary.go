@@ -149,6 +149,49 @@ func (b *Binary) Lookup(name string) (Func, error) {
 	return b.place(found)
 }
 
+// At finds the function that has the code at an address; of several with the same code any.
+func (b *Binary) At(addr uint64) (Func, error) {
+	var found Func
+	err := b.each(func(raw []byte, start, size uint64) bool {
+		if addr < start || addr-start >= size {
+			return true
+		}
+		found = Func{Name: string(raw), Addr: start, Size: size}
+		return false
+	})
+	if err == nil && found.Name == "" {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Func{}, fmt.Errorf("find %#x in %s: %w", addr, b.Path, err)
+	}
+	return b.place(found)
+}
+
+// Code is where the code at an address is in the file; false where there is none.
+func (b *Binary) Code(addr uint64) (offset uint64, ok bool) {
+	for _, p := range b.file.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && addr >= p.Vaddr && addr-p.Vaddr < p.Filesz {
+			return addr - p.Vaddr + p.Off, true
+		}
+	}
+	return 0, false
+}
+
+// Indirect tells whether a name is that of a function which chooses at the start of a program which of several is called by it
+// (STT_GNU_IFUNC): it is called itself, once, and they are called after.
+func (b *Binary) Indirect(name string) bool {
+	b.load()
+	for _, t := range b.tables {
+		for s := t.symbols; len(s) >= symbolBytes; s = s[symbolBytes:] {
+			if elf.SymType(s[4]&0xf) == elf.STT_GNU_IFUNC && string(cString(t.strings, uint64(binary.LittleEndian.Uint32(s)))) == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Match finds all functions whose names match a pattern, in which * stands for any characters; sorted by name.
 func (b *Binary) Match(pattern string) ([]Func, error) {
 	var out []Func

@@ -154,6 +154,23 @@ func findExits(code []byte) (exits Exits, at int, err error) {
 	return exits, at, nil
 }
 
+// Instruction finds the instruction of a function that an offset lies in, by where it and the next one begin.
+func (b *Binary) Instruction(fn Func, offset uint64) (from, next uint64, err error) {
+	if fn.Size > maxFunction || offset >= fn.Size {
+		return 0, 0, fmt.Errorf("decode %s: %w: its size is %d", fn.Name, ErrCode, fn.Size)
+	}
+	code, err := b.read(fn.Addr, fn.Size)
+	for err == nil && next <= offset {
+		var in instruction
+		if next >= uint64(len(code)) {
+			return 0, 0, fmt.Errorf("decode %s: %w: the file ends before it", fn.Name, ErrCode)
+		}
+		in, err = step(code[next:])
+		from, next = next, next+uint64(in.size)
+	}
+	return from, next, err
+}
+
 // entersAgain tells whether a jump of a function leads to an offset in it; when the code cannot be decoded it may.
 func entersAgain(code []byte, offset int) bool {
 	for at := 0; at < len(code); {
