@@ -110,7 +110,7 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 	log := make([]byte, firstLogBytes)
 	fd, err := load(spec, code, log)
 	for errors.Is(err, unix.ENOSPC) && !hasEnd(log) {
-		if len(log) == largestLog || errors.Is(first, unix.E2BIG) { // it is long because the program is
+		if len(log) == largestLog || errors.Is(first, unix.E2BIG) || errors.Is(first, unix.EFAULT) { // it is long because the program is
 			clear(log)
 			break
 		}
@@ -153,6 +153,8 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 		}
 	case errno == unix.E2BIG:
 		e.Reason = fmt.Sprintf("%d instructions are too many for this kernel", e.Slots)
+	case errno == unix.EFAULT: // what older kernels say where branches wait for their turn that are too many
+		e.Reason = "its branches are too complex for this kernel"
 	case errno == unix.EINVAL && e.Always:
 		e.Reason = "this kernel does not offer " + spec.kind()
 		e.Missing = &FeatureError{Feature: spec.kind(), Err: errno}
