@@ -60,6 +60,18 @@ func TestTrampolinePatterns(t *testing.T) {
 	}
 }
 
+// TestForcedWay asks for a way to attach kprobes: where the kernel has none that is an error.
+func TestForcedWay(t *testing.T) {
+	machine := &stdlib.Machine{Registry: stdlib.New(), Way: true}
+	defer machine.Close()
+	targets, err := machine.Resolve(machine.Registry.Probe("kprobe"), &syntax.AttachPoint{Parts: []string{"kprobe", "vfs_read"}})
+	if lacks := new(bpf.Features).Kprobe(); lacks != nil && (err == nil || !strings.Contains(err.Error(), lacks.Error())) {
+		t.Errorf("got %v, want %v", err, lacks)
+	} else if lacks == nil && (err != nil || targets[0].Hook.Kind != types.HookKprobe) {
+		t.Errorf("got %v, %v", targets, err)
+	}
+}
+
 // TestForcedKprobe asks for kprobes to serve fentry and fexit: where the kernel has none that is an error, also where kprobes are to be
 // served by trampolines.
 func TestForcedKprobe(t *testing.T) {
