@@ -170,7 +170,7 @@ func TestContexts(t *testing.T) {
 					t.Log(err) // not on every host; the kernel matrix has them
 					return
 				}
-				if refused := (*bpf.VerifierError)(nil); errors.As(err, &refused) && (errors.Is(refused.Errno, unix.E2BIG) || strings.Contains(refused.Reason, "too complex")) {
+				if err != nil && (strings.Contains(err.Error(), "too complex") || strings.Contains(err.Error(), "program is too large")) {
 					long++ // loops in loops
 					continue
 				}
