@@ -56,6 +56,7 @@ type contextWriter struct {
 	*rand.Rand
 	numbers, values []string
 	maps            int
+	loop            bool // around what is written: loops in loops are too complex for the kernel
 }
 
 func (w *contextWriter) number() string { return w.numbers[w.IntN(len(w.numbers))] }
@@ -87,8 +88,11 @@ func (w *contextWriter) stmt(depth int) string {
 	w.maps++
 	m := "@m" + strconv.Itoa(w.maps)
 	kinds := 13
-	if depth > 2 {
+	switch {
+	case depth > 2:
 		kinds = 8
+	case w.loop:
+		kinds = 11
 	}
 	switch w.IntN(kinds) {
 	case 0:
@@ -111,9 +115,12 @@ func (w *contextWriter) stmt(depth int) string {
 	case 8, 9:
 		return fmt.Sprintf("if (%s %s %s) { %s } else { %s }", w.number(), []string{">", "<", "==", "!="}[w.IntN(4)], []string{w.number(), "5", "0"}[w.IntN(3)], w.block(depth+1), w.block(depth+1))
 	case 10:
-		return fmt.Sprintf("for %s : 0..%d { %s }", "$i"+m[1:], 1+w.IntN(5), w.block(depth+1))
-	case 11:
 		return fmt.Sprintf(`if (strncmp(comm, "abc", %d) == 0) { %s }`, 1+w.IntN(4), w.block(depth+1))
+	}
+	w.loop = true
+	defer func() { w.loop = false }()
+	if w.IntN(2) == 0 {
+		return fmt.Sprintf("for %s : 0..%d { %s }", "$i"+m[1:], 1+w.IntN(5), w.block(depth+1))
 	}
 	return fmt.Sprintf("while ($v %% 7 > %d) { $v--; %s }", w.IntN(6), w.block(depth+1))
 }
