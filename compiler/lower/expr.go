@@ -306,14 +306,18 @@ func (f *fn) argScalar(e *syntax.Field) *ir.Value {
 	size, signed := scalarSize(fld.Type)
 	switch t.Form {
 	case types.RecordArgs:
-		v := f.Load(f.Ctx(), fld.Offset, size, signed && fld.BitSize == 0)
 		if fld.BitSize > 0 {
-			v = f.bitField(v, fld, signed)
+			return f.bitField(f.Load(f.Ctx(), fld.Offset, fieldWord(fld), false), fld, signed)
 		}
+		v := f.Load(f.Ctx(), fld.Offset, size, signed)
 		return v
 	case types.WordArgs:
-		if fld.Type.Kind == types.Pointer && fld.Type.Elem.Kind == types.Struct {
+		switch {
+		case fld.Type.Kind != types.Pointer:
+		case fld.Type.Elem.Kind == types.Struct:
 			return f.wordPointer(fld.Offset / 8)
+		default: // some of which the kernel does not let a program load
+			return f.plainWord(fld.Offset / 8)
 		}
 		return f.extend(f.Word(fld.Offset/8), size, signed)
 	case types.CArgs, types.GoArgs:

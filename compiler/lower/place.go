@@ -255,7 +255,7 @@ func (f *fn) loadPlace(pl place, t *types.Type, fld types.Field) *ir.Value {
 		size, signed = scalarSize(t)
 	}
 	if fld.BitSize > 0 {
-		return f.bitField(f.loadWord(pl, fieldWord(fld, size), false, nil), fld, signed)
+		return f.bitField(f.loadWord(pl, fieldWord(fld), false, nil), fld, signed)
 	}
 	return f.loadWord(pl, size, signed, t)
 }
@@ -272,8 +272,12 @@ func (f *fn) loadWord(pl place, size int, signed bool, t *types.Type) *ir.Value 
 		if pl.copied {
 			return f.readAt(f.address(pl), size, signed, true)
 		}
-		if t != nil && t.Kind == types.Pointer && !t.User && t.Elem.Kind == types.Struct {
+		switch {
+		case t == nil || t.Kind != types.Pointer:
+		case !t.User && t.Elem.Kind == types.Struct:
 			return f.LoadBTF(pl.p, pl.off)
+		default: // newer kernels take it for a pointer that they know something of
+			return f.readAt(f.address(pl), size, signed, true)
 		}
 		return f.Load(pl.p, pl.off, size, signed)
 	case inEither:
@@ -282,8 +286,9 @@ func (f *fn) loadWord(pl place, size int, signed bool, t *types.Type) *ir.Value 
 	return f.readAt(f.AddImm(pl.p, int64(pl.off)), size, signed, pl.space == inKernel)
 }
 
-// fieldWord is how many bytes hold a bit field: of a packed one more than its type has.
-func fieldWord(fld types.Field, size int) int {
+// fieldWord is how many bytes hold a bit field.
+func fieldWord(fld types.Field) int {
+	size := 1
 	for fld.BitOff+fld.BitSize > 8*size && size < 8 {
 		size *= 2
 	}

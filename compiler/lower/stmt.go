@@ -244,7 +244,11 @@ func (f *fn) cond(e syntax.Expr, yes, no *ir.Block) {
 			return
 		}
 	}
-	f.If(f.scalar(e), yes, no)
+	v := f.scalar(e)
+	if v.Class.Pointer() {
+		v = f.Bin(ir.OpNe, v, f.Const(0))
+	}
+	f.If(v, yes, no)
 }
 
 func (f *fn) let(s *syntax.Let) {

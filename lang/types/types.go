@@ -83,16 +83,19 @@ type Field struct {
 	Lost    string // why it cannot be read, "" when it can
 }
 
-// FieldAt makes a field of a position in bits. A bit field is described from the start of its aligned storage unit,
-// or from its first byte where it crosses units (packed structs).
+// FieldAt makes a field of a position in bits. A bit field is described from the start of the smallest aligned unit that has all of
+// it, so that nothing behind a packed struct is read, or from its first byte where it crosses units of its type.
 func FieldAt(name string, t *Type, bit, bits int) Field {
 	f := Field{Name: name, Type: t, Offset: bit / 8}
 	if bits == 0 {
 		return f
 	}
 	f.BitSize, f.BitOff = bits, bit%8
-	if unit := 8 * t.Size; unit > 0 && bit%unit+bits <= unit {
-		f.Offset, f.BitOff = bit/unit*t.Size, bit%unit
+	for size := 1; size <= t.Size; size *= 2 {
+		if unit := 8 * size; bit%unit+bits <= unit {
+			f.Offset, f.BitOff = bit/unit*size, bit%unit
+			break
+		}
 	}
 	return f
 }
