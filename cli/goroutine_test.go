@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
+	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -120,5 +125,71 @@ func TestQuietCPU(t *testing.T) {
 	want(t, r, "@on[0]: 100000", "@n: 100000", "@min: 1", "@max: 1", "@avg: 1")
 	if got := histTotal(t, r.out, "@h:"); got != 100000 || strings.Count(r.out, "@on[") != 1 {
 		t.Errorf("the histogram holds %d\n%s", got, r.out)
+	}
+}
+
+// TestGoroutinesOfProcesses measures two processes of a program, whose goroutines have the same IDs: the end of one in a process is
+// none of that in the other.
+func TestGoroutinesOfProcesses(t *testing.T) {
+	bin := build(t, `package main
+
+import (
+	"fmt"
+	"os"
+	"sync"
+)
+
+//go:noinline
+func work(wait func()) int { wait(); return len(os.Args) }
+
+func main() {
+	var inside, all sync.WaitGroup
+	if len(os.Args) > 1 {
+		for range 200 {
+			all.Go(func() {})
+		}
+		all.Wait()
+		return
+	}
+	release := make(chan bool)
+	for range 20 {
+		inside.Add(1)
+		all.Go(func() { work(func() { inside.Done(); <-release }) })
+	}
+	inside.Wait()
+	fmt.Println("inside")
+	os.Stdin.Read(make([]byte, 1))
+	close(release)
+	all.Wait()
+}
+`)
+	file := scriptFile(t, fmt.Sprintf(`sli work { unit = seconds; uprobe:%[1]s:main.work { start(goid); } goret:%[1]s:main.work { observe(stop(goid)); } }`, bin))
+	s := trace(t, "run", "--listen", "off", file)
+	var processes []*exec.Cmd
+	var ends []io.WriteCloser
+	for range 2 {
+		cmd := exec.Command(bin)
+		in, err1 := cmd.StdinPipe()
+		out, err2 := cmd.StdoutPipe()
+		if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(line, err)
+		}
+		processes, ends = append(processes, cmd), append(ends, in)
+	}
+	if err := exec.Command(bin, "short").Run(); err != nil { // its goroutines end while those of the same IDs are inside
+		t.Error(err)
+	}
+	for i, cmd := range processes {
+		ends[i].Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	s.signal(t, syscall.SIGINT)
+	if r := s.wait(t); r.status != 0 || !strings.Contains(r.out, "40 events · 0 lost") {
+		t.Errorf("status %d\n%s%s", r.status, r.out, r.err)
 	}
 }

@@ -182,7 +182,7 @@ func explainVerbs(w io.Writer, c *check.Clause, l *lower.SLILayout, n syntax.Nod
 	var lines []string
 	syntax.Walk(n, func(n syntax.Node) bool {
 		if call, ok := n.(*syntax.Call); ok && c.Info.Funcs[call] != nil {
-			if text := explainVerb(c.Info.Funcs[call].Verb, call, l); text != "" {
+			if text := explainVerb(c.Info.Funcs[call].Verb, call, c.Info, l); text != "" {
 				lines = append([]string{text}, lines...) // arguments first
 			}
 		}
@@ -193,9 +193,13 @@ func explainVerbs(w io.Writer, c *check.Clause, l *lower.SLILayout, n syntax.Nod
 	}
 }
 
-func explainVerb(v types.Verb, call *syntax.Call, l *lower.SLILayout) string {
-	args := make([]string, len(call.Args))
-	for i, a := range call.Args {
+func explainVerb(v types.Verb, call *syntax.Call, info *check.Info, l *lower.SLILayout) string {
+	exprs := call.Args
+	if of := info.SpanKeys[call]; of != nil {
+		exprs = of
+	}
+	args := make([]string, len(exprs))
+	for i, a := range exprs {
 		args[i] = syntax.ExprString(a)
 	}
 	key := strings.Join(args, ", ")

@@ -19,7 +19,10 @@ const (
 	clockSoftTAI
 )
 
-const nsecsName = "nsecs"
+const (
+	nsecsName = "nsecs"
+	pidName   = "pid"
+)
 
 // taskVars are variables about the running task, its process and the machine.
 func taskVars() []Var {
@@ -46,7 +49,7 @@ func taskVars() []Var {
 		return scalarVar(name, text, example, t, ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Builder().Const(value(l)) }})
 	}
 	return []Var{
-		ids("pid", "Process ID (the kernel's tgid): pid, or pid(init) as the initial pid namespace numbers it.",
+		ids(pidName, "Process ID (the kernel's tgid): pid, or pid(init) as the initial pid namespace numbers it.",
 			"tracepoint:raw_syscalls:sys_enter { @[pid] = count(); }", true),
 		ids("tid", "Thread ID (the kernel's pid): tid, or tid(init) as the initial pid namespace numbers it.",
 			"tracepoint:raw_syscalls:sys_enter { @[tid] = count(); }", false),

@@ -176,7 +176,7 @@ func (f *fn) now() *ir.Value { return f.Help(ir.HelperKtimeBoot) }
 
 func (f *fn) spanKey(e *syntax.Call) (*sliMaps, *ir.Value) {
 	m := f.l.slis[f.sli]
-	return m, f.keyOf(m.spans, f.sli.SpanKey, e.Args)
+	return m, f.keyOf(m.spans, f.sli.SpanKey, f.info.SpanKeys[e])
 }
 
 // stat adds one to a span statistic.

@@ -56,6 +56,7 @@ type checker struct {
 	cmacros   map[string]*syntax.Macro        // those of them with parameters, nil when they stand for no expression
 	kernel    map[string]cdecl.Constant       // that were looked up; without a type when there is none
 	named     map[string]*types.Type          // by keyword and name; nil when there is none
+	within    map[*syntax.Call]*syntax.Name   // what the goroutine of a span is in, kept from walk to walk
 	functions map[function]bool               // of the kernel that need a program each, so far
 }
 
@@ -74,7 +75,8 @@ type scope struct {
 // Check resolves and types a parsed script. The Program is only fit for lowering when the diagnostics hold no error.
 func Check(file *syntax.File, opt Options) (*Program, source.Diagnostics) {
 	c := &checker{opt: opt, file: file, maps: map[string]*Map{}, slis: map[string]*SLI{}, locals: map[localKey]*Local{},
-		kernel: map[string]cdecl.Constant{}, named: map[string]*types.Type{}, expanded: map[syntax.Expr]syntax.Expr{}, functions: map[function]bool{}}
+		kernel: map[string]cdecl.Constant{}, named: map[string]*types.Type{}, expanded: map[syntax.Expr]syntax.Expr{}, functions: map[function]bool{},
+		within: map[*syntax.Call]*syntax.Name{}}
 	c.prog = &Program{File: file, Universe: opt.Universe, Config: opt.Config}
 	c.imports()
 	c.cDefinitions()

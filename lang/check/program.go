@@ -60,6 +60,8 @@ type Info struct {
 	Aggs   map[*syntax.Call]*types.Agg
 	Consts map[syntax.Expr]int64
 
+	SpanKeys map[*syntax.Call][]syntax.Expr // of start, stop and cancel: their arguments, and the process where they name a goroutine
+
 	Numbers map[syntax.Expr]int // of numbered builtin variables: arg3 has 3
 
 	Notes    map[*syntax.Call][]int64    // what the checks of rows found out
@@ -71,6 +73,7 @@ func newInfo() *Info {
 		Types: map[syntax.Expr]*types.Type{}, Funcs: map[*syntax.Call]*types.Func{}, Vars: map[syntax.Expr]*types.Var{},
 		Locals: map[*syntax.Var]*Local{}, Maps: map[*syntax.Map]*Map{}, Aggs: map[*syntax.Call]*types.Agg{},
 		Consts: map[syntax.Expr]int64{}, Numbers: map[syntax.Expr]int{}, Expanded: map[syntax.Expr]syntax.Expr{}, Notes: map[*syntax.Call][]int64{},
+		SpanKeys: map[*syntax.Call][]syntax.Expr{},
 	}
 }
 
@@ -122,7 +125,8 @@ type SLI struct {
 
 	start *syntax.Call
 	stop  *syntax.Call
-	lacks bool // a probe was not found: what seems to be missing may stand there
+	process bool // spans are keyed by goroutines, and so by the process
+	lacks   bool // a probe was not found: what seems to be missing may stand there
 }
 
 // Label is one export label.

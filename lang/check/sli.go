@@ -69,15 +69,7 @@ func (c *checker) goroutineEnds(s *SLI) {
 // startsGoroutine tells whether a call is start(goid).
 func (c *checker) startsGoroutine(call *syntax.Call) bool {
 	f := c.opt.Universe.Func(call.Name.Text)
-	if f == nil || f.Class != types.VerbFunc || f.Verb != types.Start || len(call.Args) != 1 {
-		return false
-	}
-	name, ok := call.Args[0].(*syntax.Name)
-	if !ok {
-		return false
-	}
-	row, _ := c.builtin(name.Text)
-	return row != nil && row.Role == types.GoroutineRole
+	return f != nil && f.Class == types.VerbFunc && f.Verb == types.Start && len(call.Args) == 1 && c.goroutine(call.Args[0]) != nil
 }
 
 // verbNamed is what the recording verb is called.
@@ -263,14 +255,18 @@ func (c *checker) spanVerb(s *SLI, e *syntax.Call, f *types.Func, tc *types.Call
 		c.errorf(e, "%s() got no key", f.Name).WithHint("for example: %s(tid), or %s(goid) in a Go program", f.Name, f.Name)
 		return types.Bad
 	}
-	key := c.keyType(e.Args)
+	args := c.spanKey(e)
+	key := c.keyType(args)
 	if key.Kind == types.Invalid {
 		return key
 	}
 	if s.SpanKey == nil {
 		s.SpanKey, c.changed = key, true
 	} else if u, ok := types.Unify(s.SpanKey, key); !ok {
-		c.errorf(e, "%s() got a key of type '%s', and '%s' elsewhere in sli '%s'", f.Name, key, s.SpanKey, s.Name)
+		d := c.errorf(e, "%s() got a key of type '%s', and '%s' elsewhere in sli '%s'", f.Name, key, s.SpanKey, s.Name)
+		if len(args) > len(e.Args) || s.process {
+			d.WithHint("a key that names a goroutine has the process in it, too")
+		}
 		return types.Bad
 	} else if !u.Equal(s.SpanKey) {
 		s.SpanKey, c.changed = u, true
@@ -279,6 +275,34 @@ func (c *checker) spanVerb(s *SLI, e *syntax.Call, f *types.Func, tc *types.Call
 		return types.Uint64
 	}
 	return types.None
+}
+
+// spanKey is the key of a span: the arguments of the call, and the process where one of them is a goroutine, since processes number
+// theirs alike.
+func (c *checker) spanKey(e *syntax.Call) []syntax.Expr {
+	args := e.Args
+	for _, a := range e.Args {
+		if row := c.goroutine(a); row != nil {
+			if c.within[e] == nil {
+				c.within[e] = &syntax.Name{Range: syntax.Range(a.Span()), Text: row.Within}
+			}
+			args = append(slices.Clip(args), c.within[e])
+			c.clause.SLI.process = true
+			break
+		}
+	}
+	c.info.SpanKeys[e] = args
+	return args
+}
+
+// goroutine is the row of a variable that identifies a goroutine, nil of anything else.
+func (c *checker) goroutine(e syntax.Expr) *types.Var {
+	if name, ok := e.(*syntax.Name); ok {
+		if row, _ := c.builtin(name.Text); row != nil && row.Role == types.GoroutineRole {
+			return row
+		}
+	}
+	return nil
 }
 
 // finishSLI checks what needs the whole body: kinds, spans, conditions of the objectives.

@@ -215,6 +215,7 @@ type Var struct {
 	Varies   bool                                  // differs at every use within one action
 	PerProbe bool                                  // differs from target to target: the probe's name
 	Role     Role                                  // what it identifies
+	Within   string                                // the variable of what it identifies something in; "" where it does so by itself
 	Modes    []string                              // may be called with one of these names, a number up to Limit, or both:
 	Limit    int                                   // n is then the number plus Limit+1 times the mode's index
 	Once     bool                                  // it takes so long that it cannot be used in a loop
