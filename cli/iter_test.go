@@ -165,4 +165,7 @@ func TestPinnedIterator(t *testing.T) {
 		}
 		os.Remove(file)
 	}
+	if r := slope(t, "-c", "true", "-e", script); r.status != 1 || !strings.Contains(r.err, "-c has no use with an iterator that is pinned to "+file) {
+		t.Errorf("-c: status %d\n%s%s", r.status, r.out, r.err)
+	}
 }

@@ -108,7 +108,10 @@ func (r *runner) load(obj *compiler.Object, w *workshop, before *session) (*sess
 			}
 		}
 	}
-	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board, Verbose: r.verbose()}
+	if pin := obj.Pin(); pin != "" && r.child != nil {
+		return nil, fmt.Errorf("-c has no use with an iterator that is pinned to %s: slope ends before the command runs", pin)
+	}
+	opt := engine.Options{Features: w.features, BTF: w.rawID, Pid: r.limit, Switch: r.board, Verbose: r.verbose(), DryRun: r.flags.dryRun}
 	opt.Kprobe, opt.Uprobe = r.flags.way("kprobe"), r.flags.way("uprobe")
 	opt.Warn = func(d source.Diagnostics) { _ = r.host.diagnose(d) } // none of them is an error
 	if r.streams.ErrTerminal && !r.flags.quiet {

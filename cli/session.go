@@ -90,8 +90,6 @@ func (r *session) attached(addr string) {
 	r.out.idle()
 	switch pin := r.eng.Pinned(); {
 	case pin == "":
-	case r.flags.dryRun:
-		_ = os.Remove(pin)
 	case r.flags.format == "json":
 		r.notice("pinned", pin)
 	default:

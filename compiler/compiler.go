@@ -106,11 +106,7 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	if o.dumps("opt") {
 		fmt.Fprint(o.DumpTo, obj.IR)
 	}
-	for _, f := range obj.IR.Funcs {
-		for _, h := range f.Hooks {
-			obj.pinned(file, &h, &diags)
-		}
-	}
+	obj.pinned(file, &diags)
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -142,12 +138,30 @@ func Compile(file *source.File, o Options) (obj *Object, diags source.Diagnostic
 	return obj, diags
 }
 
+// Pin is the file that the script's iterator is pinned to, "" without one.
+func (o *Object) Pin() string {
+	for _, c := range o.Checked.Clauses {
+		if pin := c.Targets[0].Hook.Pin; pin != "" {
+			return pin
+		}
+	}
+	return ""
+}
+
 // pinned refuses what a pinned iterator would tell slope, which is not there when it runs.
-func (o *Object) pinned(file *source.File, h *types.Hook, diags *source.Diagnostics) {
-	if h.Pin == "" {
+func (o *Object) pinned(file *source.File, diags *source.Diagnostics) {
+	if o.Pin() == "" {
 		return
 	}
+	for _, s := range o.Checked.SLIs {
+		diags.Errorf(file, s.Node.Name.Span(), "sli '%s' would be measured where nobody reads it: slope is not there when a pinned iterator runs", s.Name)
+	}
+	seen := map[source.Span]bool{}
 	for _, ev := range o.IR.Events {
+		if seen[ev.Span] {
+			continue
+		}
+		seen[ev.Span] = true
 		diags.Errorf(file, ev.Span, "nothing but printf() writes to the file of a pinned iterator: the kernel makes its text, and slope is not there").
 			WithHint("without the file the script runs once and can do all")
 	}

@@ -27,7 +27,7 @@ var oneReadIters = []string{"cgroup"}
 func iterProbes() []Probe {
 	return []Probe{{
 		Probe: types.Probe{Doc: types.Doc{Name: "iter", Text: "Once for each object of a kind that the kernel has now, such as tasks, their open files or their mappings; then the script ends. It must be the only probe. With -p those of one process. " +
-			"With a file it is pinned to that, below /sys/fs/bpf unless it begins with '/', and slope ends: whoever reads the file has the script run by the kernel, and reads what it prints, until the file is removed. The kernel makes that text, as for debugf(), of at most 12 values; nothing else than printf() can be seen, and what is cut is not counted.",
+			"With a file it is pinned to that, below /sys/fs/bpf unless it begins with '/', and slope ends: whoever reads the file has the script run by the kernel, and reads what it prints, until the file is removed. The kernel makes that text, as for debugf(), of at most 12 values, and of 16 KB for an object at least; nothing else than printf() can be seen, and what is cut is not counted.",
 			Examples: []string{`iter:task { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`, `iter:task:tasks { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`}, Since: "iter:task"},
 			Aliases: []string{"it"}, Forms: []string{"iter:task", "iter:task_file", "iter:task_vma", "iter:kind", "iter:kind:file"}, Alone: true},
 		resolve: resolveIter, list: listIters,
@@ -38,8 +38,12 @@ func resolveIter(m *Machine, p *types.Probe, parts []string) ([]*types.Target, e
 	switch {
 	case len(parts) > 3 || len(parts) < 2 || parts[1] == "":
 		return nil, wrong(-1, "write: "+p.Forms[0], "an %s probe has a kind of object, and may have a file, got %d part(s)", p.Name, len(parts)-1)
-	case len(parts) == 3 && strings.Trim(parts[2], "./") == "":
+	case len(parts) == 3 && (parts[2] == "" || strings.HasSuffix(parts[2], "/")):
 		return nil, wrong(2, "for example: "+p.Forms[0]+":tasks", "got no name of a file")
+	case len(parts) == 3 && strings.Contains(filepath.Base(parts[2]), "."):
+		return nil, wrong(2, "", "a bpf filesystem takes no '.' in names, got '%s'", parts[2])
+	case len(parts) == 3 && wild(parts[2]):
+		return nil, wrong(2, "", "wildcards are not allowed for %s probes", p.Name)
 	case wild(parts[1]):
 		return nil, wrong(1, "", "wildcards are not allowed for %s probes", p.Name)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"unsafe"
@@ -96,7 +97,10 @@ func PinnedIter(prog *ebpf.Program, kind string, pid int, path string) (Link, er
 	}
 	unix.Close(link)
 	var fs unix.Statfs_t
+	there, _ := os.Stat(path)
 	switch e := unix.Statfs(filepath.Dir(path), &fs); {
+	case there != nil && there.IsDir():
+		err = fmt.Errorf("that is a directory: %w", err)
 	case errors.Is(err, unix.EEXIST):
 		err = fmt.Errorf("there is a file already, which is to be removed before: %w", err)
 	case e != nil:

@@ -27,12 +27,39 @@ func (f *fn) selectObject() {
 			f.objects[fld.Offset] = f.NullCheck(f.LoadBTFOrNull(fld.Offset), f.end)
 		}
 	}
-	if h := f.entryOf.targets[0].Hook; h.OneRead || h.Pin != "" {
+	h := f.entryOf.targets[0].Hook
+	if h.Pin != "" {
+		f.leaveFull()
+	}
+	if h.OneRead || h.Pin != "" {
 		return
 	}
 	p := f.Addr(f.Slot("mark", ir.IterMark))
 	f.Store(p, 0, ir.IterMark, f.Const(0))
 	f.Help(ir.HelperSeqWrite, f.reader(), p)
+}
+
+// leaveFull leaves an object to the next read where what is there for the reader takes more than half of the room. The kernel runs
+// the program once more for an object whose text does not fit, and what it counts would be counted twice. That it does not fit is
+// said by a text that never does.
+func (f *fn) leaveFull() {
+	word := func(name string) *ir.Value {
+		seq := f.entryOf.args().Layout.Fields()[0].Type.Elem
+		file, _ := seq.Field("seq")
+		fld, ok := file.Type.Elem.Field(name)
+		if !ok {
+			bug("reader without %s", name)
+		}
+		return f.Load(f.reader(), fld.Offset, 8, false)
+	}
+	const tooLong = "%65536d\x00"
+	f.when(f.Bin(ir.OpULt, word("size"), f.Bin(ir.OpMul, word("count"), f.Const(2))), func() {
+		zero := f.Addr(f.Slot("zero", 8))
+		f.Store(zero, 0, 8, f.Const(0))
+		f.Help(ir.HelperSeqPrintf, f.reader(), f.rodata(tooLong), f.Const(int64(len(tooLong))), zero, f.Const(8))
+		f.Jump(f.end)
+		f.SetBlock(f.Block())
+	})
 }
 
 // reader is the struct seq_file by which the reader of an iterator gets something.

@@ -123,8 +123,8 @@ type SLI struct {
 	Objectives []*SLO
 	Info       *Info // of Valid and of the objectives' conditions
 
-	start *syntax.Call
-	stop  *syntax.Call
+	start   *syntax.Call
+	stop    *syntax.Call
 	process bool // spans are keyed by goroutines, and so by the process
 	lacks   bool // a probe was not found: what seems to be missing may stand there
 }

@@ -60,11 +60,13 @@ func (c *checker) aggregated(e syntax.Expr) *types.Type {
 		return nil
 	}
 	m := c.maps["@"+n.Text]
-	if m == nil || m.Value == nil || m.Value.Kind != types.Aggregate || m.Keys > 0 != (len(n.Index) > 0) {
+	if m == nil || m.Value == nil || m.Value.Kind != types.Aggregate || max(m.Keys, 0) != len(n.Index) {
 		return nil
 	}
-	for _, x := range n.Index {
-		c.expr(x)
+	if len(n.Index) > 0 && m.Key != nil {
+		if _, ok := types.Unify(m.Key, c.keyType(n.Index)); !ok {
+			return nil // what is wrong is said where it is read
+		}
 	}
 	return m.Value
 }

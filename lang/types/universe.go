@@ -333,7 +333,7 @@ func (h *Hook) Places() string {
 			break
 		}
 	}
-	text := h.Path + strings.Join(names, "")
+	text := h.Path + strings.Join(names, ", ")
 	if n := len(h.Points); n > 1 && n != len(names) {
 		text += fmt.Sprintf(" (%d places)", n)
 	}

@@ -219,7 +219,11 @@ func (e *Engine) attach(p *program, h *types.Hook) error {
 	if e.opt.Switch != nil && h.Kind != types.HookIter { // that ends before it could be replaced
 		link, err = e.opt.Switch.plug(e, p, h)
 	} else {
-		link, err = attachTo(p.prog, p.fn.Type, h, e.opt.Pid)
+		at := *h
+		if e.opt.DryRun {
+			at.Pin = ""
+		}
+		link, err = attachTo(p.prog, p.fn.Type, &at, e.opt.Pid)
 	}
 	if err == nil {
 		e.attached(p, link, h, max(len(h.Points), 1), began)

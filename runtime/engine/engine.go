@@ -47,6 +47,7 @@ type Options struct {
 	Kprobe   Way                                // how functions of the kernel are probed
 	Uprobe   Way                                // how functions of programs are probed
 	Switch   *Switch                            // attach through it; nil for a script that is not replaced
+	DryRun   bool                               // leave nothing behind: an iterator is pinned to no file
 	Previous *Engine                            // the generation to take over from, attached by the same Switch; nil for none
 }
 

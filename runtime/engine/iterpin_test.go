@@ -26,7 +26,7 @@ import (
 	"github.com/slopebpf/slope/stdlib"
 )
 
-// oneTask is a world in which every number is the pid.
+// oneTask is a world in which every int is the pid, and everything else 0.
 type oneTask struct{ pid uint64 }
 
 func (oneTask) Helper(ir.Helper) int64 { return 0 }
@@ -35,7 +35,9 @@ func (oneTask) Comm() (comm [16]byte)  { return }
 func (oneTask) Stack(bool) []uint64    { return nil }
 func (w oneTask) Read(_ uint64, buf []byte, _ bool) bool {
 	var word [8]byte
-	binary.LittleEndian.PutUint64(word[:], w.pid)
+	if len(buf) < 8 { // or it is how much the reader has
+		binary.LittleEndian.PutUint64(word[:], w.pid)
+	}
 	copy(buf, word[:])
 	return true
 }
@@ -119,6 +121,34 @@ func TestPinnedIterator(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	// Nothing is counted twice where the text of all does not fit into one read.
+	numbered := filepath.Join(dir, "numbered")
+	obj, diags = compile(`iter:task:` + numbered + ` { $l = "` + long[:120] + `"; @n++; printf("%d|%s\n", @n, $l); for $i : 0..8 { printf("%s\n", $l); } }`)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	if err := run(obj); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(numbered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := 0
+	for line := range strings.Lines(string(text)) {
+		if n, _, is := strings.Cut(line, "|"); is {
+			if objects++; n != fmt.Sprint(objects) {
+				t.Fatalf("object %d has the number %s", objects, n)
+			}
+		}
+	}
+	if objects < 40 || strings.Count(string(text), "\n") != 9*objects {
+		t.Errorf("%d objects, %d lines", objects, strings.Count(string(text), "\n"))
+	}
+	if err := os.Remove(numbered); err != nil {
+		t.Fatal(err)
+	}
+
 	for script, want := range map[string]string{
 		"iter:task:" + t.TempDir() + "/x { }":   "is in no bpf filesystem",
 		"iter:task:" + dir + "/nowhere/x { }":   "no directory " + dir + "/nowhere",
@@ -126,6 +156,11 @@ func TestPinnedIterator(t *testing.T) {
 		"iter:task:/ { }":                       "no name of a file",
 		"iter:task:x:y { }":                     "may have a file, got 3 part(s)",
 		"iter:task:x { print(1); }":             "nothing but printf() writes",
+		"iter:task:a.b { }":                     "a bpf filesystem takes no '.' in names",
+		"iter:task:x/ { }":                      "no name of a file",
+		"iter:task:x* { }":                      "wildcards are not allowed",
+		"sli a { iter:task:x { good(); } }":     "sli 'a' would be measured where nobody reads it",
+		"iter:task:" + dir + " { }":             "is a directory",
 		"iter:task:x { @[kstack] = count(); }":  "", // in the map, which nobody reads
 		`iter:task:x { printf("%s", kstack); }`: "prints strings by %s, got 'kstack_t'",
 		`iter:task:x { printf("%d%d%d%d%d%d%d%d%d%d%d%d%d", 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4); }`: "got 13 values, a line of a pinned iterator has at most 12",

@@ -207,14 +207,10 @@ func (e *Engine) iterator() *attach.Iterator {
 
 // Pinned is the file of the script's iterator, "" without one that is pinned.
 func (e *Engine) Pinned() string {
-	for _, p := range e.all {
-		for i := range p.fn.Hooks {
-			if pin := p.fn.Hooks[i].Pin; pin != "" {
-				return pin
-			}
-		}
+	if e.opt.DryRun {
+		return ""
 	}
-	return ""
+	return e.obj.Pin()
 }
 
 // iterate runs the script for every object that the kernel has.
