@@ -98,8 +98,9 @@ func Open(path string) (*Binary, error) {
 }
 
 // OpenRegular opens a file. What is no file, such as a pipe or a device, is an error and is not opened, which could block
-// or set something off; unless it comes to the place of a file at that moment.
+// or set something off; unless it comes to the place of a file at that moment. Links below the root of a process stay there.
 func OpenRegular(path string) (*os.File, error) {
+	path = within(path)
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err

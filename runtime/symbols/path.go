@@ -97,7 +97,7 @@ func MatchPaths(pattern string, pid int) ([]string, error) {
 			return nil, fmt.Errorf("match %q: %w", pattern, err)
 		}
 		for _, f := range files {
-			if isELF(f) && !slices.Contains(out, f) {
+			if f = within(f); isELF(f) && !slices.Contains(out, f) {
 				out = append(out, f)
 			}
 		}
@@ -116,7 +116,46 @@ func inRoot(root, path string) string {
 	if err1 == nil && err2 == nil && os.SameFile(theirs, ours) {
 		return path
 	}
-	return root + path
+	return follow(root, path)
+}
+
+// follow puts a path below a root. Its links are followed as they are there: an absolute one leads from the root on, and none out of it.
+// What is not there is put below as it is.
+func follow(root, path string) string {
+	const most = 40 // links, as the kernel has it
+	done, rest := "", path
+	for links := 0; rest != ""; {
+		part, more, _ := strings.Cut(rest, "/")
+		rest = more
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			done = strings.TrimSuffix(filepath.Dir("/"+done), "/")
+			continue
+		}
+		target, err := os.Readlink(root + done + "/" + part)
+		if err != nil {
+			done += "/" + part
+			continue
+		}
+		if links++; links > most {
+			return root + path
+		}
+		if filepath.IsAbs(target) {
+			done = ""
+		}
+		rest = target + "/" + rest
+	}
+	return root + done
+}
+
+// within follows the links of a path below the root of a process as they are there.
+func within(path string) string {
+	if root := processRoot(path); root != "" {
+		return follow(root, strings.TrimPrefix(path, root))
+	}
+	return path
 }
 
 // inDirectory finds a regular file by the name of the directory that a link means, where both name the same file.
@@ -200,7 +239,7 @@ func inDir(dir, name string) string {
 	}
 	for _, e := range entries {
 		if means(name, e.Name()) {
-			path := filepath.Join(dir, e.Name())
+			path := within(filepath.Join(dir, e.Name()))
 			// libc.so is often a linker script
 			if isELF(path) {
 				return path

@@ -3,6 +3,7 @@ package symbols
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -394,5 +396,63 @@ func TestArguments(t *testing.T) {
 	}
 	if want := []string{"ax", "bx", "cx", "di", "si", "r8", "r9", "r10", "r11"}; !reflect.DeepEqual(names, want) {
 		t.Errorf("got %q", names)
+	}
+}
+
+// TestLinksInRoot finds files by links of a process whose root is another directory: none leads out of it.
+func TestLinksInRoot(t *testing.T) {
+	root := t.TempDir()
+	goTool, err := exec.LookPath("go")
+	bpftest.Require(t, err)
+	if err := os.WriteFile(root+"/main.go", []byte("package main\n\nimport \"os\"\n\nfunc main() { os.Stdout.WriteString(\"up\\n\"); os.Stdin.Read(make([]byte, 1)) }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"real/bin", "etc", "lib"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command(goTool, "build", "-o", root+"/real/bin/prog", root+"/main.go")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for link, target := range map[string]string{"absolute": "/real/bin/prog", "dir": "/real", "etc/alternative": "/absolute", "up": "../../../../../../real/bin/prog", "out": "/etc/passwd",
+		"loop": "/loop", "relative": "etc/../dir/bin/prog"} {
+		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := exec.Command("/real/bin/prog")
+	c.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
+	c.Dir = "/"
+	end, err1 := c.StdinPipe()
+	said, err2 := c.StdoutPipe()
+	if err := errors.Join(err1, err2, c.Start()); errors.Is(err, os.ErrPermission) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Wait()
+	defer end.Close()
+	if _, err := said.Read(make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("/proc/%d/root/real/bin/prog", c.Process.Pid)
+	for _, name := range []string{"/real/bin/prog", "/absolute", "/dir/bin/prog", "/etc/alternative", "/up", "/relative", "/../absolute", "/nowhere/../absolute"} {
+		if got, err := ResolvePath(name, c.Process.Pid); err != nil || got != want {
+			t.Errorf("%s: got %s, %v, want %s", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"/out", "/loop", "/nowhere", "/dir"} {
+		if got, err := ResolvePath(name, c.Process.Pid); err == nil {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+	if f, err := OpenRegular(fmt.Sprintf("/proc/%d/root/out", c.Process.Pid)); err == nil {
+		t.Errorf("opened %s out of the root", f.Name())
+	}
+	if got, err := MatchPaths("/ab*", c.Process.Pid); err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("got %v, %v", got, err)
 	}
 }
