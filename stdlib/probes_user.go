@@ -142,8 +142,10 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 }
 
 // goEnd is the function that a goroutine ends in, also one that ends inside of another.
+const goEnd = "runtime.goexit1"
+
 func (m *Machine) goEnd(file, shown string) (*types.Target, error) {
-	all, err := m.fileProbes(m.Registry.Probe(functionCalled), file, shown, "runtime.goexit1", entry)
+	all, err := m.fileProbes(m.Registry.Probe(functionCalled), file, shown, goEnd, entry)
 	if err != nil {
 		return nil, err
 	}

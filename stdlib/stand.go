@@ -155,6 +155,12 @@ func (s *Stand) target(row *Probe, p *types.Probe, name string) *types.Target {
 	case types.CArgs, types.GoArgs:
 		if t.Form == types.GoArgs {
 			t.Goid = 0
+			if parts := strings.Split(name, ":"); len(parts) > 2 {
+				t.GoEnd = func() (*types.Target, error) {
+					end := s.Registry.probes[functionCalled]
+					return s.target(end, &end.Probe, strings.Join([]string{functionCalled, parts[1], goEnd}, ":")), nil
+				}
+			}
 		}
 		s.programArgs(&t)
 		return &t

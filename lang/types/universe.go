@@ -436,7 +436,7 @@ type Target struct {
 
 // SamePlace tells whether two targets are the same point of a program.
 func (t *Target) SamePlace(o *Target) bool {
-	return t.Hook.Kind == o.Hook.Kind && t.Hook.Path == o.Hook.Path && slices.EqualFunc(t.Hook.Points, o.Hook.Points, Point.Same)
+	return t.Hook.Kind == o.Hook.Kind && t.Hook.Event == o.Hook.Event && t.Hook.Path == o.Hook.Path && slices.EqualFunc(t.Hook.Points, o.Hook.Points, Point.Same)
 }
 
 // ReadDebug fills in Args and Places from the debug information, where that is what has them.
