@@ -283,6 +283,7 @@ var elsewhere = map[string][]string{
 	"bpf/internal/sys/sys.go":  {"cgroup"},
 	"bpf/btf/func.go":          {"arg"},
 	"bpf/attach/uprobe.go":     {"uprobe", "uretprobe"},
+	"compiler/lower/iter.go":   {"count"},
 	"runtime/symbols/goid.go":  {"goid"},
 	"stdlib/syscalls_amd64.go": {"exit", "poll", "read", "time", "uprobe", "uretprobe"},
 	// Parameters of functions, resources of the kernel, forms of attach points.

@@ -54,7 +54,7 @@ func (f *fn) leaveFull() {
 	}
 	const tooLong = "%65536d\x00"
 	f.when(f.Bin(ir.OpULt, word("size"), f.Bin(ir.OpMul, word("count"), f.Const(2))), func() {
-		zero := f.Addr(f.Slot("zero", 8))
+		zero := f.Addr(f.Slot("none", 8))
 		f.Store(zero, 0, 8, f.Const(0))
 		f.Help(ir.HelperSeqPrintf, f.reader(), f.rodata(tooLong), f.Const(int64(len(tooLong))), zero, f.Const(8))
 		f.Jump(f.end)
