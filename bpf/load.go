@@ -22,7 +22,8 @@ const (
 	firstLogBytes  = 64 << 10
 	largestLog     = 16 << 20 // what kernels before 5.2 accept
 	slotBytes      = 8
-	maxContextArgs = 12 // words of a raw tracepoint's context
+	mostFollowed   = 1000000 // instructions that the verifier follows
+	maxContextArgs = 12      // words of a raw tracepoint's context
 )
 
 // ProgSpec describes a program. Its maps are already associated with the instructions; jumps may still be symbolic.
@@ -151,8 +152,10 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 			e.Reason += fmt.Sprintf(" for %s, whatever it does (a policy: lockdown, an LSM or the host's)", spec.kind())
 			e.Missing = &FeatureError{Feature: spec.kind(), Err: errno}
 		}
-	case errno == unix.E2BIG:
+	case errno == unix.E2BIG && e.Slots > mostFollowed:
 		e.Reason = fmt.Sprintf("%d instructions are too many for this kernel", e.Slots)
+	case errno == unix.E2BIG:
+		e.Reason = fmt.Sprintf("its %d instructions are too complex for this kernel: there are too many ways through its loops and branches", e.Slots)
 	case errno == unix.EFAULT: // what older kernels say where branches wait for their turn that are too many
 		e.Reason = "its branches are too complex for this kernel"
 	case errno == unix.EINVAL && e.Always:
