@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
@@ -137,15 +135,7 @@ func TestIterErrors(t *testing.T) {
 func TestPinnedIterator(t *testing.T) {
 	feat := &bpf.Features{}
 	bpftest.Require(t, feat.TestRun(), feat.Iterator("task"))
-	dir := t.TempDir()
-	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := bpftest.FileSystem(t, "bpf", "")
 	file := filepath.Join(dir, "tasks")
 	script := "iter:task:" + file + ` /ctx.task.pid == 2/ { printf("%s is %d\n", ctx.task.comm, ctx.task.pid); }`
 	for _, c := range []struct {

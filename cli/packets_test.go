@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
 // kept is a packet as a file has it.
@@ -240,15 +242,7 @@ func main() {
 		t.Errorf("status %d, %d packets of before and after\n%s", r.status, len(packetsOf(t, kept)), r.err)
 	}
 
-	disk := t.TempDir()
-	if err := unix.Mount("none", disk, "tmpfs", 0, "size=8k"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(disk, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	disk := bpftest.FileSystem(t, "tmpfs", "size=8k")
 	full := filepath.Join(disk, "full.pcap")
 	if r := slope(t, "-c", sender, "-e", write(full)); r.status != 1 || !strings.Contains(r.err, "write packets: ") || !strings.Contains(r.err, "no space left") {
 		t.Errorf("a full disk: status %d\n%s", r.status, r.err)

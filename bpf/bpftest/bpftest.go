@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // requireKernel is the variable that turns skips into failures.
@@ -30,6 +32,21 @@ func Require(t testing.TB, missing ...error) {
 		}
 		t.Skip(err)
 	}
+}
+
+// FileSystem mounts a file system of a type that needs no device, and returns where. It is gone after the test.
+func FileSystem(t testing.TB, kind, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, kind, 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // Main runs a package's tests and fails if they leave more file descriptors of any kind than there were before.

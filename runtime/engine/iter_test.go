@@ -26,15 +26,7 @@ import (
 
 // cgroups makes that many and returns the ids of these and of the root: the numbers of their directories.
 func cgroups(t *testing.T, n int) map[string]bool {
-	root := t.TempDir()
-	if err := unix.Mount("none", root, "cgroup2", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(root, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	root := bpftest.FileSystem(t, "cgroup2", "")
 	for i := range n {
 		dir := filepath.Join(root, fmt.Sprintf("slope-test-%d-%d", os.Getpid(), i))
 		if err := os.Mkdir(dir, 0o755); err != nil {

@@ -47,15 +47,7 @@ func (w oneTask) Read(_ uint64, buf []byte, _ bool) bool {
 func TestPinnedIterator(t *testing.T) {
 	feat := &bpf.Features{}
 	bpftest.Require(t, feat.TestRun(), feat.Iterator("task"))
-	dir := t.TempDir()
-	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := bpftest.FileSystem(t, "bpf", "")
 	file := filepath.Join(dir, "threads")
 	long := strings.Repeat("0123456789", 70)
 	script := `iter:task:` + file + ` /ctx.task.tgid == $1/ {
