@@ -17,7 +17,7 @@ const functionCalled = "uprobe"
 func userProbes() []Probe {
 	return []Probe{
 		{
-			Probe: types.Probe{Doc: types.Doc{Name: functionCalled, Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once. Functions that have a copy of it instead of a call are told where the script names it, in Go always, elsewhere where its arguments are read.",
+			Probe: types.Probe{Doc: types.Doc{Name: functionCalled, Text: "A function of a program or library is called: arg0, arg1 and so on; args.name, and the types of the program, where it has debug information. In Go programs after the stack check, so that a call counts once. Functions that have a copy of it instead of a call are told where the script names it, in Go always, elsewhere where its arguments are read. An address is the one as linked, which nm and objdump print. An address or an offset inside of an instruction, or where that cannot be told, would crash the program: it needs --unsafe.",
 				Examples: []string{"uprobe:libc:malloc { @[comm] = count(); }"}},
 				Aliases: []string{"u"}, Forms: []string{"uprobe:binary:function", "uprobe:binary:function+offset", "uprobe:binary:0xaddress", `uprobe:binary:cpp:"function"`, "uprobe:binary@file:line"}},
 			resolve: func(m *Machine, p *types.Probe, parts []string) ([]*types.Target, error) {
