@@ -359,6 +359,9 @@ func (h *served) attached(n *session) {
 	}
 	n.follows.attached()
 	h.script.Attached(n.eng.Attached())
+	if pin := n.eng.Pinned(); pin != "" {
+		h.log.Info("iterator pinned", "file", pin)
+	}
 }
 
 func (h *served) reloaded(*session, time.Duration) {}
