@@ -113,7 +113,9 @@ func (m *Machine) warnOfChoice(d *debug, at source.Span) {
 	var names []string
 	choices, _ := d.bin.Match("__" + d.fn.Name + "_*")
 	for _, f := range choices {
-		names = append(names, f.Name)
+		if kind := strings.TrimPrefix(f.Name, "__"+d.fn.Name+"_"); !strings.HasPrefix(kind, "chk") && !d.bin.Indirect(f.Name) && !strings.HasPrefix(kind, "ifunc") {
+			names = append(names, f.Name)
+		}
 	}
 	hint := "which they are is in its debug symbols"
 	if len(names) > 0 {

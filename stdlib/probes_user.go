@@ -1,6 +1,7 @@
 package stdlib
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -100,8 +101,12 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 	case at == goReturn && !bin.IsGo():
 		return nil, wrong(-1, fmt.Sprintf("use uretprobe:%s:%s", shown, name), "%s is not a Go binary", shown)
 	}
-	if addr, err := strconv.ParseUint(name, 0, 64); err == nil && at == entry {
-		return m.addressProbe(p, bin, shown, addr)
+	addr, err := strconv.ParseUint(name, 0, 64)
+	if err == nil && at == entry {
+		return m.addressProbe(p, bin, file, shown, addr)
+	}
+	if function, offset, plus := strings.Cut(name, "+"); at != entry && (err == nil || plus && offset != "" && isNumber(offset)) {
+		return nil, wrong(2, fmt.Sprintf("write: %s:%s:%s", p.Name, shown, cmp.Or(strings.TrimLeft(function, "0123456789"), "function")), "a %s is where a function returns, and takes no address or offset, got '%s'", p.Name, name)
 	}
 	funcs, offset, err := m.functions(bin, shown, name, at)
 	if err != nil {
@@ -126,11 +131,12 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 		case strings.HasPrefix(name, "@"):
 			t.Name = p.Name + ":" + file + name
 		}
-		if t.Goid >= 0 {
-			t.GoEnd = sync.OnceValues(func() (*types.Target, error) { return m.goEnd(file, shown) })
+		m.ends(t, file, shown)
+		if strings.HasPrefix(name, f.Name+"+") && offset == 0 { // this very place, not the one behind what each function begins with
+			t.Hook.Points = []types.Point{{Offset: f.FileOffset, Name: name}}
 		}
 		if offset > 0 {
-			t.Unsafe = insideOf(bin, f, offset, shown)
+			t.Unsafe = insideOf(bin, f, offset)
 			t.Name += "+" + strconv.FormatUint(offset, 10)
 		}
 		out = append(out, t)
@@ -144,6 +150,19 @@ func (m *Machine) fileProbes(p *types.Probe, file, shown, name string, at place)
 // goEnd is the function that a goroutine ends in, also one that ends inside of another.
 const goEnd = "runtime.goexit1"
 
+// ends says where goroutines end, in a program whose goroutines are told apart.
+func (m *Machine) ends(t *types.Target, file, shown string) {
+	if t.Goid >= 0 {
+		t.GoEnd = sync.OnceValues(func() (*types.Target, error) { return m.goEnd(file, shown) })
+	}
+}
+
+// isNumber tells whether a text is a number as attach points have it.
+func isNumber(text string) bool {
+	_, err := strconv.ParseUint(text, 0, 64)
+	return err == nil
+}
+
 func (m *Machine) goEnd(file, shown string) (*types.Target, error) {
 	all, err := m.fileProbes(m.Registry.Probe(functionCalled), file, shown, goEnd, entry)
 	if err != nil {
@@ -153,7 +172,7 @@ func (m *Machine) goEnd(file, shown string) (*types.Target, error) {
 }
 
 // addressProbe is at the address of an instruction, as linked: what nm and objdump print.
-func (m *Machine) addressProbe(p *types.Probe, bin *symbols.Binary, shown string, addr uint64) ([]*types.Target, error) {
+func (m *Machine) addressProbe(p *types.Probe, bin *symbols.Binary, file, shown string, addr uint64) ([]*types.Target, error) {
 	name := fmt.Sprintf("%#x", addr)
 	offset, is := bin.Code(addr)
 	if !is {
@@ -163,27 +182,29 @@ func (m *Machine) addressProbe(p *types.Probe, bin *symbols.Binary, shown string
 	if err != nil {
 		return nil, missing(2, "", "cannot probe %s: %s", name, err)
 	}
-	t.Name = p.Name + ":" + bin.Path + ":" + name
+	t.Name = p.Name + ":" + file + ":" + name
+	t.Hook.Session = m.session(t.Hook.Kind)
+	m.ends(t, file, shown)
 	if f, err := bin.At(addr); err != nil {
-		t.Unsafe = fmt.Sprintf("%s has no function at %s that is known, so that it may be inside of an instruction: a probe there would crash the program", shown, name)
+		t.Unsafe = fmt.Sprintf("%s has no function at %s that is known, so that it may be inside of an instruction: a probe there would crash the program", file, name)
 	} else if addr > f.Addr {
-		t.Unsafe = insideOf(bin, f, addr-f.Addr, shown)
+		t.Unsafe = insideOf(bin, f, addr-f.Addr)
 	}
 	return []*types.Target{t}, nil
 }
 
 // insideOf tells why a probe at an offset of a function would be inside of an instruction, or may be; "" where it is not.
-func insideOf(bin *symbols.Binary, f symbols.Func, offset uint64, shown string) string {
+func insideOf(bin *symbols.Binary, f symbols.Func, offset uint64) string {
 	switch from, next, err := bin.Instruction(f, offset); {
 	case err != nil:
-		return fmt.Sprintf("the instructions of %s in %s are not known, so that %s+%d may be inside of one: a probe there would crash the program", f.Name, shown, f.Name, offset)
+		return fmt.Sprintf("the instructions of %s in %s are not known, so that %s+%d may be inside of one: a probe there would crash the program", f.Name, bin.Path, f.Name, offset)
 	case from != offset:
-		return fmt.Sprintf("could not add uprobe into middle of instruction: %s:%s+%d would crash the program; instructions begin at %[2]s+%[4]d and %[2]s+%[5]d", shown, f.Name, offset, from, next)
+		return fmt.Sprintf("could not add uprobe into middle of instruction: %s:%s+%d would crash the program; instructions begin at %[2]s+%[4]d and %[2]s+%[5]d", bin.Path, f.Name, offset, from, next)
 	}
 	return ""
 }
 
-// functions finds what a name, pattern, name+offset or plain offset stands for.
+// functions finds what a name, pattern or name+offset stands for.
 func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) ([]symbols.Func, uint64, error) {
 	if pattern, ok := strings.CutPrefix(name, cpp); ok {
 		funcs, err := bin.MatchDemangled(pattern)
@@ -218,9 +239,6 @@ func (m *Machine) functions(bin *symbols.Binary, shown, name string, at place) (
 			if f, e := bin.Lookup(name[:plus]); e == nil {
 				if f.Size > 0 && off >= f.Size {
 					return nil, 0, missing(2, "", "offset %d lies outside of %s, which has %d bytes", off, f.Name, f.Size)
-				}
-				if off == 0 { // this very place, not the one where the arguments are there
-					f = symbols.Func{Name: name, FileOffset: f.FileOffset}
 				}
 				return []symbols.Func{f}, off, nil
 			}

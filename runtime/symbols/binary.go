@@ -75,6 +75,7 @@ type symbolTable struct{ symbols, strings []byte }
 
 // Open opens a file.
 func Open(path string) (*Binary, error) {
+	path = within(path) // what is read is what is attached to: the kernel would follow links elsewhere
 	f, err := OpenRegular(path)
 	if err != nil {
 		return nil, err
@@ -150,15 +151,15 @@ func (b *Binary) Lookup(name string) (Func, error) {
 	return b.place(found)
 }
 
-// At finds the function that has the code at an address; of several with the same code any.
+// At finds the function that has the code at an address: one that begins there, or else that of those around it which begins last.
+// Of several with the same code it is any.
 func (b *Binary) At(addr uint64) (Func, error) {
 	var found Func
 	err := b.each(func(raw []byte, start, size uint64) bool {
-		if addr < start || addr-start >= size {
-			return true
+		if addr == start || start < addr && addr-start < size && start >= found.Addr {
+			found = Func{Name: string(raw), Addr: start, Size: size}
 		}
-		found = Func{Name: string(raw), Addr: start, Size: size}
-		return false
+		return addr != start
 	})
 	if err == nil && found.Name == "" {
 		err = ErrNotFound

@@ -156,10 +156,15 @@ func findExits(code []byte) (exits Exits, at int, err error) {
 
 // Instruction finds the instruction of a function that an offset lies in, by where it and the next one begin.
 func (b *Binary) Instruction(fn Func, offset uint64) (from, next uint64, err error) {
-	if fn.Size > maxFunction || offset >= fn.Size {
+	size := fn.Size
+	if size == 0 { // of assembly
+		const longest = 15
+		size = offset + longest
+	}
+	if size > maxFunction || offset >= size {
 		return 0, 0, fmt.Errorf("decode %s: %w: its size is %d", fn.Name, ErrCode, fn.Size)
 	}
-	code, err := b.read(fn.Addr, fn.Size)
+	code, err := b.read(fn.Addr, size)
 	for err == nil && next <= offset {
 		var in instruction
 		if next >= uint64(len(code)) {

@@ -172,8 +172,9 @@ func inDirectory(link, name string) string {
 	return found
 }
 
-// regular returns the path if it is a regular file.
+// regular returns the path, with the links below the root of a process followed, if it is a regular file.
 func regular(path string) string {
+	path = within(path)
 	if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() {
 		return path
 	}

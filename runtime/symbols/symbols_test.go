@@ -449,6 +449,13 @@ func TestLinksInRoot(t *testing.T) {
 			t.Errorf("%s: got %s", name, got)
 		}
 	}
+	linked := fmt.Sprintf("/proc/%d/root/etc/alternative", c.Process.Pid)
+	if got, err := ResolvePath(linked, 0); err != nil || got != want {
+		t.Errorf("%s: got %s, %v, want %s", linked, got, err, want)
+	}
+	if b := open(t, linked); b.Path != want { // else the kernel would attach to another file than is read
+		t.Errorf("opened %s as %s", linked, b.Path)
+	}
 	if f, err := OpenRegular(fmt.Sprintf("/proc/%d/root/out", c.Process.Pid)); err == nil {
 		t.Errorf("opened %s out of the root", f.Name())
 	}
