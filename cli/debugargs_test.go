@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slopebpf/slope/bpf"
 	"github.com/slopebpf/slope/bpf/bpftest"
 )
 
@@ -838,5 +839,36 @@ func main() { take("0123456789abcdefghij", 1); take("0123456789abcde", 2); take(
 	want(t, r, "@[]: 3", "@[0123456789abcde..]: 2")
 	if !strings.Contains(r.err, "WARNING: 1 strings cut at their capacity") {
 		t.Errorf("%s", r.err)
+	}
+}
+
+// TestPackedBits reads bit fields that no load has: of 3 bytes, and of 60 bits across 9 bytes.
+func TestPackedBits(t *testing.T) {
+	bpftest.Require(t, bpf.CheckPrivileges())
+	const fields = `struct __attribute__((packed)) few { unsigned a : 4; unsigned b : 20; };
+struct __attribute__((packed)) many { unsigned a : 7; unsigned long b : 60; long c : 64; int d : 11; };
+`
+	bin := buildC(t, `#include <sys/mman.h>
+`+fields+`
+__attribute__((noinline)) long show(struct few *f, struct many *m) { __asm__ volatile("" ::: "memory"); return f->b + m->b + m->c + m->d; }
+int main(void) {
+	char *page = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(page + 4096, 4096);
+	struct few *f = (struct few *)(page + 4096 - sizeof *f); // nothing is behind it
+	f->a = 9, f->b = 703710;
+	struct many m = {101, 1147797409030816545, -77777777777, -1000};
+	return !show(f, &m);
+}
+`, "-g")
+	const want = "9 703710 101 1147797409030816545 -77777777777 -1000\n"
+	for name, script := range map[string]string{
+		"debug information": "uprobe:" + bin + `:show { $f = args.f; $m = args.m; PRINT }`,
+		"C definitions":     fields + "uprobe:" + bin + `:show { $f = (struct few *)arg0; $m = (struct many *)arg1; PRINT }`,
+		"a copy":            "uprobe:" + bin + `:show { $f = args.f; $c = *args.m; $m = &$c; PRINT }`,
+	} {
+		script = strings.ReplaceAll(script, "PRINT", `printf("%d %d %d %lu %ld %d\n", $f.a, $f.b, $m.a, $m.b, $m.c, $m.d);`)
+		if r := slope(t, "-e", script, "-c", bin); r.status != 0 || !strings.Contains(r.out, want) || strings.Contains(r.err, "WARNING") {
+			t.Errorf("%s: status %d, want %s%s%s", name, r.status, want, r.out, r.err)
+		}
 	}
 }

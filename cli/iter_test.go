@@ -155,6 +155,9 @@ func TestPinnedIterator(t *testing.T) {
 		}
 		os.Remove(file)
 	}
+	if r := slope(t, "--dry-run", "-e", "iter:task:/nowhere/x { }"); r.status != 1 || !strings.Contains(r.err, "no directory /nowhere") {
+		t.Errorf("a dry run: status %d\n%s%s", r.status, r.out, r.err)
+	}
 	if r := slope(t, "-c", "true", "-e", script); r.status != 1 || !strings.Contains(r.err, "-c has no use with an iterator that is pinned to "+file) {
 		t.Errorf("-c: status %d\n%s%s", r.status, r.out, r.err)
 	}

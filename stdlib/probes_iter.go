@@ -27,7 +27,7 @@ var oneReadIters = []string{"cgroup"}
 func iterProbes() []Probe {
 	return []Probe{{
 		Probe: types.Probe{Doc: types.Doc{Name: "iter", Text: "Once for each object of a kind that the kernel has now, such as tasks, their open files or their mappings; then the script ends. It must be the only probe. With -p those of one process. " +
-			"With a file it is pinned to that, below /sys/fs/bpf unless it begins with '/', and slope ends: whoever reads the file has the script run by the kernel, and reads what it prints, until the file is removed. The kernel makes that text, as for debugf(), of at most 12 values, and of 16 KB for an object at least; nothing else than printf() can be seen, and what is cut is not counted.",
+			"With a file it is pinned to that, below /sys/fs/bpf unless it begins with '/', and slope ends: whoever reads the file has the script run by the kernel, and reads what it prints, until the file is removed. The kernel makes that text, as for debugf(), of at most 12 values, and of 16 KB for an object: one with more may be gone through twice, and with 32 KB ends the reading with an error. Nothing else than printf() can be seen, and what is cut is not counted.",
 			Examples: []string{`iter:task { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`, `iter:task:tasks { printf("%s:%d\n", ctx.task.comm, ctx.task.pid); }`}, Since: "iter:task"},
 			Aliases: []string{"it"}, Forms: []string{"iter:task", "iter:task_file", "iter:task_vma", "iter:kind", "iter:kind:file"}, Alone: true},
 		resolve: resolveIter, list: listIters,

@@ -166,7 +166,7 @@ func variables() []Var {
 			}},
 		},
 		{
-			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads: start(goid), stop(goid) and cancel(goid) have the process in the key, too, since processes number theirs alike. One that ends inside of a function does not return from it: an sli that calls start(goid) has a probe of its own at the end of goroutines, uprobe:BINARY:runtime.goexit1, which forgets the span and costs each end a microsecond, unless its body has one there.",
+			Var: types.Var{Doc: types.Doc{Name: "goid", Text: "ID of the goroutine. The right key for spans in a Go program, whose goroutines move between threads: start(goid), stop(goid) and cancel(goid) have the process in the key, too, since processes number theirs alike; a map needs it by [pid, goid]. One that ends inside of a function does not return from it: an sli that calls start(goid) has a probe of its own at the end of goroutines, uprobe:BINARY:runtime.goexit1, which forgets the span and costs each end a microsecond, unless its body has one there.",
 				Examples: nil},
 				Args: true, Role: types.GoroutineRole, Within: pidName, Type: goidType},
 			VarLower: ir.VarLower{Scalar: func(l ir.Lowering, _ int) *ir.Value { return l.Goid() }},

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -96,17 +97,23 @@ func PinnedIter(prog *ebpf.Program, kind string, pid int, path string) (Link, er
 		return &links{fds: []int{link}, how: "pinned iterator"}, nil
 	}
 	unix.Close(link)
+	return nil, failed(target, cmp.Or(Pinnable(path), err))
+}
+
+// Pinnable tells why nothing can be pinned to a path, nil where nothing is seen that would be in the way.
+func Pinnable(path string) error {
+	dir := filepath.Dir(path)
 	var fs unix.Statfs_t
-	there, _ := os.Stat(path)
-	switch e := unix.Statfs(filepath.Dir(path), &fs); {
+	there, _ := os.Lstat(path)
+	switch err := unix.Statfs(dir, &fs); {
 	case there != nil && there.IsDir():
-		err = fmt.Errorf("that is a directory: %w", err)
-	case errors.Is(err, unix.EEXIST):
-		err = fmt.Errorf("there is a file already, which is to be removed before: %w", err)
-	case e != nil:
-		err = fmt.Errorf("no directory %s: %w", filepath.Dir(path), e)
+		return fmt.Errorf("that is a directory: %w", unix.EEXIST)
+	case there != nil:
+		return fmt.Errorf("there is a file already, which is to be removed before: %w", unix.EEXIST)
+	case err != nil:
+		return fmt.Errorf("no directory %s: %w", dir, err)
 	case fs.Type != unix.BPF_FS_MAGIC:
-		err = fmt.Errorf("%s is in no bpf filesystem, which is usually mounted by: mount -t bpf bpf /sys/fs/bpf: %w", filepath.Dir(path), err)
+		return fmt.Errorf("%s is in no bpf filesystem, which is usually mounted by: mount -t bpf bpf /sys/fs/bpf: %w", dir, unix.EPERM)
 	}
-	return nil, failed(target, err)
+	return nil
 }

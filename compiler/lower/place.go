@@ -254,7 +254,9 @@ func (f *fn) loadPlace(pl place, t *types.Type, fld types.Field) *ir.Value {
 	if pl.packed {
 		size, signed = scalarSize(t)
 	}
-	if fld.BitSize > 0 {
+	if n := (fld.BitOff + fld.BitSize + 7) / 8; fld.BitSize > 0 && (n > 8 || pl.space != inMemory && n != fieldWord(fld)) {
+		return f.packedBits(pl, n, fld, signed)
+	} else if fld.BitSize > 0 {
 		return f.bitField(f.loadWord(pl, fieldWord(fld), false, nil), fld, signed)
 	}
 	return f.loadWord(pl, size, signed, t)
@@ -303,6 +305,26 @@ func (f *fn) bitField(v *ir.Value, fld types.Field, signed bool) *ir.Value {
 		op = ir.OpSar
 	}
 	return f.Bin(op, v, f.Const(int64(64-fld.BitSize)))
+}
+
+// packedBits is a bit field in so many bytes that no load has them: nothing behind them is read.
+func (f *fn) packedBits(pl place, n int, fld types.Field, signed bool) *ir.Value {
+	p := f.Addr(f.Slot("bits", 16))
+	f.Zero(p, 0, 16)
+	addr := f.address(pl)
+	if pl.space == inEither {
+		kernel := f.Bin(ir.OpSLt, addr, f.Const(0))
+		f.when(kernel, func() { f.mustRead(p, addr, n, true) })
+		f.when(f.Bin(ir.OpEq, kernel, f.Const(0)), func() { f.mustRead(p, addr, n, false) })
+	} else {
+		f.mustRead(p, addr, n, pl.space != inUser)
+	}
+	v := f.Bin(ir.OpShr, f.Load(p, 0, 8, false), f.Const(int64(fld.BitOff)))
+	if fld.BitOff+fld.BitSize > 64 {
+		v = f.Bin(ir.OpOr, v, f.Bin(ir.OpShl, f.Load(p, 8, 8, false), f.Const(int64(64-fld.BitOff))))
+	}
+	fld.BitOff = 0
+	return f.bitField(v, fld, signed)
 }
 
 // address is a place as the address of a read.

@@ -69,7 +69,13 @@ func (c *checker) goroutineEnds(s *SLI) {
 // startsGoroutine tells whether a call is start(goid).
 func (c *checker) startsGoroutine(call *syntax.Call) bool {
 	f := c.opt.Universe.Func(call.Name.Text)
-	return f != nil && f.Class == types.VerbFunc && f.Verb == types.Start && len(call.Args) == 1 && c.goroutine(call.Args[0]) != nil
+	return f != nil && f.Class == types.VerbFunc && f.Verb == types.Start && len(call.Args) == 1 && !isTuple(call.Args[0]) && c.goroutine(call.Args[0]) != nil
+}
+
+// isTuple tells whether a key has parts: not all of them need be known where a goroutine ends.
+func isTuple(e syntax.Expr) bool {
+	_, is := e.(*syntax.Tuple)
+	return is
 }
 
 // verbNamed is what the recording verb is called.
@@ -265,7 +271,7 @@ func (c *checker) spanVerb(s *SLI, e *syntax.Call, f *types.Func, tc *types.Call
 	} else if u, ok := types.Unify(s.SpanKey, key); !ok {
 		d := c.errorf(e, "%s() got a key of type '%s', and '%s' elsewhere in sli '%s'", f.Name, key, s.SpanKey, s.Name)
 		if len(args) > len(e.Args) || s.process {
-			d.WithHint("a key that names a goroutine has the process in it, too")
+			d.WithHint("a key that names a goroutine has the process in it, too: name it in all of them, not by a variable")
 		}
 		return types.Bad
 	} else if !u.Equal(s.SpanKey) {
@@ -295,11 +301,25 @@ func (c *checker) spanKey(e *syntax.Call) []syntax.Expr {
 	return args
 }
 
-// goroutine is the row of a variable that identifies a goroutine, nil of anything else.
+// goroutine is the row of a variable that identifies a goroutine, where an expression is it, also cast, as the value of a macro or as
+// a part of a tuple; nil of anything else.
 func (c *checker) goroutine(e syntax.Expr) *types.Var {
-	if name, ok := e.(*syntax.Name); ok {
-		if row, _ := c.builtin(name.Text); row != nil && row.Role == types.GoroutineRole {
+	switch e := e.(type) {
+	case *syntax.Name:
+		if row, _ := c.builtin(e.Text); row != nil && row.Role == types.GoroutineRole {
 			return row
+		}
+	case *syntax.Cast:
+		return c.goroutine(e.X)
+	case syntax.BlockExpr:
+		if e.Block.Result != nil {
+			return c.goroutine(e.Block.Result)
+		}
+	case *syntax.Tuple:
+		for _, x := range e.Elems {
+			if row := c.goroutine(x); row != nil {
+				return row
+			}
 		}
 	}
 	return nil

@@ -84,7 +84,7 @@ type Field struct {
 }
 
 // FieldAt makes a field of a position in bits. A bit field is described from the start of the smallest aligned unit that has all of
-// it, so that nothing behind a packed struct is read, or from its first byte where it crosses units of its type.
+// it, or from its first byte where it crosses units of its type.
 func FieldAt(name string, t *Type, bit, bits int) Field {
 	f := Field{Name: name, Type: t, Offset: bit / 8}
 	if bits == 0 {

@@ -220,10 +220,13 @@ func (e *Engine) attach(p *program, h *types.Hook) error {
 		link, err = e.opt.Switch.plug(e, p, h)
 	} else {
 		at := *h
-		if e.opt.DryRun {
+		if e.opt.DryRun && h.Pin != "" {
+			err = attach.Pinnable(h.Pin)
 			at.Pin = ""
 		}
-		link, err = attachTo(p.prog, p.fn.Type, &at, e.opt.Pid)
+		if err == nil {
+			link, err = attachTo(p.prog, p.fn.Type, &at, e.opt.Pid)
+		}
 	}
 	if err == nil {
 		e.attached(p, link, h, max(len(h.Points), 1), began)
