@@ -76,6 +76,8 @@ func (s *selector) inst(v *ir.Value) {
 	switch v.Op {
 	case ir.OpConst, ir.OpCtx, ir.OpSlot, ir.OpMapValue, ir.OpOffset, ir.OpNonNull:
 		// Made where they are used.
+	case ir.OpMapPtr:
+		s.mapPtr(s.reg(v), v.Map)
 	case ir.OpNeg:
 		d := s.copyOf(v)
 		s.emit(inst{ins: asm.Instruction{OpCode: asm.Neg.Op(asm.ImmSource)}, dst: d, src: noReg, dstUse: true, dstDef: true})

@@ -257,6 +257,8 @@ func (r *run) eval(v *ir.Value) value {
 		return value{reg: r.slot(v.Slot)}
 	case ir.OpMapValue:
 		return value{reg: r.m.Map(v.Map).lookup(r, make([]byte, v.Map.KeySize))}
+	case ir.OpMapPtr:
+		return value{reg: r.m.Map(v.Map).self}
 	case ir.OpOffset, ir.OpIndex:
 		p := r.val(v.Args[0])
 		by := v.Imm

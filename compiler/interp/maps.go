@@ -15,10 +15,11 @@ type Map struct {
 	cpus    int
 	entries map[string][]*region // by CPU; one for maps that are not per CPU
 	recent  []string             // keys, least recently used first
+	self    *region              // what stands for the map itself
 }
 
 func newMap(of *ir.Map, cpus int) *Map {
-	m := &Map{of: of, cpus: 1, entries: map[string][]*region{}}
+	m := &Map{of: of, cpus: 1, entries: map[string][]*region{}, self: newRegion("map "+of.Name, 8)}
 	if of.Kind.PerCPU() {
 		m.cpus = cpus
 	}

@@ -174,6 +174,13 @@ func (b *Builder) MapValue(m *Map) *Value {
 	return b.emit(v)
 }
 
+// MapPtr is the address of a map itself.
+func (b *Builder) MapPtr(m *Map) *Value {
+	v := b.value(OpMapPtr)
+	v.Map = m
+	return b.emit(v)
+}
+
 // Offset is p + n.
 func (b *Builder) Offset(p *Value, n int64) *Value {
 	v := b.value(OpOffset, p)

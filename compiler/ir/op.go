@@ -52,6 +52,7 @@ const (
 	OpCtx      // the context pointer
 	OpSlot     // the address of Slot
 	OpMapValue // the address of the only entry of an Array Map
+	OpMapPtr   // the address of Map itself, which is only stored
 	OpOffset   // p + Imm
 	OpIndex    // p + x*Imm; x must be a Bound or Mask
 	OpNonNull  // the …OrNull pointer of the NullCheck that leads here, now known not to be null
@@ -128,6 +129,7 @@ var opTable = [numOps]opInfo{
 	OpCtx:          {"ctx", 0, Pure, Ctx},
 	OpSlot:         {"slot", 0, Pure, SlotPtr},
 	OpMapValue:     {"mapvalue", 0, Pure, MapValue},
+	OpMapPtr:       {"mapptr", 0, Pure, MapValue},
 	OpOffset:       {"offset", 1, Pure, Void},
 	OpIndex:        {"index", 2, Pure, Void},
 	OpNonNull:      {"nonnull", 1, Guard, Void},

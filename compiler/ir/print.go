@@ -228,7 +228,7 @@ func opSyntax(op Op, args int) []field {
 		return []field{0, 1, fieldImm}
 	case OpSlot:
 		return []field{fieldSlot}
-	case OpMapValue:
+	case OpMapValue, OpMapPtr:
 		return []field{fieldMap}
 	case OpLoad:
 		return []field{0, fieldOff}

@@ -216,7 +216,7 @@ func (vf *verifier) fieldsOf(v *Value) {
 		if len(v.Data)%8 != 0 || v.Off%8 != 0 {
 			vf.fail(v.Span, "v%d: %d bytes at %d", v.ID, len(v.Data), v.Off)
 		}
-	case OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapLen, OpMapEach, OpMapValue, OpRingReserve:
+	case OpMapLookup, OpMapUpdate, OpMapDelete, OpMapLookupCPU, OpMapLen, OpMapEach, OpMapValue, OpMapPtr, OpRingReserve:
 		if v.Map == nil {
 			vf.fail(v.Span, "v%d: %s without a map", v.ID, v.Op)
 			return

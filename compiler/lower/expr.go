@@ -46,6 +46,9 @@ func (f *fn) scalar(e syntax.Expr) *ir.Value {
 		case "!":
 			return f.Bin(ir.OpEq, f.scalar(e.X), f.Const(0))
 		case "&":
+			if m, is := e.X.(*syntax.Map); is {
+				return f.number(f.MapPtr(f.l.maps[f.info.Maps[m]]))
+			}
 			l := f.info.Locals[e.X.(*syntax.Var)]
 			p := f.local(l)
 			f.slots[l].Pinned = true

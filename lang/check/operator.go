@@ -30,13 +30,13 @@ func (c *checker) unary(e *syntax.Unary) *types.Type {
 		}
 		return t
 	case "&":
+		if m, is := e.X.(*syntax.Map); is && len(m.Index) == 0 {
+			return c.mapAddress(m)
+		}
 		t := c.expr(e.X)
 		v, ok := e.X.(*syntax.Var)
 		if !ok {
-			d := c.errorf(e.X, "the operator & wants a variable such as $x")
-			if _, ok := e.X.(*syntax.Map); ok {
-				d.WithHint("a probe of slope has nothing to give the address of a map to")
-			}
+			c.errorf(e.X, "the operator & wants a variable such as $x, or a whole map such as @x")
 			return types.Bad
 		}
 		if t.Kind == types.Invalid {
@@ -228,6 +228,18 @@ func (c *checker) foldArith(e *syntax.Binary, signed bool) {
 		}
 		panic("BUG: operator " + e.Op)
 	})
+}
+
+// mapAddress is the type of & on a map: what the kernel keeps of it.
+func (c *checker) mapAddress(m *syntax.Map) *types.Type {
+	if c.argument(m, types.MapParam).Kind == types.Invalid {
+		return types.Bad
+	}
+	t, known := c.namedType(m, "struct", "bpf_map")
+	if !known {
+		t = types.None
+	}
+	return types.PointerTo(t, false)
 }
 
 // arith is the type of an arithmetic result: 64 bits; unsigned when both operands are, where a literal that is not

@@ -173,7 +173,7 @@ func TestContexts(t *testing.T) {
 				})
 			}
 			numbers := append(known(c.numbers), "pid", "cpu", "5")
-			values := slices.Concat(numbers, known(c.other), []string{"comm", "nsecs", `"text"`, "@a", "@s", "$v", "curtask", "strlen(comm)", "(1, comm)"})
+			values := slices.Concat(numbers, known(c.other), []string{"comm", "nsecs", `"text"`, "@a", "@s", "&@s", "$v", "curtask", "strlen(comm)", "(1, comm)"})
 			pointers := slices.DeleteFunc(known(c.other), func(x string) bool {
 				_, diags := compile(c.probe + " { if (" + x + ") { } }")
 				return diags.HasErrors() && !strings.Contains(diags.Error(), "internal")
