@@ -38,7 +38,7 @@ func ResolvePath(name string, pid int) (string, error) {
 		found = regular(inRoot(root, name))
 	case strings.Contains(name, "/"):
 		if pid > 0 {
-			found = inDirectory("/proc/"+strconv.Itoa(pid)+"/cwd", name)
+			found = inDirectory("/proc/"+strconv.Itoa(pid), root, name)
 		}
 		if found == "" {
 			found = regular(name)
@@ -158,10 +158,19 @@ func within(path string) string {
 	return path
 }
 
-// inDirectory finds a regular file by the name of the directory that a link means, where both name the same file.
-func inDirectory(link, name string) string {
-	found := regular(link + "/" + name)
-	if dir, err := os.Readlink(link); err == nil && found != "" {
+// inDirectory finds a regular file by its name in the working directory of a process: below its root, or else where the directory's
+// link leads, by the plain name where that means the same file.
+func inDirectory(process, root, name string) string {
+	dir, err := os.Readlink(process + "/cwd")
+	if at, e := os.Readlink(process + "/root"); err == nil && e == nil {
+		if below, is := strings.CutPrefix(dir, strings.TrimSuffix(at, "/")); is {
+			if found := regular(inRoot(root, filepath.Join("/", below, name))); found != "" {
+				return found
+			}
+		}
+	}
+	found := regular(process + "/cwd/" + name)
+	if err == nil && found != "" {
 		plain := filepath.Join(dir, name)
 		theirs, err1 := os.Stat(found)
 		ours, err2 := os.Stat(plain)

@@ -439,7 +439,7 @@ func TestLinksInRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf("/proc/%d/root/real/bin/prog", c.Process.Pid)
-	for _, name := range []string{"/real/bin/prog", "/absolute", "/dir/bin/prog", "/etc/alternative", "/up", "/relative", "/../absolute", "/nowhere/../absolute"} {
+	for _, name := range []string{"/real/bin/prog", "/absolute", "/dir/bin/prog", "/etc/alternative", "/up", "/relative", "/../absolute", "/nowhere/../absolute", "./absolute", "etc/alternative", "dir/bin/prog"} {
 		if got, err := ResolvePath(name, c.Process.Pid); err != nil || got != want {
 			t.Errorf("%s: got %s, %v, want %s", name, got, err, want)
 		}
