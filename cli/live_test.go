@@ -175,7 +175,7 @@ func TestErrors(t *testing.T) {
 		{[]string{}, 2, "got no script"},
 		{[]string{"-d", "nothing", "-e", "begin { }"}, 2, "unknown stage 'nothing'"},
 		{[]string{"-c", "/no/such/command", "-e", "begin { }"}, 1, "-c"},
-		{[]string{"-e", "begin { @x = 1; print(&@x); }"}, 1, "the operator & wants a variable such as $x"},
+		{[]string{"-e", "begin { @x[1] = 1; print(&@x[1]); }"}, 1, "the operator & wants a variable such as $x"},
 		{[]string{"-e", "lsm:file_open { }"}, 1, "invalid probe type: lsm"},
 	} {
 		r := slope(t, c.args...)
