@@ -157,7 +157,7 @@ func explainLoad(spec ProgSpec, code []byte, first error) error {
 	case errno == unix.E2BIG:
 		e.Reason = fmt.Sprintf("its %d instructions are too complex for this kernel: there are too many ways through its loops and branches", e.Slots)
 	case errno == unix.EFAULT: // what older kernels say where branches wait for their turn that are too many
-		e.Reason = "its branches are too complex for this kernel"
+		e.Reason = "the kernel gave up on it, as where its branches are too complex"
 	case errno == unix.EINVAL && e.Always:
 		e.Reason = "this kernel does not offer " + spec.kind()
 		e.Missing = &FeatureError{Feature: spec.kind(), Err: errno}

@@ -61,7 +61,7 @@ type host interface {
 func (r *runner) compile(file *source.File) (*compiler.Object, *workshop, error) {
 	w := newWorkshop(r.limit)
 	w.machine.Fentry, w.machine.Kprobe = r.flags.served(attachTrampoline), r.flags.served(attachKprobe)
-	w.machine.Way = r.flags.way("kprobe") != engine.BestWay
+	w.machine.Forced = r.flags.way("kprobe") != engine.BestWay
 	w.machine.Session, w.machine.Verbose = r.flags.session(w.features), r.verbose()
 	var noted source.Diagnostics
 	if !r.flags.noWarnings {

@@ -24,7 +24,7 @@ type Machine struct {
 	Registry *Registry
 	Pid      int  // of -p, 0 without
 	Fentry   bool // serve kprobes by trampolines, also where the kernel has kprobes
-	Way      bool // a way to attach kprobes is asked for
+	Forced   bool // kprobes are attached in a way that is asked for, so the kernel must have them
 	Kprobe   bool // serve fentry and fexit by kprobes, also where the kernel has trampolines
 
 	// Session tells whether one program may serve the entries and returns of functions: those that hooks of a kind are

@@ -60,7 +60,7 @@ func functionProbe(m *Machine, p *types.Probe, kind types.HookKind, parts []stri
 		return addressProbe(m, p, pattern, last)
 	}
 	way := m.functionWay(kind)
-	if way.noKprobes != nil && (m.Kprobe && !way.probed || m.Way && way.probed) {
+	if way.noKprobes != nil && (m.Kprobe && !way.probed || m.Forced && way.probed) {
 		return nil, wrong(-1, "", "--attach asks for kprobes to serve %s: %s", strings.Join(parts, ":"), way.noKprobes)
 	}
 	if way.probed && way.trampoline && offset > 0 {

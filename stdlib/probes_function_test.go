@@ -62,7 +62,7 @@ func TestTrampolinePatterns(t *testing.T) {
 
 // TestForcedWay asks for a way to attach kprobes: where the kernel has none that is an error.
 func TestForcedWay(t *testing.T) {
-	machine := &stdlib.Machine{Registry: stdlib.New(), Way: true}
+	machine := &stdlib.Machine{Registry: stdlib.New(), Forced: true}
 	defer machine.Close()
 	targets, err := machine.Resolve(machine.Registry.Probe("kprobe"), &syntax.AttachPoint{Parts: []string{"kprobe", "vfs_read"}})
 	if lacks := new(bpf.Features).Kprobe(); lacks != nil && (err == nil || !strings.Contains(err.Error(), lacks.Error())) {

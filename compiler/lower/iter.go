@@ -28,7 +28,7 @@ func (f *fn) selectObject() {
 		}
 	}
 	h := f.entryOf.targets[0].Hook
-	if h.Pin != "" {
+	if h.Pin != "" && !h.OneRead {
 		f.leaveFull()
 	}
 	if h.OneRead || h.Pin != "" {

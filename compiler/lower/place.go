@@ -108,8 +108,12 @@ func (f *fn) fieldPlace(e *syntax.Field) (place, types.Field) {
 
 // shared tells whether a field has its place with another one of the struct.
 func shared(st *types.Type, fld types.Field) bool {
+	size := max(fld.Type.Size, 1)
+	if fld.BitSize > 0 {
+		size = fieldWord(fld)
+	}
 	for _, o := range st.Layout.Fields() {
-		if o.Name != fld.Name && o.BitSize == 0 && o.Offset < fld.Offset+max(fld.Type.Size, 1) && fld.Offset < o.Offset+o.Type.Size {
+		if o.Name != fld.Name && o.BitSize == 0 && o.Offset < fld.Offset+size && fld.Offset < o.Offset+o.Type.Size {
 			return true
 		}
 	}
