@@ -44,7 +44,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	  done; done
 
 soak: ## the long proofs
-	SLOPE_SOAK=1 $(GO) test -timeout 2h ./...
+	SLOPE_SOAK=1 $(GO) test -timeout 6h ./...
 	$(MAKE) fuzz FUZZTIME=5m
 
 vmtest: ## the kernel tests on other kernels, in QEMU

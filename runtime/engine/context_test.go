@@ -135,15 +135,19 @@ func (w *contextWriter) stmt(depth int) string {
 	return fmt.Sprintf("while ($v %% 7 > %d) { $v--; %s }", w.IntN(6), w.block(depth+1))
 }
 
-// TestContexts loads generated scripts into the kernel that use what its probes have in all kinds of ways: 10 of each, or
-// SLOPE_CONTEXTS=n from seed SLOPE_SEED on. None that is well-typed is refused.
+// TestContexts loads generated scripts into the kernel that use what its probes have in all kinds of ways: 10 of each, 300 with
+// SLOPE_SOAK=1, or SLOPE_CONTEXTS=n from seed SLOPE_SEED on. None that is well-typed is refused.
 func TestContexts(t *testing.T) {
 	feat := &bpf.Features{}
 	bpftest.Require(t, feat.TestRun(), feat.RingBuf())
 	n, _ := strconv.Atoi(os.Getenv("SLOPE_CONTEXTS"))
-	if n == 0 && testing.Short() {
+	switch {
+	case n > 0:
+	case os.Getenv("SLOPE_SOAK") != "":
+		n = 300
+	case testing.Short():
 		n = 3
-	} else if n == 0 {
+	default:
 		n = 10
 	}
 	first, _ := strconv.Atoi(os.Getenv("SLOPE_SEED"))
