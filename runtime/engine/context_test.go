@@ -214,7 +214,7 @@ func TestContexts(t *testing.T) {
 			}
 		})
 	}
-	if loaded < 3*n || long > loaded/20 {
+	if loaded < 8*n || long > loaded/20 {
 		t.Errorf("%d scripts were loaded, %d were too complex", loaded, long)
 	}
 }
