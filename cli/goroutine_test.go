@@ -33,6 +33,9 @@ func main() {
 		go func() { defer close(done); done <- work(i) }()
 		<-done
 	}
+	for runtime.NumGoroutine() > 1 { // what is deferred runs before the end
+		runtime.Gosched()
+	}
 }
 `
 
