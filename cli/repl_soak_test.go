@@ -87,7 +87,8 @@ func TestShellSoak(t *testing.T) {
 	}
 	elapsed := time.Since(began)
 	s.Send("\x15begin { @done = 1; }\r")
-	s.Wait("@done = 1; }\n#")
+	entered := regexp.MustCompile(`(?s)@done = 1; \}\n.*#\d+ attached`) // what was printed before and held back may come between
+	s.Until("the entry", entered.MatchString)
 	s.Send("\x15@done + 41\r")
 	s.Until("42", func(sc string) bool { return strings.Contains(sc, "> @done + 41\n") && strings.Contains(sc, "\n42\n") })
 	s.Send("\x15\x04")
